@@ -1,0 +1,2 @@
+//! txt2img
+fn main() {}
