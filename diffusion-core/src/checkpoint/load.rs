@@ -1,0 +1,134 @@
+//! Filling a module's parameters from a checkpoint, strictly.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterizer};
+use burn::tensor::{FloatDType, Tensor};
+
+use super::Checkpoint;
+use super::error::{CheckpointError, Mismatch};
+use super::stored_tensor::StoredTensor;
+use crate::packed_weight::PackedWeight;
+use crate::precision::{Precision, Storage};
+
+/// Paths and shapes of all float parameters of a module, in published terms: Burn's `gamma` and `beta` of norms are
+/// `weight` and `bias` here. Allocates nothing.
+pub fn parameter_shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    #[derive(Default)]
+    struct Shapes {
+        path: Vec<String>,
+        found: BTreeMap<String, Vec<usize>>,
+    }
+    impl ModuleVisitor for Shapes {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.found.insert(published_path(&self.path.join(".")), param.lazy_shape().to_vec());
+        }
+    }
+    let mut shapes = Shapes::default();
+    module.visit(&mut shapes);
+    shapes.found
+}
+
+fn published_path(path: &str) -> String {
+    if let Some(norm) = path.strip_suffix(".gamma") {
+        format!("{norm}.weight")
+    } else if let Some(norm) = path.strip_suffix(".beta") {
+        format!("{norm}.bias")
+    } else {
+        path.to_owned()
+    }
+}
+
+/// See [`Checkpoint::load_into`].
+pub(super) fn load_into<M: Module>(checkpoint: Checkpoint, module: M, precision: Precision) -> Result<M, CheckpointError> {
+    let model = checkpoint.model.clone();
+    let expected = parameter_shapes(&module);
+    let mut tensors = checkpoint.tensors;
+    let mismatch = Mismatch {
+        missing: expected.keys().filter(|name| !tensors.contains_key(*name)).cloned().collect(),
+        unused: tensors.iter().filter(|(name, _)| !expected.contains_key(*name)).map(|(_, t)| t.name().to_owned()).collect(),
+    };
+    if mismatch != Mismatch::default() {
+        return Err(CheckpointError::Mismatch { path: checkpoint.path, model, mismatch });
+    }
+    for (name, shape) in &expected {
+        let Entry::Occupied(mut entry) = tensors.entry(name.clone()) else { continue };
+        let tensor = entry.get().clone().fit_unit_dimensions(shape);
+        if tensor.shape() != shape {
+            return Err(CheckpointError::Shape {
+                path: tensor.path().to_owned(),
+                model,
+                tensor: tensor.name().to_owned(),
+                expected: shape.clone(),
+                found: tensor.shape().to_vec(),
+            });
+        }
+        if !tensor.format().is_float() {
+            return Err(CheckpointError::DType {
+                path: tensor.path().to_owned(),
+                tensor: tensor.name().to_owned(),
+                expected: "a floating-point format",
+                found: tensor.format().to_string(),
+            });
+        }
+        entry.insert(tensor);
+    }
+    let mut failure = None;
+    let module = module.apply_reparameterization(Loader { tensors, precision, failure: &mut failure });
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
+}
+
+/// Replaces every parameter; a `Reparameterizer`, because packed weights are attached beside their parameter.
+struct Loader<'a> {
+    tensors: BTreeMap<String, StoredTensor>,
+    precision: Precision,
+    failure: &'a mut Option<CheckpointError>,
+}
+
+impl Loader<'_> {
+    /// The type to convert a tensor of `D` dimensions to. Matrices and tables are widened where they are used;
+    /// vectors and convolution kernels are used by layers that do not widen.
+    fn converted<const D: usize>(&self) -> Option<FloatDType> {
+        match (D, self.precision.storage) {
+            (2 | 3, Storage::AsPublished) => None,
+            (2 | 3, Storage::Converted(dtype)) => Some(dtype),
+            _ => Some(self.precision.compute),
+        }
+    }
+}
+
+impl Reparameterizer for Loader<'_> {
+    type Reparam = PackedWeight;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<PackedWeight>) {
+        let Some(tensor) = self.tensors.remove(&published_path(path)) else { return (param, None) };
+        let device = param.lazy_device();
+        let dtype = self.converted::<D>();
+        if D == 2 && dtype.is_none() {
+            if let Some(packed) = tensor.load_packed(&device) {
+                return (param, Some(packed));
+            }
+        }
+        match tensor.load(&device, dtype) {
+            Ok(loaded) => (Param::initialized(ParamId::new(), loaded), None),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                (param, None)
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Checkpoint files: memory-mapped, lazy, strict.
+//!
+//! [`Checkpoint::open`] reads only headers. [`Checkpoint::renamed`] applies a family's [`KeyMap`]; [`Checkpoint::load_into`]
+//! fills a module and refuses whatever does not fit to the last name.
+
+mod error;
+mod format;
+mod key_map;
+mod load;
+mod open;
+mod stored_tensor;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+
+pub use error::{CheckpointError, Mismatch};
+pub use format::Format;
+pub use key_map::KeyMap;
+pub use load::parameter_shapes;
+pub use stored_tensor::StoredTensor;
+
+use crate::precision::Precision;
+
+/// The tensors of a checkpoint by name. Cheap to clone: the files stay mapped, nothing is read until it is loaded.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    /// What the tensors are to be loaded into, for error messages.
+    model: String,
+    tensors: BTreeMap<String, StoredTensor>,
+}
+
+impl Checkpoint {
+    /// Open a `.safetensors` file, a `.safetensors.index.json` with its shards, or a component folder with either.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when a file is missing, truncated or malformed.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        Ok(Self { path: path.to_owned(), model: "the model".to_owned(), tensors: open::open(path)? })
+    }
+
+    /// The file or folder that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names and tensors, in order of names.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &StoredTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&StoredTensor> {
+        self.tensors.get(name)
+    }
+
+    /// The shape of the tensor of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.get(name).map(StoredTensor::shape)
+    }
+
+    /// Whether there are no tensors.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Bytes of all tensors in their files.
+    pub fn num_bytes(&self) -> usize {
+        self.tensors.values().map(StoredTensor::num_bytes).sum()
+    }
+
+    /// Only the tensors whose names start with `prefix`, without it.
+    pub fn under(&self, prefix: &str) -> Self {
+        let stripped = |(name, tensor): (&String, &StoredTensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()));
+        Self { tensors: self.tensors.iter().filter_map(stripped).collect(), ..self.clone_empty() }
+    }
+
+    /// Only the tensors for which `keep` holds.
+    pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let kept = self.tensors.iter().filter(|(name, _)| keep(name));
+        Self { tensors: kept.map(|(name, tensor)| (name.clone(), tensor.clone())).collect(), ..self.clone_empty() }
+    }
+
+    fn clone_empty(&self) -> Self {
+        Self { path: self.path.clone(), model: self.model.clone(), tensors: BTreeMap::new() }
+    }
+
+    /// Name what this is to be loaded into, for error messages: "the SD3 transformer".
+    pub fn named(self, model: impl Into<String>) -> Self {
+        Self { model: model.into(), ..self }
+    }
+
+    /// Names as the module has them.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Rows`] when a fused tensor has other rows than the layout, [`CheckpointError::Twice`] when two
+    /// names mean one weight.
+    pub fn renamed(self, keys: &KeyMap) -> Result<Self, CheckpointError> {
+        Ok(Self { tensors: keys.apply(self.tensors)?, path: self.path, model: self.model })
+    }
+
+    /// Fill all parameters of `module`, on the device that they were made for.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when a parameter is missing, a tensor unused, a shape or type different. The module is used
+    /// up; nothing half-loaded remains.
+    pub fn load_into<M: Module>(self, module: M, precision: Precision) -> Result<M, CheckpointError> {
+        load::load_into(self, module, precision)
+    }
+}

@@ -1,0 +1,201 @@
+//! One tensor of a file: where its bytes lie, and how they become a Burn tensor.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
+use memmap2::Mmap;
+
+use super::error::CheckpointError;
+use super::format::Format;
+use crate::ops;
+use crate::packed_weight::PackedWeight;
+
+/// A memory-mapped file.
+#[derive(Debug)]
+pub(super) struct MappedFile {
+    pub(super) path: PathBuf,
+    pub(super) bytes: bytes::Bytes,
+}
+
+impl MappedFile {
+    pub(super) fn open(path: &Path) -> Result<Arc<Self>, CheckpointError> {
+        let failed = |source| CheckpointError::Open { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        // SAFETY: the mapping is read-only. Should another program change or cut the file meanwhile, reads see the new
+        // bytes or the process gets a signal: the same contract as every program that maps checkpoints.
+        let mapping = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        Ok(Arc::new(Self { path: path.to_owned(), bytes: bytes::Bytes::from_owner(mapping) }))
+    }
+}
+
+/// How the values of a file are put together to give the tensor that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrangement {
+    AsStored,
+    /// First and second half of the rows change places.
+    HalvesSwapped,
+    /// Rows become columns.
+    Transposed,
+}
+
+/// A tensor in a file: lazy, cheap to clone, read from the memory-mapped file when it is loaded.
+#[derive(Clone, Debug)]
+pub struct StoredTensor {
+    file: Arc<MappedFile>,
+    name: String,
+    format: Format,
+    shape: Vec<usize>,
+    range: Range<usize>,
+    scale: Option<f32>,
+    arrangement: Arrangement,
+}
+
+impl StoredTensor {
+    pub(super) fn new(file: Arc<MappedFile>, name: String, format: Format, shape: Vec<usize>, range: Range<usize>) -> Self {
+        Self { file, name, format, shape, range, scale: None, arrangement: Arrangement::AsStored }
+    }
+
+    /// The file that holds it.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Its name in the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Its shape, outermost dimension first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Bytes that it takes in the file.
+    pub fn num_bytes(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Its bytes in the file, without copying.
+    pub fn bytes(&self) -> bytes::Bytes {
+        self.file.bytes.slice(self.range.clone())
+    }
+
+    /// All values widened to f32, row by row.
+    ///
+    /// # Errors
+    /// [`CheckpointError::DType`] if it holds no floats.
+    pub fn to_f32(&self) -> Result<Vec<f32>, CheckpointError> {
+        if !self.format.is_float() {
+            return Err(CheckpointError::DType {
+                path: self.file.path.clone(),
+                tensor: self.name.clone(),
+                expected: "floating-point numbers",
+                found: self.format.to_string(),
+            });
+        }
+        let mut values = vec![0.0; self.shape.iter().product()];
+        self.format.widen(&self.bytes(), &mut values);
+        if let Some(scale) = self.scale {
+            values.iter_mut().for_each(|value| *value *= scale);
+        }
+        Ok(match self.arrangement {
+            Arrangement::AsStored => values,
+            Arrangement::HalvesSwapped => {
+                let half = values.len() / 2;
+                values.rotate_left(half);
+                values
+            }
+            Arrangement::Transposed => {
+                let [rows, columns] = [self.shape[1], self.shape[0]];
+                (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c)).map(|i| values[i]).collect()
+            }
+        })
+    }
+
+    pub(super) fn with_scale(mut self, scale: f32) -> Self {
+        self.scale = Some(scale);
+        self
+    }
+
+    /// Rows `rows` of the first dimension, without copying.
+    pub(super) fn rows(mut self, rows: Range<usize>) -> Self {
+        let row_bytes = self.range.len() / self.shape[0];
+        let start = self.range.start;
+        self.range = start + rows.start * row_bytes..start + rows.end * row_bytes;
+        self.shape[0] = rows.len();
+        self
+    }
+
+    pub(super) fn with_halves_swapped(mut self) -> Self {
+        self.arrangement = Arrangement::HalvesSwapped;
+        self
+    }
+
+    pub(super) fn transposed(mut self) -> Self {
+        self.arrangement = Arrangement::Transposed;
+        self.shape.reverse();
+        self
+    }
+
+    /// Drop dimensions of size one, or add them at the end, if that gives `shape`.
+    pub(super) fn fit_unit_dimensions(mut self, shape: &[usize]) -> Self {
+        let significant = |shape: &[usize]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
+        if significant(&self.shape) == significant(shape) {
+            self.shape = shape.to_vec();
+        }
+        self
+    }
+
+    /// Load as a float tensor on `device`, converted to `dtype` where one is given.
+    ///
+    /// On a CPU, values that need no conversion are not copied: the tensor reads the memory-mapped file.
+    pub(super) fn load<const D: usize>(&self, device: &Device, dtype: Option<FloatDType>) -> Result<Tensor<D>, CheckpointError> {
+        let native = match self.format {
+            Format::F32 => Some(DType::F32),
+            Format::F16 => Some(DType::F16),
+            Format::BF16 => Some(DType::BF16),
+            _ => None,
+        };
+        let tensor = match native {
+            Some(native) if self.arrangement == Arrangement::AsStored => {
+                let bytes = self.bytes();
+                let aligned = bytes.as_ptr().align_offset(4) == 0;
+                let bytes = if aligned {
+                    Bytes::from_shared(bytes, AllocationProperty::File)
+                } else {
+                    Bytes::from_bytes_vec(bytes.to_vec())
+                };
+                let data = TensorData::from_bytes(bytes, self.shape.clone(), native);
+                Tensor::from_data(data, (device, native))
+            }
+            _ => {
+                let data = TensorData::new(self.to_f32()?, self.shape.clone());
+                let tensor = Tensor::from_data(data, (device, DType::F32));
+                match native {
+                    Some(native) => ops::cast(tensor, native.into()),
+                    None => tensor,
+                }
+            }
+        };
+        Ok(match dtype {
+            Some(dtype) => ops::cast(tensor, dtype),
+            None => tensor,
+        })
+    }
+
+    /// Load as a packed matrix, if its format is one that Burn has no tensors of.
+    pub(super) fn load_packed(&self, device: &Device) -> Option<PackedWeight> {
+        let packed = self.format.is_fp8() && self.arrangement == Arrangement::AsStored && self.shape.len() == 2;
+        packed.then(|| {
+            let [rows, columns] = [self.shape[0], self.shape[1]];
+            PackedWeight::new(self.bytes(), self.format, [rows, columns], self.scale.unwrap_or(1.0), device)
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Noise levels of a run.
+
+/// The noise levels that a sampler visits: finite, not negative, strictly falling, at least two.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sigmas(Vec<f64>);
+
+impl Sigmas {
+    /// Check and wrap noise levels, the starting one first.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] when there are fewer than two, or one is negative, infinite, NaN or not below the one before.
+    pub fn new(sigmas: Vec<f64>) -> Result<Self, ScheduleError> {
+        if sigmas.len() < 2 {
+            return Err(ScheduleError::TooFew { found: sigmas.len() });
+        }
+        for (index, &sigma) in sigmas.iter().enumerate() {
+            if !sigma.is_finite() || sigma < 0.0 {
+                return Err(ScheduleError::OutOfRange { index, sigma });
+            }
+            if index > 0 && sigma >= sigmas[index - 1] {
+                return Err(ScheduleError::NotFalling { index, sigma, before: sigmas[index - 1] });
+            }
+        }
+        Ok(Self(sigmas))
+    }
+
+    /// The levels, the starting one first.
+    pub fn as_slice(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// The level that a run starts from.
+    pub fn first(&self) -> f64 {
+        self.0[0]
+    }
+
+    /// Number of steps between the levels.
+    pub fn num_steps(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    /// `(index, sigma, next sigma)` of every step.
+    pub fn steps(&self) -> impl Iterator<Item = (usize, f64, f64)> + '_ {
+        self.0.windows(2).enumerate().map(|(index, pair)| (index, pair[0], pair[1]))
+    }
+}
+
+/// A rule that gives the noise levels for a number of steps.
+pub trait SigmaSchedule {
+    /// The levels of a run of `num_steps` steps.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] when there is no such run: zero steps, or settings that give no falling sequence.
+    fn sigmas(&self, num_steps: usize) -> Result<Sigmas, ScheduleError>;
+}
+
+/// Why noise levels are refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ScheduleError {
+    /// A run needs a step.
+    #[error("a run needs at least two sigmas (one step), found {found}; ask for at least one step")]
+    TooFew {
+        /// Number of sigmas.
+        found: usize,
+    },
+    /// A level is negative or not a number.
+    #[error("sigma {index} is {sigma}; sigmas are finite and not negative")]
+    OutOfRange {
+        /// Position in the list.
+        index: usize,
+        /// The level.
+        sigma: f64,
+    },
+    /// A level is not below its predecessor.
+    #[error("sigma {index} is {sigma}, not below the one before it, {before}; give them in falling order")]
+    NotFalling {
+        /// Position in the list.
+        index: usize,
+        /// The level.
+        sigma: f64,
+        /// Its predecessor.
+        before: f64,
+    },
+    /// A setting of the schedule is outside its range.
+    #[error("{setting} is {found}, expected {expected}")]
+    Setting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: f64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sigmas_must_fall_and_be_finite() {
+        assert!(Sigmas::new(vec![1.0, 0.5, 0.0]).is_ok());
+        assert_eq!(Sigmas::new(vec![1.0]), Err(ScheduleError::TooFew { found: 1 }));
+        assert!(matches!(Sigmas::new(vec![1.0, 1.0]), Err(ScheduleError::NotFalling { index: 1, .. })));
+        assert!(matches!(Sigmas::new(vec![f64::NAN, 0.0]), Err(ScheduleError::OutOfRange { index: 0, .. })));
+        assert!(matches!(Sigmas::new(vec![1.0, -0.1]), Err(ScheduleError::OutOfRange { index: 1, .. })));
+    }
+
+    #[test]
+    fn steps_are_pairs_of_neighbours() {
+        let sigmas = Sigmas::new(vec![1.0, 0.5, 0.0]).unwrap();
+        assert_eq!(sigmas.steps().collect::<Vec<_>>(), [(0, 1.0, 0.5), (1, 0.5, 0.0)]);
+    }
+}

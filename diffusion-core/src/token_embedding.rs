@@ -1,0 +1,36 @@
+//! A table of vectors that is looked up row by row, and widened only where it is read.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
+
+use crate::packed_weight::PackedWeight;
+use crate::projection::uninitialized;
+
+/// A table of `[num_rows, hidden_size]`, stored as published.
+#[derive(Module, Debug)]
+pub struct TokenEmbedding {
+    /// `[num_rows, hidden_size]`; its values may sit in a [`PackedWeight`] attached to it.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl TokenEmbedding {
+    /// Make the table, without allocating: zeros until a checkpoint is loaded.
+    pub fn new(num_rows: usize, hidden_size: usize, device: &Device) -> Self {
+        Self { weight: uninitialized([num_rows, hidden_size], device) }
+    }
+
+    /// Look up rows, in the type `compute`.
+    ///
+    /// # Shapes
+    /// - ids: `[batch, seq_len]`, result: `[batch, seq_len, hidden_size]`
+    pub fn forward(&self, ids: Tensor<2, Int>, compute: FloatDType) -> Tensor<3> {
+        let [batch, seq_len] = ids.dims();
+        let [_, hidden_size] = self.weight.lazy_shape().dims();
+        let ids = ids.reshape([batch * seq_len]);
+        let rows = match self.weight.reparameterization::<PackedWeight>() {
+            Some(packed) => packed.unpack(compute).select(0, ids),
+            None => self.weight.val().select(0, ids).cast(compute),
+        };
+        rows.reshape([batch, seq_len, hidden_size])
+    }
+}
