@@ -1,0 +1,5 @@
+//! Samplers: values that integrate a velocity field along given noise levels.
+
+mod euler;
+
+pub use euler::Euler;
