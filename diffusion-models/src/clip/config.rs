@@ -1,0 +1,132 @@
+//! Sizes of a CLIP text encoder.
+
+use std::path::Path;
+
+use diffusion_core::checkpoint::Checkpoint;
+use serde::Deserialize;
+
+use crate::config::{ConfigError, read_json};
+
+/// Sizes of a CLIP text encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipConfig {
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Longest sequence, in tokens.
+    pub max_positions: usize,
+    /// Width of the token vectors.
+    pub hidden_size: usize,
+    /// Inner width of the feed-forward layers.
+    pub inner_size: usize,
+    /// Number of layers.
+    pub num_layers: usize,
+    /// Number of attention heads.
+    pub num_heads: usize,
+    /// Activation of the feed-forward layers.
+    pub activation: ClipActivation,
+    /// Epsilon of the layer norms.
+    pub norm_epsilon: f64,
+    /// How the end of the text is found.
+    pub end_of_text: EndOfText,
+    /// Width that the pooled embedding is projected to; `None` leaves it unprojected.
+    pub projection_size: Option<usize>,
+}
+
+/// Activation of CLIP's feed-forward layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipActivation {
+    /// `x σ(1.702 x)`: CLIP-L.
+    QuickGelu,
+    /// `x Φ(x)`: CLIP-G.
+    Gelu,
+}
+
+/// Which token's vector is the pooled embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOfText {
+    /// The first of the largest id, as OpenAI's code and all configurations with `eos_token_id: 2` have it.
+    LargestId,
+    /// The first token of this id.
+    Token(u32),
+}
+
+#[derive(Deserialize)]
+struct Json {
+    vocab_size: usize,
+    max_position_embeddings: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    hidden_act: ClipActivation,
+    layer_norm_eps: f64,
+    eos_token_id: u32,
+    projection_dim: usize,
+    #[serde(default)]
+    architectures: Vec<String>,
+}
+
+impl ClipConfig {
+    /// CLIP-L without projection, as Stable Diffusion 3 and FLUX.1 use it.
+    pub fn large() -> Self {
+        Self {
+            vocab_size: 49408,
+            max_positions: 77,
+            hidden_size: 768,
+            inner_size: 3072,
+            num_layers: 12,
+            num_heads: 12,
+            activation: ClipActivation::QuickGelu,
+            norm_epsilon: 1e-5,
+            end_of_text: EndOfText::LargestId,
+            projection_size: None,
+        }
+    }
+
+    /// CLIP-G (OpenCLIP ViT-bigG-14) with its projection.
+    pub fn big_g() -> Self {
+        Self {
+            hidden_size: 1280,
+            inner_size: 5120,
+            num_layers: 32,
+            num_heads: 20,
+            activation: ClipActivation::Gelu,
+            projection_size: Some(1280),
+            ..Self::large()
+        }
+    }
+
+    /// Read a transformers `config.json`. The pooled embedding is projected if the class is `CLIPTextModelWithProjection`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file cannot be read, or names heads that do not divide the width.
+    pub fn from_json(path: &Path) -> Result<Self, ConfigError> {
+        /// Configurations of early releases say 2 where the tokenizer's end token is 49407.
+        const LEGACY_EOS: u32 = 2;
+        let json: Json = read_json(path)?;
+        if json.num_attention_heads == 0 || json.hidden_size % json.num_attention_heads != 0 {
+            let expected = format!("a divisor of hidden_size, {}", json.hidden_size);
+            return Err(ConfigError::unsupported(path, "num_attention_heads", expected, json.num_attention_heads));
+        }
+        let projected = json.architectures.iter().any(|class| class == "CLIPTextModelWithProjection");
+        Ok(Self {
+            vocab_size: json.vocab_size,
+            max_positions: json.max_position_embeddings,
+            hidden_size: json.hidden_size,
+            inner_size: json.intermediate_size,
+            num_layers: json.num_hidden_layers,
+            num_heads: json.num_attention_heads,
+            activation: json.hidden_act,
+            norm_epsilon: json.layer_norm_eps,
+            end_of_text: if json.eos_token_id == LEGACY_EOS { EndOfText::LargestId } else { EndOfText::Token(json.eos_token_id) },
+            projection_size: projected.then_some(json.projection_dim),
+        })
+    }
+
+    /// Whether a checkpoint holds CLIP-G rather than CLIP-L: by its 32 layers.
+    pub fn is_big_g(checkpoint: &Checkpoint) -> bool {
+        let layer = "encoder.layers.30.mlp.fc1.weight";
+        checkpoint.get(layer).or_else(|| checkpoint.get(&format!("text_model.{layer}"))).is_some()
+    }
+}

@@ -1,0 +1,8 @@
+//! The text encoders of CLIP: CLIP-L (OpenAI) and CLIP-G (OpenCLIP bigG).
+
+mod config;
+mod encoder;
+mod keys;
+
+pub use config::{ClipActivation, ClipConfig, EndOfText};
+pub use encoder::ClipTextEncoder;

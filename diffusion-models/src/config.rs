@@ -1,0 +1,52 @@
+//! Reading the JSON configurations beside published weights.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+/// Why a configuration cannot be used. Every variant names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}; a diffusers folder has this file, download it again", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The file is not JSON, or lacks a field.
+    #[error("{} is not the configuration that is expected here", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// A field has a value that the model does not support.
+    #[error("{}: {field} is {found}, expected {expected}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What is supported.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+}
+
+impl ConfigError {
+    /// An [`Unsupported`](Self::Unsupported) field.
+    pub(crate) fn unsupported(path: &Path, field: &'static str, expected: impl Display, found: impl Display) -> Self {
+        Self::Unsupported { path: path.to_owned(), field, expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+/// Read a JSON file into a type that names the fields it needs.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+}

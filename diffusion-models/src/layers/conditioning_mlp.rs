@@ -1,0 +1,28 @@
+//! The two-layer network that embeds timesteps and pooled text.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, activation};
+use diffusion_core::Projection;
+use diffusion_core::projection::ProjectionConfig;
+
+/// `output(silu(input(x)))`.
+#[derive(Module, Debug)]
+pub(crate) struct ConditioningMlp {
+    input: Projection,
+    output: Projection,
+}
+
+impl ConditioningMlp {
+    pub(crate) fn new(input_size: usize, hidden_size: usize, device: &Device) -> Self {
+        Self {
+            input: ProjectionConfig::new(input_size, hidden_size).init(device),
+            output: ProjectionConfig::new(hidden_size, hidden_size).init(device),
+        }
+    }
+
+    /// # Shapes
+    /// - x: `[batch, input_size]`, result: `[batch, hidden_size]`
+    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.output.forward(activation::silu(self.input.forward(x)))
+    }
+}

@@ -1,0 +1,28 @@
+//! The feed-forward half of a transformer block.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use diffusion_core::projection::ProjectionConfig;
+use diffusion_core::{Projection, ops};
+
+/// `output(gelu(input(x)))`, with the tanh approximation of GELU.
+#[derive(Module, Debug)]
+pub(crate) struct FeedForward {
+    input: Projection,
+    output: Projection,
+}
+
+impl FeedForward {
+    pub(crate) fn new(hidden_size: usize, inner_size: usize, device: &Device) -> Self {
+        Self {
+            input: ProjectionConfig::new(hidden_size, inner_size).init(device),
+            output: ProjectionConfig::new(inner_size, hidden_size).init(device),
+        }
+    }
+
+    /// # Shapes
+    /// - x and result: `[batch, seq_len, hidden_size]`
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.output.forward(ops::gelu_tanh(self.input.forward(x)))
+    }
+}

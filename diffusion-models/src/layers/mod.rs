@@ -1,0 +1,13 @@
+//! Layers that model families share.
+
+mod conditioning_mlp;
+mod feed_forward;
+mod heads;
+mod layer_norm;
+mod timestep_embedding;
+
+pub(crate) use conditioning_mlp::ConditioningMlp;
+pub(crate) use feed_forward::FeedForward;
+pub(crate) use heads::{merge_heads, split_heads};
+pub(crate) use layer_norm::{Modulation, modulated_norm};
+pub(crate) use timestep_embedding::timestep_embedding;

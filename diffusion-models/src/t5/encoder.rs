@@ -1,0 +1,160 @@
+//! T5's encoder.
+
+use burn::module::Module;
+use burn::nn::{RmsNorm, RmsNormConfig};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData, assert_shape};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::ops::{self, AttentionOptions};
+use diffusion_core::projection::ProjectionConfig;
+use diffusion_core::{Precision, Projection, TextEmbedding, TextEncoder, TokenEmbedding};
+
+use super::config::T5Config;
+use super::keys;
+use crate::layers::{merge_heads, split_heads};
+
+/// T5's encoder. Computes in f32: its activations leave the range of f16.
+///
+/// Reference: transformers `modeling_t5.py` at 5.23; arXiv 1910.10683, and v1.1's gated GELU, arXiv 2002.05202.
+#[derive(Module, Debug)]
+pub struct T5Encoder {
+    token_embedding: TokenEmbedding,
+    /// `[num_buckets, num_heads]`, shared by all blocks.
+    relative_position_bias: TokenEmbedding,
+    blocks: Vec<T5Block>,
+    final_norm: RmsNorm,
+    #[module(skip)]
+    config: T5Config,
+}
+
+#[derive(Module, Debug)]
+struct T5Block {
+    attention_norm: RmsNorm,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    attention_output: Projection,
+    feed_forward_norm: RmsNorm,
+    feed_forward_gate: Projection,
+    feed_forward_input: Projection,
+    feed_forward_output: Projection,
+    #[module(skip)]
+    num_heads: usize,
+}
+
+impl T5Config {
+    /// Make the encoder, without allocating; see [`T5Encoder::load`].
+    pub fn init(&self, device: &Device) -> T5Encoder {
+        let attention_size = self.num_heads * self.head_dim;
+        let projection = |from, to| ProjectionConfig::without_bias(from, to).init(device);
+        let norm = || RmsNormConfig::new(self.hidden_size).with_epsilon(self.norm_epsilon).init(device);
+        let block = |_| T5Block {
+            attention_norm: norm(),
+            query: projection(self.hidden_size, attention_size),
+            key: projection(self.hidden_size, attention_size),
+            value: projection(self.hidden_size, attention_size),
+            attention_output: projection(attention_size, self.hidden_size),
+            feed_forward_norm: norm(),
+            feed_forward_gate: projection(self.hidden_size, self.inner_size),
+            feed_forward_input: projection(self.hidden_size, self.inner_size),
+            feed_forward_output: projection(self.inner_size, self.hidden_size),
+            num_heads: self.num_heads,
+        };
+        T5Encoder {
+            token_embedding: TokenEmbedding::new(self.vocab_size, self.hidden_size, device),
+            relative_position_bias: TokenEmbedding::new(self.num_buckets, self.num_heads, device),
+            blocks: (0..self.num_layers).map(block).collect(),
+            final_norm: norm(),
+            config: self.clone(),
+        }
+    }
+
+    /// A checkpoint under the names of the encoder's parameters.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when two names mean one weight.
+    pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
+        let both = checkpoint.get(keys::SHARED_TABLE).is_some() && checkpoint.get(keys::ENCODER_TABLE).is_some();
+        let once = checkpoint.filtered(|name| !(both && name == keys::ENCODER_TABLE));
+        once.named("a T5 encoder").renamed(&keys::key_map())
+    }
+
+    /// The bucket of a relative position, `key - query`.
+    fn bucket(&self, relative: i64) -> usize {
+        let one_sided = self.num_buckets / 2;
+        let exact = one_sided / 2;
+        let side = if relative > 0 { one_sided } else { 0 };
+        let distance = relative.unsigned_abs() as usize;
+        if distance < exact {
+            return side + distance;
+        }
+        let octaves = (distance as f32 / exact as f32).ln() / (self.max_distance as f64 / exact as f64).ln() as f32;
+        let beyond = (octaves * (one_sided - exact) as f32) as usize;
+        side + (exact + beyond).min(one_sided - 1)
+    }
+}
+
+impl T5Encoder {
+    /// Load an encoder; names as transformers has them, any prefix of an all-in-one file already taken off.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when the checkpoint does not fit the configuration.
+    pub fn load(checkpoint: Checkpoint, config: &T5Config, precision: Precision, device: &Device) -> Result<Self, CheckpointError> {
+        config.rename(checkpoint)?.load_into(config.init(device), precision.with_f32_compute())
+    }
+
+    /// `[1, num_heads, seq_len, seq_len]`, added to the scores of every block.
+    fn position_bias(&self, seq_len: usize, device: &Device) -> Tensor<4> {
+        let relative = |index: usize| (index % seq_len) as i64 - (index / seq_len) as i64;
+        let buckets: Vec<i32> = (0..seq_len * seq_len).map(|i| self.config.bucket(relative(i)) as i32).collect();
+        let buckets = Tensor::<2, Int>::from_data(TensorData::new(buckets, [seq_len, seq_len]), device);
+        self.relative_position_bias.forward(buckets, FloatDType::F32).permute([2, 0, 1]).unsqueeze()
+    }
+}
+
+impl TextEncoder for T5Encoder {
+    /// Hidden states after the final norm; no pooled embedding.
+    fn encode(&self, token_ids: Tensor<2, Int>) -> TextEmbedding {
+        let [_, seq_len] = token_ids.dims();
+        let bias = self.position_bias(seq_len, &token_ids.device());
+        let mut x = self.token_embedding.forward(token_ids, FloatDType::F32);
+        for block in &self.blocks {
+            x = block.forward(x, bias.clone());
+        }
+        TextEmbedding { hidden_states: self.final_norm.forward(x), pooled: None }
+    }
+}
+
+impl T5Block {
+    /// # Shapes
+    /// - x and result: `[batch, seq_len, hidden_size]`; bias: `[1, num_heads, seq_len, seq_len]`
+    fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
+        let [batch, seq_len, hidden_size] = x.dims();
+        let normed = self.attention_norm.forward(x.clone());
+        let heads = |projection: &Projection| split_heads(projection.forward(normed.clone()), self.num_heads);
+        // T5 does not scale its scores.
+        let options = AttentionOptions { scale: Some(1.0), bias: Some(bias), ..Default::default() };
+        let attended = ops::attention(heads(&self.query), heads(&self.key), heads(&self.value), options);
+        let x = x + self.attention_output.forward(merge_heads(attended));
+
+        let normed = self.feed_forward_norm.forward(x.clone());
+        let gate = ops::gelu_tanh(self.feed_forward_gate.forward(normed.clone()));
+        let x = x + self.feed_forward_output.forward(gate * self.feed_forward_input.forward(normed));
+        assert_shape!(x, [batch, seq_len, hidden_size]);
+        x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `T5Attention._relative_position_bucket` of transformers 5.23, bidirectional, 32 buckets, distance 128.
+    #[test]
+    fn buckets_are_those_of_transformers() {
+        let config = T5Config::xxl();
+        let found: Vec<usize> = [-200, -128, -127, -64, -16, -9, -8, -7, -1, 0].map(|r| config.bucket(r)).to_vec();
+        assert_eq!(found, [15, 15, 15, 14, 10, 8, 8, 7, 1, 0]);
+        let found: Vec<usize> = [1, 7, 8, 11, 12, 23, 32, 90, 91, 128, 500].map(|r| config.bucket(r)).to_vec();
+        assert_eq!(found, [17, 23, 24, 24, 25, 27, 28, 30, 31, 31, 31]);
+    }
+}

@@ -1,0 +1,8 @@
+//! The encoder of T5 v1.1.
+
+mod config;
+mod encoder;
+mod keys;
+
+pub use config::T5Config;
+pub use encoder::T5Encoder;
