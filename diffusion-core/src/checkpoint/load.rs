@@ -1,7 +1,6 @@
 //! Filling a module's parameters from a checkpoint, strictly.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterizer};
 use burn::tensor::{FloatDType, Tensor};
@@ -46,40 +45,37 @@ fn published_path(path: &str) -> String {
     }
 }
 
-/// See [`Checkpoint::load_into`].
-pub(super) fn load_into<M: Module>(checkpoint: Checkpoint, module: M, precision: Precision) -> Result<M, CheckpointError> {
-    let model = checkpoint.model.clone();
-    let expected = parameter_shapes(&module);
-    let mut tensors = checkpoint.tensors;
+/// The tensors for a module's parameters: all of them, none besides, in the right shapes and types.
+pub(super) fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BTreeMap<String, StoredTensor>, CheckpointError> {
+    let Checkpoint { path, model, mut tensors } = checkpoint;
+    let expected = parameter_shapes(module);
+    let unused = tensors.iter().filter(|(name, _)| !expected.contains_key(*name));
     let mismatch = Mismatch {
         missing: expected.keys().filter(|name| !tensors.contains_key(*name)).cloned().collect(),
-        unused: tensors.iter().filter(|(name, _)| !expected.contains_key(*name)).map(|(_, t)| t.name().to_owned()).collect(),
+        unused: unused.map(|(_, tensor)| tensor.name().to_owned()).collect(),
     };
     if mismatch != Mismatch::default() {
-        return Err(CheckpointError::Mismatch { path: checkpoint.path, model, mismatch });
+        return Err(CheckpointError::Mismatch { path, model, mismatch });
     }
-    for (name, shape) in &expected {
-        let Entry::Occupied(mut entry) = tensors.entry(name.clone()) else { continue };
-        let tensor = entry.get().clone().fit_unit_dimensions(shape);
+    for (name, tensor) in &mut tensors {
+        let shape = &expected[name];
+        *tensor = tensor.clone().fit_unit_dimensions(shape);
+        let (path, name) = (tensor.path().to_owned(), tensor.name().to_owned());
         if tensor.shape() != shape {
-            return Err(CheckpointError::Shape {
-                path: tensor.path().to_owned(),
-                model,
-                tensor: tensor.name().to_owned(),
-                expected: shape.clone(),
-                found: tensor.shape().to_vec(),
-            });
+            let (expected, found) = (shape.clone(), tensor.shape().to_vec());
+            return Err(CheckpointError::Shape { path, model, tensor: name, expected, found });
         }
         if !tensor.format().is_float() {
-            return Err(CheckpointError::DType {
-                path: tensor.path().to_owned(),
-                tensor: tensor.name().to_owned(),
-                expected: "a floating-point format",
-                found: tensor.format().to_string(),
-            });
+            let (expected, found) = ("a floating-point format", tensor.format().to_string());
+            return Err(CheckpointError::DType { path, tensor: name, expected, found });
         }
-        entry.insert(tensor);
     }
+    Ok(tensors)
+}
+
+/// See [`Checkpoint::load_into`].
+pub(super) fn load_into<M: Module>(checkpoint: Checkpoint, module: M, precision: Precision) -> Result<M, CheckpointError> {
+    let tensors = fitted(checkpoint, &module)?;
     let mut failure = None;
     let module = module.apply_reparameterization(Loader { tensors, precision, failure: &mut failure });
     match failure {

@@ -77,6 +77,13 @@ impl Checkpoint {
         Self { tensors: self.tensors.iter().filter_map(stripped).collect(), ..self.clone_empty() }
     }
 
+    /// All tensors, without `prefix` where a name starts with it.
+    pub fn without_prefix(&self, prefix: &str) -> Self {
+        let stripped =
+            |(name, tensor): (&String, &StoredTensor)| (name.strip_prefix(prefix).unwrap_or(name).to_owned(), tensor.clone());
+        Self { tensors: self.tensors.iter().map(stripped).collect(), ..self.clone_empty() }
+    }
+
     /// Only the tensors for which `keep` holds.
     pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
         let kept = self.tensors.iter().filter(|(name, _)| keep(name));
@@ -99,6 +106,14 @@ impl Checkpoint {
     /// names mean one weight.
     pub fn renamed(self, keys: &KeyMap) -> Result<Self, CheckpointError> {
         Ok(Self { tensors: keys.apply(self.tensors)?, path: self.path, model: self.model })
+    }
+
+    /// Whether [`load_into`](Self::load_into) can fill `module`: names, shapes and types, without reading a weight.
+    ///
+    /// # Errors
+    /// As [`load_into`](Self::load_into).
+    pub fn check<M: Module>(&self, module: &M) -> Result<(), CheckpointError> {
+        load::fitted(self.clone(), module).map(drop)
     }
 
     /// Fill all parameters of `module`, on the device that they were made for.

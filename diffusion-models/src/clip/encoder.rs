@@ -90,7 +90,12 @@ impl ClipTextEncoder {
     ///
     /// # Errors
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.
-    pub fn load(checkpoint: Checkpoint, config: &ClipConfig, precision: Precision, device: &Device) -> Result<Self, CheckpointError> {
+    pub fn load(
+        checkpoint: Checkpoint,
+        config: &ClipConfig,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self, CheckpointError> {
         config.rename(checkpoint)?.load_into(config.init(device), precision.with_f32_compute())
     }
 

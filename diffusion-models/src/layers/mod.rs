@@ -10,4 +10,4 @@ pub(crate) use conditioning_mlp::ConditioningMlp;
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use heads::{merge_heads, split_heads};
 pub(crate) use layer_norm::{Modulation, modulated_norm};
-pub(crate) use timestep_embedding::timestep_embedding;
+pub(crate) use timestep_embedding::{TIMESTEP_EMBEDDING_SIZE, timestep_embedding};

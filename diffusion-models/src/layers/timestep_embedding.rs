@@ -21,6 +21,6 @@ pub(crate) fn timestep_embedding(timestep: f32, batch: usize, dtype: FloatDType,
     let sin = angles.iter().map(|&angle| f64::from(angle).sin() as f32);
     let row: Vec<f32> = cos.chain(sin).collect();
     let embedding = TensorData::new(row, [1, TIMESTEP_EMBEDDING_SIZE]);
-    let embedding = Tensor::from_data(embedding, (device, burn::tensor::DType::F32));
+    let embedding = Tensor::<2>::from_data(embedding, (device, burn::tensor::DType::F32));
     embedding.cast(dtype).repeat_dim(0, batch)
 }

@@ -98,7 +98,12 @@ impl T5Encoder {
     ///
     /// # Errors
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.
-    pub fn load(checkpoint: Checkpoint, config: &T5Config, precision: Precision, device: &Device) -> Result<Self, CheckpointError> {
+    pub fn load(
+        checkpoint: Checkpoint,
+        config: &T5Config,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self, CheckpointError> {
         config.rename(checkpoint)?.load_into(config.init(device), precision.with_f32_compute())
     }
 

@@ -1,0 +1,195 @@
+//! The joint block: image and text tokens each with weights of their own, attending to one another.
+
+use burn::module::Module;
+use burn::nn::{RmsNorm, RmsNormConfig};
+use burn::tensor::{Device, Tensor};
+use diffusion_core::Projection;
+use diffusion_core::ops::{self, AttentionOptions};
+use diffusion_core::projection::ProjectionConfig;
+
+use super::config::{QkNorm, Sd3Config};
+use crate::layers::{FeedForward, Modulation, merge_heads, modulated_norm, split_heads};
+
+/// A block of MMDiT, or of MMDiT-X where the image stream has a second attention of its own.
+///
+/// Reference: Stability-AI/sd3.5 `mmditx.py#L485-L613`; arXiv 2403.03206, figure 2.
+#[derive(Module, Debug)]
+pub(super) struct JointBlock {
+    image: Stream,
+    text: Stream,
+}
+
+/// The weights of one kind of token in a block.
+#[derive(Module, Debug)]
+struct Stream {
+    modulation: Projection,
+    attention: StreamAttention,
+    second_attention: Option<StreamAttention>,
+    feed_forward: Option<FeedForward>,
+    #[module(skip)]
+    hidden_size: usize,
+}
+
+/// Queries, keys and values of one kind of token, and what becomes of the attended values.
+#[derive(Module, Debug)]
+struct StreamAttention {
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    query_norm: Option<RmsNorm>,
+    key_norm: Option<RmsNorm>,
+    output: Option<Projection>,
+    #[module(skip)]
+    num_heads: usize,
+}
+
+/// What a stream takes part in besides giving keys and values to the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StreamKind {
+    /// One attention, and a feed-forward layer.
+    Whole,
+    /// Besides, a second attention over its own tokens.
+    Dual,
+    /// Only queries, keys and values: the text stream of the last block, whose result nobody reads.
+    AttendedOnly,
+}
+
+impl JointBlock {
+    pub(super) fn new(config: &Sd3Config, index: usize, device: &Device) -> Self {
+        let dual = config.dual_attention_layers.contains(&index);
+        let last = index + 1 == config.num_layers;
+        Self {
+            image: Stream::new(config, if dual { StreamKind::Dual } else { StreamKind::Whole }, device),
+            text: Stream::new(config, if last { StreamKind::AttendedOnly } else { StreamKind::Whole }, device),
+        }
+    }
+
+    /// `conditioning` is already activated; every block applies SiLU to the same vector, so the caller does it once.
+    ///
+    /// # Shapes
+    /// - image: `[batch, image_len, hidden_size]`, text: `[batch, text_len, hidden_size]`
+    /// - conditioning: `[batch, hidden_size]`
+    pub(super) fn forward(&self, image: Tensor<3>, text: Tensor<3>, conditioning: &Tensor<2>) -> (Tensor<3>, Tensor<3>) {
+        let [_, image_len, _] = image.dims();
+        let [_, text_len, _] = text.dims();
+        let (image_attention_input, image_modulations) = self.image.begin(image.clone(), conditioning);
+        let (text_attention_input, text_modulations) = self.text.begin(text.clone(), conditioning);
+
+        let [image_query, image_key, image_value] = self.image.attention.project(image_attention_input);
+        let [text_query, text_key, text_value] = self.text.attention.project(text_attention_input);
+        let joint = |text, image| Tensor::cat(vec![text, image], 2);
+        let attended = ops::attention(
+            joint(text_query, image_query),
+            joint(text_key, image_key),
+            joint(text_value, image_value),
+            AttentionOptions::default(),
+        );
+        let attended = merge_heads(attended);
+        let text_attended = attended.clone().narrow(1, 0, text_len);
+        let image_attended = attended.narrow(1, text_len, image_len);
+
+        let text = self.text.finish(text, text_attended, text_modulations);
+        let image = self.image.finish(image, image_attended, image_modulations);
+        (image, text)
+    }
+}
+
+/// What the conditioning does in one stream of a block. Which there are depends on the stream's kind.
+struct StreamModulations {
+    attention: Option<Modulation>,
+    feed_forward: Option<Modulation>,
+    second: Option<(Modulation, Tensor<3>)>,
+}
+
+impl Stream {
+    fn new(config: &Sd3Config, kind: StreamKind, device: &Device) -> Self {
+        let hidden_size = config.hidden_size();
+        let num_modulations = match kind {
+            StreamKind::AttendedOnly => 2,
+            StreamKind::Whole => 6,
+            StreamKind::Dual => 9,
+        };
+        let whole = kind != StreamKind::AttendedOnly;
+        Self {
+            modulation: ProjectionConfig::new(hidden_size, num_modulations * hidden_size).init(device),
+            attention: StreamAttention::new(config, whole, device),
+            second_attention: (kind == StreamKind::Dual).then(|| StreamAttention::new(config, true, device)),
+            feed_forward: whole.then(|| FeedForward::new(hidden_size, 4 * hidden_size, device)),
+            hidden_size,
+        }
+    }
+
+    /// The modulated input of the joint attention, and the modulations of the rest.
+    fn begin(&self, x: Tensor<3>, conditioning: &Tensor<2>) -> (Tensor<3>, StreamModulations) {
+        let mut chunks = self.modulation.forward(conditioning.clone()).split(self.hidden_size, 1).into_iter();
+        if self.feed_forward.is_none() {
+            let [shift, scale] = [chunks.next(), chunks.next()].map(|chunk| chunk.expect("the modulation has two chunks"));
+            return (modulated_norm(x, shift, scale), StreamModulations { attention: None, feed_forward: None, second: None });
+        }
+        let attention = Modulation::take_from(&mut chunks);
+        let feed_forward = Modulation::take_from(&mut chunks);
+        let second = Modulation::take_from(&mut chunks);
+        let second = second.map(|modulation| {
+            let input = modulation.apply(x.clone());
+            (modulation, input)
+        });
+        let input = attention.as_ref().map_or_else(|| x.clone(), |modulation| modulation.apply(x.clone()));
+        (input, StreamModulations { attention, feed_forward, second })
+    }
+
+    /// The stream after the block, from what its tokens attended to.
+    fn finish(&self, x: Tensor<3>, attended: Tensor<3>, modulations: StreamModulations) -> Tensor<3> {
+        let mut x = x;
+        if let (Some(output), Some(modulation)) = (&self.attention.output, modulations.attention) {
+            x = x + modulation.gated(output.forward(attended));
+        }
+        if let (Some(attention), Some((modulation, input))) = (&self.second_attention, modulations.second) {
+            x = x + modulation.gated(attention.attend_to_itself(input));
+        }
+        if let (Some(feed_forward), Some(modulation)) = (&self.feed_forward, modulations.feed_forward) {
+            let update = feed_forward.forward(modulation.apply(x.clone()));
+            x = x + modulation.gated(update);
+        }
+        x
+    }
+}
+
+impl StreamAttention {
+    fn new(config: &Sd3Config, with_output: bool, device: &Device) -> Self {
+        /// Epsilon of the norms of queries and keys.
+        const EPSILON: f64 = 1e-6;
+        let square = || ProjectionConfig::new(config.hidden_size(), config.hidden_size()).init(device);
+        let norm = || match config.qk_norm {
+            QkNorm::None => None,
+            QkNorm::RootMeanSquare => Some(RmsNormConfig::new(config.head_dim).with_epsilon(EPSILON).init(device)),
+        };
+        Self {
+            query: square(),
+            key: square(),
+            value: square(),
+            query_norm: norm(),
+            key_norm: norm(),
+            output: with_output.then(square),
+            num_heads: config.num_heads,
+        }
+    }
+
+    /// Queries, keys and values, each `[batch, num_heads, seq_len, head_dim]`.
+    fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
+        let heads = |projection: &Projection| split_heads(projection.forward(x.clone()), self.num_heads);
+        let normed = |heads: Tensor<4>, norm: &Option<RmsNorm>| match norm {
+            Some(norm) => norm.forward(heads),
+            None => heads,
+        };
+        [normed(heads(&self.query), &self.query_norm), normed(heads(&self.key), &self.key_norm), heads(&self.value)]
+    }
+
+    fn attend_to_itself(&self, x: Tensor<3>) -> Tensor<3> {
+        let [query, key, value] = self.project(x);
+        let attended = merge_heads(ops::attention(query, key, value, AttentionOptions::default()));
+        match &self.output {
+            Some(output) => output.forward(attended),
+            None => attended,
+        }
+    }
+}

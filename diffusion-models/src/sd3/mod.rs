@@ -1,0 +1,12 @@
+//! Stable Diffusion 3 and 3.5: MMDiT and MMDiT-X.
+//!
+//! Paper: Scaling Rectified Flow Transformers, arXiv 2403.03206. Reference: diffusers at 58eb52c, Stability-AI/sd3.5 at
+//! fbf8f48.
+
+mod block;
+mod config;
+mod keys;
+mod transformer;
+
+pub use config::{QkNorm, Sd3Config};
+pub use transformer::{Sd3Conditioning, Sd3Transformer};

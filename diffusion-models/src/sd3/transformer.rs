@@ -1,0 +1,169 @@
+//! The transformer as a whole.
+
+use burn::module::{Module, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::{DType, Device, FloatDType, Tensor, activation, assert_shape};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::projection::{ProjectionConfig, uninitialized};
+use diffusion_core::{Precision, Projection, VelocityModel, ops};
+
+use super::block::JointBlock;
+use super::config::Sd3Config;
+use super::keys;
+use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, timestep_embedding};
+
+/// MMDiT (Stable Diffusion 3 and 3.5 Large) and MMDiT-X (3.5 Medium).
+///
+/// Reference: Stability-AI/sd3.5 `mmditx.py#L660`; diffusers `transformer_sd3.py#L80` at 58eb52c.
+#[derive(Module, Debug)]
+pub struct Sd3Transformer {
+    patch_embedding: Conv2d,
+    /// `[1, position_table_size², hidden_size]`, rows first.
+    position_table: Param<Tensor<3>>,
+    timestep_embedding: ConditioningMlp,
+    pooled_embedding: ConditioningMlp,
+    text_projection: Projection,
+    blocks: Vec<JointBlock>,
+    final_modulation: Projection,
+    final_projection: Projection,
+    #[module(skip)]
+    config: Sd3Config,
+    #[module(skip)]
+    compute: FloatDType,
+}
+
+/// The encoded prompt.
+#[derive(Clone, Debug)]
+pub struct Sd3Conditioning {
+    /// Text tokens of CLIP and T5, `[batch, text_len, joint_attention_dim]`.
+    pub text: Tensor<3>,
+    /// Pooled embeddings of both CLIPs, `[batch, pooled_projection_dim]`.
+    pub pooled: Tensor<2>,
+}
+
+impl Sd3Conditioning {
+    /// Two conditionings as one batch.
+    pub fn batched(first: &Self, second: &Self) -> Self {
+        Self {
+            text: Tensor::cat(vec![first.text.clone(), second.text.clone()], 0),
+            pooled: Tensor::cat(vec![first.pooled.clone(), second.pooled.clone()], 0),
+        }
+    }
+}
+
+impl Sd3Config {
+    /// Make the transformer, without allocating; see [`Sd3Transformer::load`].
+    pub fn init(&self, compute: FloatDType, device: &Device) -> Sd3Transformer {
+        let hidden_size = self.hidden_size();
+        let patch = [self.patch_size; 2];
+        let patch_embedding = Conv2dConfig::new([self.in_channels, hidden_size], patch).with_stride(patch);
+        let patch_values = self.patch_size * self.patch_size * self.in_channels;
+        Sd3Transformer {
+            patch_embedding: patch_embedding.init(device),
+            position_table: uninitialized([1, self.position_table_size.pow(2), hidden_size], device),
+            timestep_embedding: ConditioningMlp::new(TIMESTEP_EMBEDDING_SIZE, hidden_size, device),
+            pooled_embedding: ConditioningMlp::new(self.pooled_projection_dim, hidden_size, device),
+            text_projection: ProjectionConfig::new(self.joint_attention_dim, hidden_size).init(device),
+            blocks: (0..self.num_layers).map(|index| JointBlock::new(self, index, device)).collect(),
+            final_modulation: ProjectionConfig::new(hidden_size, 2 * hidden_size).init(device),
+            final_projection: ProjectionConfig::new(hidden_size, patch_values).init(device),
+            config: self.clone(),
+            compute,
+        }
+    }
+
+    /// A checkpoint of either layout under the names of the transformer's parameters, any prefix already taken off.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when a fused tensor has other rows than these sizes, or two names mean one weight.
+    pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
+        let map = keys::key_map(&checkpoint, self);
+        checkpoint.named("a Stable Diffusion 3 transformer of this size").renamed(&map)
+    }
+}
+
+impl Sd3Transformer {
+    /// Load a transformer from either layout, any prefix already taken off.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when the checkpoint does not fit the configuration.
+    pub fn load(
+        checkpoint: Checkpoint,
+        config: &Sd3Config,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self, CheckpointError> {
+        config.rename(checkpoint)?.load_into(config.init(precision.compute, device), precision)
+    }
+
+    /// Its sizes.
+    pub fn config(&self) -> &Sd3Config {
+        &self.config
+    }
+
+    /// The velocity, `noise - image`, at noise level `sigma`, leaving out the blocks in `skipped_layers`.
+    ///
+    /// # Shapes
+    /// - latents: `[batch, in_channels, height, width]`, sides divisible by the patch size; result: the same, in f32
+    /// # Panics
+    /// If the picture is larger than the position table.
+    pub fn forward(&self, latents: Tensor<4>, sigma: f64, conditioning: &Sd3Conditioning, skipped_layers: &[usize]) -> Tensor<4> {
+        /// Timesteps of the training per unit of sigma.
+        const TIMESTEPS: f32 = 1000.0;
+        let [batch, _, height, width] = latents.dims();
+        let timestep = timestep_embedding(sigma as f32 * TIMESTEPS, batch, self.compute, &latents.device());
+        let pooled = ops::cast(conditioning.pooled.clone(), self.compute);
+        let text = ops::cast(conditioning.text.clone(), self.compute);
+
+        let embedded = self.timestep_embedding.forward(timestep) + self.pooled_embedding.forward(pooled);
+        let activated = activation::silu(embedded);
+        let mut text = self.text_projection.forward(text);
+        let mut image = self.embed_patches(ops::cast(latents, self.compute));
+        for (index, block) in self.blocks.iter().enumerate() {
+            if !skipped_layers.contains(&index) {
+                (image, text) = block.forward(image, text, &activated);
+            }
+        }
+        let modulation = self.final_modulation.forward(activated).split(self.config.hidden_size(), 1);
+        let image = modulated_norm(image, modulation[0].clone(), modulation[1].clone());
+        let patches = self.final_projection.forward(image).cast(DType::F32);
+        self.join_patches(patches, height, width)
+    }
+
+    /// `[batch, in_channels, height, width]` to `[batch, patches, hidden_size]`, positions added.
+    fn embed_patches(&self, latents: Tensor<4>) -> Tensor<3> {
+        let patches = self.patch_embedding.forward(latents);
+        let [_, hidden_size, rows, columns] = patches.dims();
+        let tokens = patches.reshape([0, hidden_size as i32, -1]).swap_dims(1, 2);
+        tokens + self.positions(rows, columns)
+    }
+
+    /// The middle of the position table, `[1, rows * columns, hidden_size]`.
+    fn positions(&self, rows: usize, columns: usize) -> Tensor<3> {
+        let size = self.config.position_table_size;
+        assert!(rows <= size && columns <= size, "{rows} x {columns} patches for a position table of {size} x {size}");
+        let hidden_size = self.config.hidden_size();
+        let (top, left) = ((size - rows) / 2, (size - columns) / 2);
+        let table = self.position_table.val().reshape([size, size, hidden_size]);
+        let middle = table.slice([top..top + rows, left..left + columns]).reshape([1, rows * columns, hidden_size]);
+        ops::cast(middle, self.compute)
+    }
+
+    /// `[batch, patches, patch_size² * in_channels]`, channels fastest, to `[batch, in_channels, height, width]`.
+    fn join_patches(&self, patches: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
+        let [batch, _, _] = patches.dims();
+        let Sd3Config { patch_size, in_channels, .. } = self.config;
+        let (rows, columns) = (height / patch_size, width / patch_size);
+        assert_shape!(patches, [batch, rows * columns, patch_size * patch_size * in_channels]);
+        let cells = patches.reshape([batch, rows, columns, patch_size, patch_size, in_channels]);
+        cells.permute([0, 5, 1, 3, 2, 4]).reshape([batch, in_channels, height, width])
+    }
+}
+
+impl VelocityModel for Sd3Transformer {
+    type Conditioning = Sd3Conditioning;
+
+    fn velocity(&self, latents: Tensor<4>, sigma: f64, conditioning: &Sd3Conditioning) -> Tensor<4> {
+        self.forward(latents, sigma, conditioning, &[])
+    }
+}
