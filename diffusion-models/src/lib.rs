@@ -1,1 +1,5 @@
 //! diffusion-models
+
+pub mod clip;
+pub mod t5;
+pub mod tokenizer;

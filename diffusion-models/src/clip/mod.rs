@@ -1,0 +1,5 @@
+//! CLIP: its tokenizer.
+
+mod tokenizer;
+
+pub use tokenizer::ClipTokenizer;

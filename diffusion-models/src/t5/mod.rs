@@ -1,0 +1,5 @@
+//! T5: its tokenizer.
+
+mod tokenizer;
+
+pub use tokenizer::T5Tokenizer;
