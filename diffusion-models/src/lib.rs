@@ -5,3 +5,4 @@ pub mod config;
 pub(crate) mod layers;
 pub mod sd3;
 pub mod t5;
+pub mod tokenizer;

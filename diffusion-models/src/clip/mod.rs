@@ -3,6 +3,8 @@
 mod config;
 mod encoder;
 mod keys;
+mod tokenizer;
 
 pub use config::{ClipActivation, ClipConfig, EndOfText};
 pub use encoder::ClipTextEncoder;
+pub use tokenizer::ClipTokenizer;

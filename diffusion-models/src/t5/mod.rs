@@ -3,6 +3,8 @@
 mod config;
 mod encoder;
 mod keys;
+mod tokenizer;
 
 pub use config::T5Config;
 pub use encoder::T5Encoder;
+pub use tokenizer::T5Tokenizer;
