@@ -39,18 +39,13 @@ pub(crate) struct PromptTokenizer {
 
 impl PromptTokenizer {
     /// Adds the special tokens of `config` to a tokenizer made from `vocabulary`, the file that errors name.
-    pub(crate) fn new(
-        mut tokenizer: Tokenizer,
-        config: &TokenizerConfig,
-        vocabulary: &Path,
-    ) -> Result<Self, TokenizerError> {
-        let unexpected =
-            |item: String, expected: String, found: String| TokenizerError::Unexpected {
-                path: vocabulary.to_path_buf(),
-                item,
-                expected,
-                found,
-            };
+    pub(crate) fn new(mut tokenizer: Tokenizer, config: &TokenizerConfig, vocabulary: &Path) -> Result<Self, TokenizerError> {
+        let unexpected = |item: String, expected: String, found: String| TokenizerError::Unexpected {
+            path: vocabulary.to_path_buf(),
+            item,
+            expected,
+            found,
+        };
         let mut added: Vec<AddedToken> = config.added.values().cloned().collect();
         for (role, token) in config.named() {
             if added.iter().any(|known| known.content == token.content) {
@@ -63,31 +58,21 @@ impl PromptTokenizer {
             added.push(token.clone());
         }
         // Sorted by id, so that those outside the vocabulary get the ids that follow it.
-        tokenizer
-            .add_tokens(added)
-            .map_err(|source| TokenizerError::Malformed {
-                path: vocabulary.to_path_buf(),
-                expected: "a vocabulary that takes the special tokens",
-                source,
-            })?;
+        tokenizer.add_tokens(added).map_err(|source| TokenizerError::Malformed {
+            path: vocabulary.to_path_buf(),
+            expected: "a vocabulary that takes the special tokens",
+            source,
+        })?;
         let id = |token: &AddedToken| {
-            tokenizer.token_to_id(&token.content).ok_or_else(|| {
-                unexpected(
-                    format!("token `{}`", token.content),
-                    "an id".to_owned(),
-                    "none".to_owned(),
-                )
-            })
+            tokenizer
+                .token_to_id(&token.content)
+                .ok_or_else(|| unexpected(format!("token `{}`", token.content), "an id".to_owned(), "none".to_owned()))
         };
         for (&expected, token) in &config.added {
             let found = id(token)?;
             if found != expected {
                 let item = format!("token `{}`", token.content);
-                return Err(unexpected(
-                    item,
-                    format!("id {expected}"),
-                    format!("id {found}"),
-                ));
+                return Err(unexpected(item, format!("id {expected}"), format!("id {found}")));
             }
         }
         Ok(Self {
@@ -102,13 +87,8 @@ impl PromptTokenizer {
     /// `[bos] text eos pad...`, cut and padded to exactly `length` ids; the text gives way, never a special token.
     pub(crate) fn encode(&self, text: &str, length: usize) -> Result<Encoding, TokenizerError> {
         let minimum = self.bos.iter().len() + 1;
-        let room = length
-            .checked_sub(minimum)
-            .ok_or(TokenizerError::Length { length, minimum })?;
-        let tokens = self
-            .tokenizer
-            .encode(text, false)
-            .map_err(|source| TokenizerError::Encode { source })?;
+        let room = length.checked_sub(minimum).ok_or(TokenizerError::Length { length, minimum })?;
+        let tokens = self.tokenizer.encode(text, false).map_err(|source| TokenizerError::Encode { source })?;
         let kept = tokens.len().min(room);
 
         let mut ids = Vec::with_capacity(length);
@@ -118,13 +98,8 @@ impl PromptTokenizer {
         ids.resize(length, self.pad);
 
         // A token can be part of a character.
-        let rest = |&(start, _): &(usize, usize)| {
-            text[text.floor_char_boundary(start)..].trim().to_owned()
-        };
-        Ok(Encoding {
-            ids,
-            truncated: tokens.get_offsets().get(kept).map(rest),
-        })
+        let rest = |&(start, _): &(usize, usize)| text[text.floor_char_boundary(start)..].trim().to_owned();
+        Ok(Encoding { ids, truncated: tokens.get_offsets().get(kept).map(rest) })
     }
 
     pub(crate) fn max_length(&self) -> usize {
@@ -164,32 +139,14 @@ pub(crate) mod tests {
 
     /// A tokenizer folder of the miniature model.
     pub(crate) fn mini(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../assets/mini-sd3")
-            .join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/mini-sd3").join(name)
     }
 
-    const PIECES: &[&str] = &[
-        "!",
-        "<|endoftext|>",
-        "</s>",
-        "<pad>",
-        " ",
-        "\n",
-        "\u{3000}",
-        "'s",
-        "▁",
-        "e\u{301}",
-        "👩‍👧",
-        "cat",
-    ];
+    const PIECES: &[&str] = &["!", "<|endoftext|>", "</s>", "<pad>", " ", "\n", "\u{3000}", "'s", "▁", "e\u{301}", "👩‍👧", "cat"];
 
     /// Characters of every kind, between pieces that tokenizers treat apart.
     pub(crate) fn awkward_text() -> impl Strategy<Value = String> {
-        let piece = prop_oneof![
-            any::<String>(),
-            prop::sample::select(PIECES).prop_map(str::to_owned)
-        ];
+        let piece = prop_oneof![any::<String>(), prop::sample::select(PIECES).prop_map(str::to_owned)];
         prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
     }
 }

@@ -12,10 +12,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
-use crate::tokenizer::{
-    AddedTokenJson, Encoding, PromptTokenizer, TokenizerConfig, TokenizerError, parse_json,
-    read_text,
-};
+use crate::tokenizer::{AddedTokenJson, Encoding, PromptTokenizer, TokenizerConfig, TokenizerError, parse_json, read_text};
 
 const START_OF_TEXT: &str = "<|startoftext|>";
 const END_OF_TEXT: &str = "<|endoftext|>";
@@ -31,8 +28,7 @@ const MAX_LENGTH: usize = 77;
 const END_OF_WORD: &str = "</w>";
 
 /// Words, contractions, single digits and runs of other signs.
-const WORDS: &str =
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 const ADVICE: &str = "give the folder that holds vocab.json and merges.txt (or tokenizer.json) and tokenizer_config.json";
 
@@ -58,12 +54,10 @@ impl ClipTokenizer {
     /// When a file is missing, unreadable or malformed, or when a special token is not in the vocabulary.
     pub fn from_dir(dir: &Path) -> Result<Self, TokenizerError> {
         let files = BpeFiles::read(dir)?;
-        let mut config = TokenizerConfig::read(dir, config(END_OF_TEXT))?.ok_or_else(|| {
-            TokenizerError::Missing {
-                path: dir.join("tokenizer_config.json"),
-                expected: "the padding token",
-                advice: ADVICE,
-            }
+        let mut config = TokenizerConfig::read(dir, config(END_OF_TEXT))?.ok_or_else(|| TokenizerError::Missing {
+            path: dir.join("tokenizer_config.json"),
+            expected: "the padding token",
+            advice: ADVICE,
         })?;
         if config.added.is_empty() {
             config.added.clone_from(&files.added);
@@ -100,42 +94,25 @@ impl ClipTokenizer {
     #[cfg(feature = "embedded-tokenizers")]
     fn embedded(pad: &str) -> Result<Self, TokenizerError> {
         let name = PathBuf::from("(embedded) clip-merges.txt");
-        let text = crate::tokenizer::unpack_embedded(
-            include_bytes!("../../assets/tokenizers/clip-merges.txt.gz"),
-            &name,
-        )?;
+        let text = crate::tokenizer::unpack_embedded(include_bytes!("../../assets/tokenizers/clip-merges.txt.gz"), &name)?;
         let merges = parse_merges(&text, &name)?;
         let vocab = vocabulary_of(&merges);
-        let files = BpeFiles {
-            vocab,
-            merges,
-            added: BTreeMap::new(),
-            vocab_path: name.clone(),
-            merges_path: name,
-        };
+        let files = BpeFiles { vocab, merges, added: BTreeMap::new(), vocab_path: name.clone(), merges_path: name };
         Self::new(files, &config(pad))
     }
 
     fn new(files: BpeFiles, config: &TokenizerConfig) -> Result<Self, TokenizerError> {
-        let BpeFiles {
-            vocab,
-            merges,
-            vocab_path,
-            merges_path,
-            ..
-        } = files;
+        let BpeFiles { vocab, merges, vocab_path, merges_path, .. } = files;
         let model = BPE::builder()
             .vocab_and_merges(vocab, merges)
             .unk_token(config.unk.content.clone())
             .end_of_word_suffix(END_OF_WORD.to_owned())
             .build();
-        let tokenizer = model
-            .and_then(pipeline)
-            .map_err(|source| TokenizerError::Malformed {
-                path: merges_path,
-                expected: "merges of tokens of the vocabulary",
-                source,
-            })?;
+        let tokenizer = model.and_then(pipeline).map_err(|source| TokenizerError::Malformed {
+            path: merges_path,
+            expected: "merges of tokens of the vocabulary",
+            source,
+        })?;
         PromptTokenizer::new(tokenizer, config, &vocab_path).map(Self)
     }
 
@@ -186,14 +163,9 @@ fn config(pad: &str) -> TokenizerConfig {
 /// Everything of the tokenizer but its special tokens.
 fn pipeline(model: BPE) -> tokenizers::Result<Tokenizer> {
     let whitespace = Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ")?;
-    let normalizer =
-        normalizers::Sequence::new(vec![NFC.into(), whitespace.into(), Lowercase.into()]);
+    let normalizer = normalizers::Sequence::new(vec![NFC.into(), whitespace.into(), Lowercase.into()]);
     // "Removed" and inverted: what does not match goes.
-    let words = Split::new(
-        SplitPattern::Regex(WORDS.to_owned()),
-        SplitDelimiterBehavior::Removed,
-        true,
-    )?;
+    let words = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Removed, true)?;
     let bytes = ByteLevel::new(false, true, true);
     let mut tokenizer = Tokenizer::new(model);
     tokenizer.with_normalizer(Some(normalizer))?;
@@ -219,42 +191,17 @@ impl BpeFiles {
         }
         let vocab = read_text(&vocab_path, "the vocabulary of CLIP", ADVICE)?;
         let vocab = parse_json(&vocab, &vocab_path, "a JSON object of tokens and their ids")?;
-        let merges = parse_merges(
-            &read_text(&merges_path, "the merges of CLIP", ADVICE)?,
-            &merges_path,
-        )?;
-        Ok(Self {
-            vocab,
-            merges,
-            added: BTreeMap::new(),
-            vocab_path,
-            merges_path,
-        })
+        let merges = parse_merges(&read_text(&merges_path, "the merges of CLIP", ADVICE)?, &merges_path)?;
+        Ok(Self { vocab, merges, added: BTreeMap::new(), vocab_path, merges_path })
     }
 
     fn read_json(path: PathBuf) -> Result<Self, TokenizerError> {
         let text = read_text(&path, "a CLIP tokenizer", ADVICE)?;
-        let json: TokenizerJson = parse_json(
-            &text,
-            &path,
-            "a tokenizer with a byte-pair vocabulary and merges",
-        )?;
+        let json: TokenizerJson = parse_json(&text, &path, "a tokenizer with a byte-pair vocabulary and merges")?;
         let merges = json.model.merges.into_iter().enumerate();
-        let merges = merges
-            .map(|(index, merge)| merge.into_pair(&path, index))
-            .collect::<Result<_, _>>()?;
-        let added = json
-            .added_tokens
-            .into_iter()
-            .map(|added| (added.id, added.token.into_added_token()))
-            .collect();
-        Ok(Self {
-            vocab: json.model.vocab,
-            merges,
-            added,
-            vocab_path: path.clone(),
-            merges_path: path,
-        })
+        let merges = merges.map(|(index, merge)| merge.into_pair(&path, index)).collect::<Result<_, _>>()?;
+        let added = json.added_tokens.into_iter().map(|added| (added.id, added.token.into_added_token())).collect();
+        Ok(Self { vocab: json.model.vocab, merges, added, vocab_path: path.clone(), merges_path: path })
     }
 }
 
@@ -266,11 +213,7 @@ fn parse_merges(text: &str, path: &Path) -> Result<Merges, TokenizerError> {
         .collect()
 }
 
-fn parse_merge(
-    merge: &str,
-    path: &Path,
-    place: impl FnOnce() -> String,
-) -> Result<(String, String), TokenizerError> {
+fn parse_merge(merge: &str, path: &Path, place: impl FnOnce() -> String) -> Result<(String, String), TokenizerError> {
     match merge.split_once(' ') {
         Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains(' ') => {
             Ok((left.to_owned(), right.to_owned()))
@@ -290,20 +233,11 @@ fn parse_merge(
 #[cfg(feature = "embedded-tokenizers")]
 fn vocabulary_of(merges: &Merges) -> Vocab {
     // Printable bytes stand for themselves and come first; the other 68 are written as the characters from U+0100 on.
-    let bytes = ('!'..='~')
-        .chain('¡'..='¬')
-        .chain('®'..='ÿ')
-        .chain('\u{100}'..='\u{143}')
-        .map(String::from);
+    let bytes = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ').chain('\u{100}'..='\u{143}').map(String::from);
     let ends = bytes.clone().map(|byte| byte + END_OF_WORD);
     let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
     let special = [START_OF_TEXT, END_OF_TEXT].map(str::to_owned);
-    bytes
-        .chain(ends)
-        .chain(merged)
-        .chain(special)
-        .zip(0..)
-        .collect()
+    bytes.chain(ends).chain(merged).chain(special).zip(0..).collect()
 }
 
 /// The parts of `tokenizer.json` that differ between CLIP tokenizers.

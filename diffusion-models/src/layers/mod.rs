@@ -1,12 +1,14 @@
 //! Layers that model families share.
 
 mod conditioning_mlp;
+mod convolution;
 mod feed_forward;
 mod heads;
 mod layer_norm;
 mod timestep_embedding;
 
 pub(crate) use conditioning_mlp::ConditioningMlp;
+pub(crate) use convolution::{convolution_3x3, upsample_nearest};
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use heads::{merge_heads, split_heads};
 pub(crate) use layer_norm::{Modulation, modulated_norm};

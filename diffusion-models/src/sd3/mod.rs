@@ -5,8 +5,14 @@
 
 mod block;
 mod config;
+mod files;
 mod keys;
+mod pipeline;
+mod text_encoders;
 mod transformer;
 
 pub use config::{QkNorm, Sd3Config};
+pub use files::{Sd3Files, Sd3Parts};
+pub use pipeline::{Sd3Pipeline, Sd3Prompt, Sd3Settings};
+pub use text_encoders::Sd3TextEncoders;
 pub use transformer::{Sd3Conditioning, Sd3Transformer};

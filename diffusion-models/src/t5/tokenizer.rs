@@ -20,8 +20,7 @@ const MAX_LENGTH: usize = 512;
 /// Stands for a space in the vocabulary.
 const SPACE: char = '▁';
 
-const ADVICE: &str =
-    "give the folder that holds it, or take the embedded tokenizer (T5Tokenizer::embedded)";
+const ADVICE: &str = "give the folder that holds it, or take the embedded tokenizer (T5Tokenizer::embedded)";
 
 const SPIECE_ADVICE: &str = "there is only spiece.model, which cannot be read: have transformers convert it \
     (T5TokenizerFast.from_pretrained(folder).save_pretrained(folder)), or take the embedded tokenizer (T5Tokenizer::embedded)";
@@ -44,11 +43,7 @@ impl T5Tokenizer {
     /// When `tokenizer.json` is missing, a file is unreadable or malformed, or a special token is not in the vocabulary.
     pub fn from_dir(dir: &Path) -> Result<Self, TokenizerError> {
         let path = dir.join("tokenizer.json");
-        let advice = if dir.join("spiece.model").exists() {
-            SPIECE_ADVICE
-        } else {
-            ADVICE
-        };
+        let advice = if dir.join("spiece.model").exists() { SPIECE_ADVICE } else { ADVICE };
         let text = read_text(&path, "the T5 tokenizer", advice)?;
         let config = TokenizerConfig::read(dir, config())?.unwrap_or_else(config);
         Self::new(&text, &config, &path)
@@ -68,10 +63,7 @@ impl T5Tokenizer {
     #[cfg(feature = "embedded-tokenizers")]
     pub fn embedded() -> Result<Self, TokenizerError> {
         let name = PathBuf::from("(embedded) t5-tokenizer.json");
-        let text = crate::tokenizer::unpack_embedded(
-            include_bytes!("../../assets/tokenizers/t5-tokenizer.json.gz"),
-            &name,
-        )?;
+        let text = crate::tokenizer::unpack_embedded(include_bytes!("../../assets/tokenizers/t5-tokenizer.json.gz"), &name)?;
         Self::new(&text, &config(), &name)
     }
 
@@ -93,10 +85,7 @@ impl T5Tokenizer {
         let replacements = tokenizer.get_normalizer().and_then(replacements);
         tokenizer.with_normalizer(replacements).map_err(malformed)?;
         let spaces = Metaspace::new(SPACE, PrependScheme::Always, true);
-        tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![
-            WhitespaceSplit.into(),
-            spaces.into(),
-        ])));
+        tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![WhitespaceSplit.into(), spaces.into()])));
         tokenizer.with_truncation(None).map_err(malformed)?;
         tokenizer.with_padding(None);
         PromptTokenizer::new(tokenizer, config, path).map(Self)
@@ -169,15 +158,9 @@ mod tests {
         let vectors: [(&str, &[u32]); 10] = [
             ("", &[1]),
             ("a photo of a cat", &[3, 9, 1202, 13, 3, 9, 1712, 1]),
-            (
-                "A cat holding a sign that says hello world",
-                &[71, 1712, 3609, 3, 9, 1320, 24, 845, 21820, 296, 1],
-            ),
+            ("A cat holding a sign that says hello world", &[71, 1712, 3609, 3, 9, 1320, 24, 845, 21820, 296, 1]),
             ("  double  spaces, trailing ", &[1486, 4856, 6, 5032, 53, 1]),
-            (
-                "naïve café №1 — 10:30!",
-                &[3, 29, 9, 2, 162, 11949, 465, 536, 3, 318, 26132, 55, 1],
-            ),
+            ("naïve café №1 — 10:30!", &[3, 29, 9, 2, 162, 11949, 465, 536, 3, 318, 26132, 55, 1]),
             ("it's 2024\nnew line", &[34, 31, 7, 460, 2266, 126, 689, 1]),
             ("ｆｕｌｌｗｉｄｔｈ", &[423, 12018, 189, 1]),
             ("emoji 🙂 test", &[3, 15, 51, 21892, 3, 2, 794, 1]),
@@ -187,14 +170,7 @@ mod tests {
         let tokenizer = T5Tokenizer::embedded().unwrap();
         for (text, ids) in vectors {
             let encoding = tokenizer.encode(text, ids.len()).unwrap();
-            assert_eq!(
-                encoding,
-                Encoding {
-                    ids: ids.to_vec(),
-                    truncated: None
-                },
-                "{text:?}"
-            );
+            assert_eq!(encoding, Encoding { ids: ids.to_vec(), truncated: None }, "{text:?}");
         }
     }
 
@@ -202,50 +178,23 @@ mod tests {
     #[test]
     fn embedded_tokenizer_has_the_published_numbers() {
         let tokenizer = T5Tokenizer::embedded().unwrap();
-        let numbers = (
-            tokenizer.max_length(),
-            tokenizer.eos_id(),
-            tokenizer.pad_id(),
-            tokenizer.vocab_size(),
-        );
+        let numbers = (tokenizer.max_length(), tokenizer.eos_id(), tokenizer.pad_id(), tokenizer.vocab_size());
         assert_eq!(numbers, (512, 1, 0, 32100));
     }
 
     #[test]
     fn miniature_gives_the_reference_ids() {
         let tokenizer = T5Tokenizer::from_dir(&mini("tokenizer_3")).unwrap();
-        assert_eq!(
-            (
-                tokenizer.max_length(),
-                tokenizer.pad_id(),
-                tokenizer.vocab_size()
-            ),
-            (32, 0, 171)
-        );
+        assert_eq!((tokenizer.max_length(), tokenizer.pad_id(), tokenizer.vocab_size()), (32, 0, 171));
 
         let prompt = "a red house in the snow at night, a full moon in the sky";
         let mut ids = vec![4, 16, 29, 8, 5, 44, 10, 31, 9, 4, 50, 20, 8, 5, 11, 1];
         ids.resize(32, 0);
-        assert_eq!(
-            tokenizer.encode(prompt, 32).unwrap(),
-            Encoding {
-                ids,
-                truncated: None
-            }
-        );
+        assert_eq!(tokenizer.encode(prompt, 32).unwrap(), Encoding { ids, truncated: None });
 
         let prompt = "a small red star above the Blue sea, at night! (3 boats)";
-        let ids = vec![
-            4, 37, 16, 45, 59, 5, 78, 109, 118, 102, 42, 9, 10, 31, 160, 3, 167, 153, 55, 116, 168,
-            1, 0, 0,
-        ];
-        assert_eq!(
-            tokenizer.encode(prompt, 24).unwrap(),
-            Encoding {
-                ids,
-                truncated: None
-            }
-        );
+        let ids = vec![4, 37, 16, 45, 59, 5, 78, 109, 118, 102, 42, 9, 10, 31, 160, 3, 167, 153, 55, 116, 168, 1, 0, 0];
+        assert_eq!(tokenizer.encode(prompt, 24).unwrap(), Encoding { ids, truncated: None });
     }
 
     // The file asks for NFKC and keeps newlines; transformers heeds neither.
@@ -253,11 +202,7 @@ mod tests {
     fn whitespace_of_any_kind_and_amount_is_one_space() {
         let tokenizer = T5Tokenizer::from_dir(&mini("tokenizer_3")).unwrap();
         let plain = tokenizer.encode("a red house", 8).unwrap();
-        for text in [
-            "  a  red house ",
-            "a\nred\t\thouse\n",
-            "\u{3000}a\u{a0}red\r\nhouse",
-        ] {
+        for text in ["  a  red house ", "a\nred\t\thouse\n", "\u{3000}a\u{a0}red\r\nhouse"] {
             assert_eq!(tokenizer.encode(text, 8).unwrap(), plain, "{text:?}");
         }
     }
@@ -266,72 +211,35 @@ mod tests {
     fn truncation_keeps_the_end_token_and_reports_the_rest() {
         let tokenizer = T5Tokenizer::from_dir(&mini("tokenizer_3")).unwrap();
         let encoding = tokenizer.encode("a red house in the snow", 4).unwrap();
-        assert_eq!(
-            encoding,
-            Encoding {
-                ids: vec![4, 16, 29, 1],
-                truncated: Some("in the snow".to_owned())
-            }
-        );
+        assert_eq!(encoding, Encoding { ids: vec![4, 16, 29, 1], truncated: Some("in the snow".to_owned()) });
         let encoding = tokenizer.encode("a red house", 1).unwrap();
-        assert_eq!(
-            encoding,
-            Encoding {
-                ids: vec![1],
-                truncated: Some("a red house".to_owned())
-            }
-        );
+        assert_eq!(encoding, Encoding { ids: vec![1], truncated: Some("a red house".to_owned()) });
         let error = tokenizer.encode("a", 0).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                TokenizerError::Length {
-                    length: 0,
-                    minimum: 1
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, TokenizerError::Length { length: 0, minimum: 1 }), "{error}");
     }
 
     #[test]
     fn missing_file_error_says_what_to_do() {
         let dir = TempDir::new().unwrap();
         let message = T5Tokenizer::from_dir(dir.path()).unwrap_err().to_string();
-        assert!(
-            message.contains("tokenizer.json") && !message.contains("spiece.model"),
-            "{message}"
-        );
+        assert!(message.contains("tokenizer.json") && !message.contains("spiece.model"), "{message}");
 
         fs::write(dir.path().join("spiece.model"), b"\x0a\x0e").unwrap();
         let message = T5Tokenizer::from_dir(dir.path()).unwrap_err().to_string();
-        assert!(
-            message.contains("only spiece.model") && message.contains("save_pretrained"),
-            "{message}"
-        );
+        assert!(message.contains("only spiece.model") && message.contains("save_pretrained"), "{message}");
     }
 
     #[test]
     fn vocabulary_of_another_kind_is_refused() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("tokenizer.json");
-        fs::write(
-            &path,
-            r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#,
-        )
-        .unwrap();
+        fs::write(&path, r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#).unwrap();
         let error = T5Tokenizer::from_dir(dir.path()).unwrap_err();
-        assert!(
-            matches!(&error, TokenizerError::Unexpected { path: at, .. } if *at == path),
-            "{error}"
-        );
+        assert!(matches!(&error, TokenizerError::Unexpected { path: at, .. } if *at == path), "{error}");
 
         fs::write(&path, "{").unwrap();
         let error = T5Tokenizer::from_dir(dir.path()).unwrap_err();
-        assert!(
-            matches!(&error, TokenizerError::Malformed { path: at, .. } if *at == path),
-            "{error}"
-        );
+        assert!(matches!(&error, TokenizerError::Malformed { path: at, .. } if *at == path), "{error}");
     }
 
     proptest! {

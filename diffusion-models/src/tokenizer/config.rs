@@ -25,10 +25,8 @@ impl TokenizerConfig {
     /// Reads `tokenizer_config.json` and `special_tokens_map.json`, keeping `defaults` where they are silent; `None` where
     /// neither file exists.
     pub(crate) fn read(dir: &Path, defaults: Self) -> Result<Option<Self>, TokenizerError> {
-        let config: Option<ConfigJson> =
-            read_json_if_present(&dir.join("tokenizer_config.json"), "a JSON object")?;
-        let map: Option<ConfigJson> =
-            read_json_if_present(&dir.join("special_tokens_map.json"), "a JSON object")?;
+        let config: Option<ConfigJson> = read_json_if_present(&dir.join("tokenizer_config.json"), "a JSON object")?;
+        let map: Option<ConfigJson> = read_json_if_present(&dir.join("special_tokens_map.json"), "a JSON object")?;
         if config.is_none() && map.is_none() {
             return Ok(None);
         }
@@ -36,38 +34,22 @@ impl TokenizerConfig {
         let max_length = config.model_max_length;
         let added = config.added_tokens_decoder.clone();
         // The older of the two files has the last word until the newer one lists the added tokens itself.
-        let (first, second) = if added.is_some() {
-            (config, map)
-        } else {
-            (map, config)
-        };
-        let token = |first: Option<TokenJson>, second: Option<TokenJson>| {
-            first.or(second).map(TokenJson::into_added_token)
-        };
+        let (first, second) = if added.is_some() { (config, map) } else { (map, config) };
+        let token = |first: Option<TokenJson>, second: Option<TokenJson>| first.or(second).map(TokenJson::into_added_token);
         Ok(Some(Self {
             bos: token(first.bos_token, second.bos_token).or(defaults.bos),
             eos: token(first.eos_token, second.eos_token).unwrap_or(defaults.eos),
             unk: token(first.unk_token, second.unk_token).unwrap_or(defaults.unk),
             pad: token(first.pad_token, second.pad_token).unwrap_or(defaults.pad),
-            added: added.map_or(defaults.added, |added| {
-                added
-                    .into_iter()
-                    .map(|(id, token)| (id, token.into_added_token()))
-                    .collect()
-            }),
-            max_length: max_length.map_or(defaults.max_length, |length| {
-                sensible_length(length, defaults.max_length)
-            }),
+            added: added
+                .map_or(defaults.added, |added| added.into_iter().map(|(id, token)| (id, token.into_added_token())).collect()),
+            max_length: max_length.map_or(defaults.max_length, |length| sensible_length(length, defaults.max_length)),
         }))
     }
 
     /// The tokens with a role, by the name of the role in the files.
     pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &AddedToken)> {
-        let rest = [
-            ("unk_token", &self.unk),
-            ("eos_token", &self.eos),
-            ("pad_token", &self.pad),
-        ];
+        let rest = [("unk_token", &self.unk), ("eos_token", &self.eos), ("pad_token", &self.pad)];
         self.bos.iter().map(|bos| ("bos_token", bos)).chain(rest)
     }
 }
@@ -76,11 +58,7 @@ impl TokenizerConfig {
 const MAX_SENSIBLE_LENGTH: f64 = 1e6;
 
 fn sensible_length(length: f64, default: usize) -> usize {
-    if (2.0..=MAX_SENSIBLE_LENGTH).contains(&length) {
-        length as usize
-    } else {
-        default
-    }
+    if (2.0..=MAX_SENSIBLE_LENGTH).contains(&length) { length as usize } else { default }
 }
 
 /// The fields of interest of `tokenizer_config.json` and of `special_tokens_map.json`.
@@ -115,10 +93,7 @@ impl TokenJson {
 
 /// A token object, as far as it is written out.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "these are the fields of the file"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the fields of the file")]
 pub(crate) struct AddedTokenJson {
     content: String,
     #[serde(default)]
@@ -162,13 +137,7 @@ mod tests {
         let config: ConfigJson = serde_json::from_str(json).unwrap();
         assert_eq!(config.model_max_length, Some(1e30));
         assert!(config.bos_token.is_none());
-        assert_eq!(
-            config.eos_token.map(TokenJson::into_added_token),
-            Some(AddedToken::from("</s>", true))
-        );
-        assert_eq!(
-            config.pad_token.map(TokenJson::into_added_token),
-            Some(AddedToken::from("!", true).normalized(true))
-        );
+        assert_eq!(config.eos_token.map(TokenJson::into_added_token), Some(AddedToken::from("</s>", true)));
+        assert_eq!(config.pad_token.map(TokenJson::into_added_token), Some(AddedToken::from("!", true).normalized(true)));
     }
 }

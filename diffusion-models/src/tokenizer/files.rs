@@ -9,26 +9,15 @@ use serde::de::DeserializeOwned;
 use super::TokenizerError;
 
 /// The text of a file that must be there.
-pub(crate) fn read_text(
-    path: &Path,
-    expected: &'static str,
-    advice: &'static str,
-) -> Result<String, TokenizerError> {
-    read_text_if_present(path)?.ok_or_else(|| TokenizerError::Missing {
-        path: path.to_path_buf(),
-        expected,
-        advice,
-    })
+pub(crate) fn read_text(path: &Path, expected: &'static str, advice: &'static str) -> Result<String, TokenizerError> {
+    read_text_if_present(path)?.ok_or_else(|| TokenizerError::Missing { path: path.to_path_buf(), expected, advice })
 }
 
 fn read_text_if_present(path: &Path) -> Result<Option<String>, TokenizerError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TokenizerError::Read {
-            path: path.to_path_buf(),
-            source,
-        }),
+        Err(source) => Err(TokenizerError::Read { path: path.to_path_buf(), source }),
     }
 }
 
@@ -36,16 +25,10 @@ pub(crate) fn read_json_if_present<T: DeserializeOwned>(
     path: &Path,
     expected: &'static str,
 ) -> Result<Option<T>, TokenizerError> {
-    read_text_if_present(path)?
-        .map(|text| parse_json(&text, path, expected))
-        .transpose()
+    read_text_if_present(path)?.map(|text| parse_json(&text, path, expected)).transpose()
 }
 
-pub(crate) fn parse_json<T: DeserializeOwned>(
-    text: &str,
-    path: &Path,
-    expected: &'static str,
-) -> Result<T, TokenizerError> {
+pub(crate) fn parse_json<T: DeserializeOwned>(text: &str, path: &Path, expected: &'static str) -> Result<T, TokenizerError> {
     serde_json::from_str(text).map_err(|source| TokenizerError::Malformed {
         path: path.to_path_buf(),
         expected,
@@ -61,9 +44,6 @@ pub(crate) fn unpack_embedded(packed: &[u8], name: &Path) -> Result<String, Toke
     let mut text = String::new();
     match flate2::read::GzDecoder::new(packed).read_to_string(&mut text) {
         Ok(_) => Ok(text),
-        Err(source) => Err(TokenizerError::Read {
-            path: name.to_path_buf(),
-            source,
-        }),
+        Err(source) => Err(TokenizerError::Read { path: name.to_path_buf(), source }),
     }
 }

@@ -27,58 +27,30 @@ fn ids_are_those_of_transformers() {
     let vectors: [(&str, &[u32]); 10] = [
         ("", &[]),
         ("a photo of a cat", &[320, 1125, 539, 320, 2368]),
-        (
-            "A cat holding a sign that says hello world",
-            &[320, 2368, 5050, 320, 2292, 682, 1563, 3306, 1002],
-        ),
+        ("A cat holding a sign that says hello world", &[320, 2368, 5050, 320, 2292, 682, 1563, 3306, 1002]),
         ("  double  spaces, trailing ", &[3200, 9006, 267, 37427]),
-        (
-            "naïve café №1 — 10:30!",
-            &[
-                1097, 35689, 563, 15304, 8604, 500, 272, 2005, 272, 271, 281, 274, 271, 256,
-            ],
-        ),
-        (
-            "it's 2024\nnew line",
-            &[585, 568, 273, 271, 273, 275, 686, 1148],
-        ),
+        ("naïve café №1 — 10:30!", &[1097, 35689, 563, 15304, 8604, 500, 272, 2005, 272, 271, 281, 274, 271, 256]),
+        ("it's 2024\nnew line", &[585, 568, 273, 271, 273, 275, 686, 1148]),
         (
             "ｆｕｌｌｗｉｄｔｈ",
             &[
-                171, 121, 228, 171, 121, 243, 171, 121, 234, 171, 121, 234, 171, 121, 245, 171,
-                121, 231, 171, 121, 226, 171, 121, 242, 171, 121, 486,
+                171, 121, 228, 171, 121, 243, 171, 121, 234, 171, 121, 234, 171, 121, 245, 171, 121, 231, 171, 121, 226, 171,
+                121, 242, 171, 121, 486,
             ],
         ),
         ("emoji 🙂 test", &[16327, 14860, 1628]),
         ("wow!!! a cat!", &[2781, 995, 320, 2368, 256]),
-        (
-            "A <|STARTOFTEXT|> <|ENDOFTEXT|> b",
-            &[320, 49406, 27, 347, 40786, 4160, 91, 285, 321],
-        ),
+        ("A <|STARTOFTEXT|> <|ENDOFTEXT|> b", &[320, 49406, 27, 347, 40786, 4160, 91, 285, 321]),
     ];
-    let (clip_l, clip_g) = (
-        ClipTokenizer::embedded_clip_l().unwrap(),
-        ClipTokenizer::embedded_clip_g().unwrap(),
-    );
+    let (clip_l, clip_g) = (ClipTokenizer::embedded_clip_l().unwrap(), ClipTokenizer::embedded_clip_g().unwrap());
     for (text, tokens) in vectors {
         let mut ids = vec![49406];
         ids.extend(tokens);
         ids.push(49407);
-        let encoding = Encoding {
-            ids,
-            truncated: None,
-        };
-        assert_eq!(
-            clip_l.encode(text, encoding.ids.len()).unwrap(),
-            encoding,
-            "{text:?}"
-        );
+        let encoding = Encoding { ids, truncated: None };
+        assert_eq!(clip_l.encode(text, encoding.ids.len()).unwrap(), encoding, "{text:?}");
         if !text.contains('!') {
-            assert_eq!(
-                clip_g.encode(text, encoding.ids.len()).unwrap(),
-                encoding,
-                "{text:?}"
-            );
+            assert_eq!(clip_g.encode(text, encoding.ids.len()).unwrap(), encoding, "{text:?}");
         }
     }
 }
@@ -86,34 +58,17 @@ fn ids_are_those_of_transformers() {
 #[cfg(feature = "embedded-tokenizers")]
 #[test]
 fn exclamation_marks_are_padding_in_clip_g_alone() {
-    let (clip_l, clip_g) = (
-        ClipTokenizer::embedded_clip_l().unwrap(),
-        ClipTokenizer::embedded_clip_g().unwrap(),
-    );
-    assert_eq!(
-        encode(&clip_l, "hello!", 6),
-        [49406, 3306, 256, 49407, 49407, 49407]
-    );
+    let (clip_l, clip_g) = (ClipTokenizer::embedded_clip_l().unwrap(), ClipTokenizer::embedded_clip_g().unwrap());
+    assert_eq!(encode(&clip_l, "hello!", 6), [49406, 3306, 256, 49407, 49407, 49407]);
     assert_eq!(encode(&clip_g, "hello!", 6), [49406, 3306, 0, 49407, 0, 0]);
-    assert_eq!(
-        encode(&clip_g, "wow!!! a cat!", 9),
-        [49406, 2781, 0, 0, 0, 320, 2368, 0, 49407]
-    );
+    assert_eq!(encode(&clip_g, "wow!!! a cat!", 9), [49406, 2781, 0, 0, 0, 320, 2368, 0, 49407]);
 }
 
 #[cfg(feature = "embedded-tokenizers")]
 #[test]
 fn embedded_tokenizers_have_the_published_numbers() {
-    for (tokenizer, pad) in [
-        (ClipTokenizer::embedded_clip_l().unwrap(), 49407),
-        (ClipTokenizer::embedded_clip_g().unwrap(), 0),
-    ] {
-        let numbers = (
-            tokenizer.max_length(),
-            tokenizer.eos_id(),
-            tokenizer.pad_id(),
-            tokenizer.vocab_size(),
-        );
+    for (tokenizer, pad) in [(ClipTokenizer::embedded_clip_l().unwrap(), 49407), (ClipTokenizer::embedded_clip_g().unwrap(), 0)] {
+        let numbers = (tokenizer.max_length(), tokenizer.eos_id(), tokenizer.pad_id(), tokenizer.vocab_size());
         assert_eq!(numbers, (77, 49407, pad, 49408));
     }
 }
@@ -122,29 +77,11 @@ fn embedded_tokenizers_have_the_published_numbers() {
 fn miniature_gives_the_reference_ids() {
     let first = ClipTokenizer::from_dir(&mini("tokenizer")).unwrap();
     let second = ClipTokenizer::from_dir(&mini("tokenizer_2")).unwrap();
-    assert_eq!(
-        (
-            first.max_length(),
-            first.eos_id(),
-            first.pad_id(),
-            first.vocab_size()
-        ),
-        (24, 739, 739, 740)
-    );
-    assert_eq!(
-        (
-            second.max_length(),
-            second.eos_id(),
-            second.pad_id(),
-            second.vocab_size()
-        ),
-        (24, 739, 0, 740)
-    );
+    assert_eq!((first.max_length(), first.eos_id(), first.pad_id(), first.vocab_size()), (24, 739, 739, 740));
+    assert_eq!((second.max_length(), second.eos_id(), second.pad_id(), second.vocab_size()), (24, 739, 0, 740));
 
     let prompt = "a red house in the snow at night, a full moon in the sky";
-    let mut ids = vec![
-        738, 266, 343, 380, 306, 298, 403, 307, 382, 269, 266, 421, 355, 306, 298, 330, 739,
-    ];
+    let mut ids = vec![738, 266, 343, 380, 306, 298, 403, 307, 382, 269, 266, 421, 355, 306, 298, 330, 739];
     ids.resize(24, 739);
     assert_eq!(encode(&first, prompt, 24), ids);
     ids.truncate(17);
@@ -152,10 +89,7 @@ fn miniature_gives_the_reference_ids() {
     assert_eq!(encode(&second, prompt, 24), ids);
 
     let prompt = "a small red star above the Blue sea, at night! (3 boats)";
-    let mut ids = vec![
-        738, 266, 393, 343, 405, 449, 298, 350, 400, 269, 307, 382, 520, 526, 287, 347, 64, 83,
-        265, 527, 739,
-    ];
+    let mut ids = vec![738, 266, 393, 343, 405, 449, 298, 350, 400, 269, 307, 382, 520, 526, 287, 347, 64, 83, 265, 527, 739];
     ids.resize(24, 739);
     assert_eq!(encode(&first, prompt, 24), ids);
     ids.truncate(21);
@@ -168,53 +102,21 @@ fn miniature_gives_the_reference_ids() {
 fn truncation_keeps_both_ends_and_reports_the_rest() {
     let tokenizer = ClipTokenizer::from_dir(&mini("tokenizer_2")).unwrap();
     let encoding = tokenizer.encode("a red  House in the SNOW ", 5).unwrap();
-    assert_eq!(
-        encoding,
-        Encoding {
-            ids: vec![738, 266, 343, 380, 739],
-            truncated: Some("in the SNOW".to_owned())
-        }
-    );
+    assert_eq!(encoding, Encoding { ids: vec![738, 266, 343, 380, 739], truncated: Some("in the SNOW".to_owned()) });
     let encoding = tokenizer.encode("🙂", 3).unwrap();
-    assert_eq!(
-        encoding.truncated.as_deref(),
-        Some("🙂"),
-        "a character cut in two is reported whole"
-    );
+    assert_eq!(encoding.truncated.as_deref(), Some("🙂"), "a character cut in two is reported whole");
     let encoding = tokenizer.encode("a", 2).unwrap();
-    assert_eq!(
-        encoding,
-        Encoding {
-            ids: vec![738, 739],
-            truncated: Some("a".to_owned())
-        }
-    );
+    assert_eq!(encoding, Encoding { ids: vec![738, 739], truncated: Some("a".to_owned()) });
     let error = tokenizer.encode("a", 1).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            TokenizerError::Length {
-                length: 1,
-                minimum: 2
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, TokenizerError::Length { length: 1, minimum: 2 }), "{error}");
 }
 
 #[test]
 fn tokenizer_json_serves_where_the_two_files_are_absent() {
     let dir = copy_of_mini(&["tokenizer_config.json"]);
     let read = |name| fs::read_to_string(mini("tokenizer_2").join(name)).unwrap();
-    let merges: Vec<String> = read("merges.txt")
-        .lines()
-        .skip(1)
-        .map(str::to_owned)
-        .collect();
-    let pairs: Vec<Vec<&str>> = merges
-        .iter()
-        .map(|merge| merge.split(' ').collect())
-        .collect();
+    let merges: Vec<String> = read("merges.txt").lines().skip(1).map(str::to_owned).collect();
+    let pairs: Vec<Vec<&str>> = merges.iter().map(|merge| merge.split(' ').collect()).collect();
     let vocab: serde_json::Value = serde_json::from_str(&read("vocab.json")).unwrap();
     let original = ClipTokenizer::from_dir(&mini("tokenizer_2")).unwrap();
     let text = "a red house! <|endoftext|> in the snow";
@@ -237,16 +139,10 @@ fn missing_files_are_named() {
         let dir = copy_of_mini(&present);
         let error = ClipTokenizer::from_dir(dir.path()).unwrap_err();
         let expected = dir.path().join(missing);
-        assert!(
-            matches!(&error, TokenizerError::Missing { path, .. } if *path == expected),
-            "{error}"
-        );
+        assert!(matches!(&error, TokenizerError::Missing { path, .. } if *path == expected), "{error}");
     }
     let dir = copy_of_mini(&["vocab.json", "merges.txt", "special_tokens_map.json"]);
-    assert_eq!(
-        ClipTokenizer::from_dir(dir.path()).unwrap().max_length(),
-        77
-    );
+    assert_eq!(ClipTokenizer::from_dir(dir.path()).unwrap().max_length(), 77);
 }
 
 #[test]
@@ -263,28 +159,18 @@ fn malformed_files_are_named() {
         fs::write(dir.path().join(name), content).unwrap();
         let error = ClipTokenizer::from_dir(dir.path()).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
-        assert_eq!(
-            error.source().is_some(),
-            matches!(error, TokenizerError::Malformed { .. }),
-            "{error}"
-        );
+        assert_eq!(error.source().is_some(), matches!(error, TokenizerError::Malformed { .. }), "{error}");
     }
     let dir = copy_of_mini(&["vocab.json", "merges.txt", "tokenizer_config.json"]);
     fs::write(dir.path().join("vocab.json"), b"\xff").unwrap();
     let error = ClipTokenizer::from_dir(dir.path()).unwrap_err();
-    assert!(
-        matches!(&error, TokenizerError::Read { path, .. } if path.ends_with("vocab.json")),
-        "{error}"
-    );
+    assert!(matches!(&error, TokenizerError::Read { path, .. } if path.ends_with("vocab.json")), "{error}");
 }
 
 #[test]
 fn special_tokens_must_fit_the_vocabulary() {
     let wrong = [
-        (
-            r#"{"pad_token": "[PAD]"}"#,
-            "pad_token: expected an entry `[PAD]`, found none",
-        ),
+        (r#"{"pad_token": "[PAD]"}"#, "pad_token: expected an entry `[PAD]`, found none"),
         (
             r#"{"added_tokens_decoder": {"7": {"content": "<|endoftext|>"}}}"#,
             "token `<|endoftext|>`: expected id 7, found id 739",
@@ -294,10 +180,7 @@ fn special_tokens_must_fit_the_vocabulary() {
         let dir = copy_of_mini(&["vocab.json", "merges.txt"]);
         fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
         let error = ClipTokenizer::from_dir(dir.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("vocab.json") && error.contains(message),
-            "{error}"
-        );
+        assert!(error.contains("vocab.json") && error.contains(message), "{error}");
     }
 }
 
@@ -307,10 +190,7 @@ fn tokens_added_after_the_vocabulary_are_found_in_the_text() {
     let config = r#"{"added_tokens_decoder": {"740": {"content": "<my-style>"}, "741": {"content": "<my-cat>"}}}"#;
     fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
     let tokenizer = ClipTokenizer::from_dir(dir.path()).unwrap();
-    assert_eq!(
-        encode(&tokenizer, "a <my-cat><my-style>", 5),
-        [738, 266, 741, 740, 739]
-    );
+    assert_eq!(encode(&tokenizer, "a <my-cat><my-style>", 5), [738, 266, 741, 740, 739]);
     assert_eq!(tokenizer.vocab_size(), 742);
 }
 

@@ -1,0 +1,35 @@
+//! The block that tiny autoencoders consist of.
+
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+
+use crate::layers::convolution_3x3;
+
+/// Three convolutions beside a path that carries the input past them.
+///
+/// Reference: taesd `taesd.py#L16` at 5cccb12.
+#[derive(Module, Debug)]
+pub(super) struct TinyBlock {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    conv3: Conv2d,
+}
+
+impl TinyBlock {
+    pub(super) fn new(channels: usize, device: &Device) -> Self {
+        let convolution = || convolution_3x3([channels, channels]).init(device);
+        Self { conv1: convolution(), conv2: convolution(), conv3: convolution() }
+    }
+
+    /// Apply the block.
+    ///
+    /// # Shapes
+    /// - x and result: `[batch, channels, height, width]`
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let hidden_states = relu(self.conv1.forward(x.clone()));
+        let hidden_states = relu(self.conv2.forward(hidden_states));
+        relu(self.conv3.forward(hidden_states) + x)
+    }
+}

@@ -1,0 +1,72 @@
+//! The decoder of a pipeline: of the full autoencoder, or of a tiny one.
+
+use burn::tensor::{Device, Tensor};
+use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::{LatentDecoder, Precision};
+
+use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, decode_tiled};
+use crate::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
+use crate::error::PipelineError;
+
+/// The checkpoint of a decoder, and which kind it is.
+#[derive(Clone, Debug)]
+pub(crate) enum DecoderFile {
+    Kl(Checkpoint, AutoencoderKlConfig),
+    Tiny(Checkpoint),
+}
+
+/// A decoder that one can choose: the model's own, or a tiny one that is faster and coarser.
+#[derive(Debug)]
+pub enum ImageDecoder {
+    /// The full autoencoder's, with the side of a tile in latent cells.
+    Kl(AutoencoderKlDecoder, usize),
+    /// A tiny autoencoder's.
+    Tiny(AutoencoderTinyDecoder),
+}
+
+/// Whether latents are decoded whole or in overlapping tiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tiling {
+    /// Whole.
+    #[default]
+    Whole,
+    /// In overlapping tiles, which takes less memory; the norms see a tile each, so pictures differ a little.
+    Tiled,
+}
+
+impl DecoderFile {
+    /// Whether [`load`](Self::load) can succeed, without reading weights.
+    pub(crate) fn check(&self, device: &Device) -> Result<(), PipelineError> {
+        match self {
+            Self::Kl(checkpoint, config) => config.rename(checkpoint.clone())?.check(&config.init(device))?,
+            Self::Tiny(_) => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn load(&self, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {
+        Ok(match self {
+            Self::Kl(checkpoint, config) => {
+                let decoder = AutoencoderKlDecoder::load(checkpoint.clone(), config, precision, device)?;
+                ImageDecoder::Kl(decoder, config.tile_latent_size())
+            }
+            Self::Tiny(checkpoint) => ImageDecoder::Tiny(AutoencoderTinyDecoder::load(
+                checkpoint.clone(),
+                &AutoencoderTinyConfig::default(),
+                precision,
+                device,
+            )?),
+        })
+    }
+}
+
+impl ImageDecoder {
+    /// Decode latents, `[batch, 16, height, width]`, to RGB in [-1, 1], `[batch, 3, 8 height, 8 width]`.
+    pub fn decode(&self, latents: Tensor<4>, tiling: Tiling) -> Tensor<4> {
+        match (self, tiling) {
+            (Self::Kl(decoder, tile), Tiling::Tiled) => decode_tiled(decoder, latents, *tile),
+            (Self::Kl(decoder, _), Tiling::Whole) => decoder.decode(latents),
+            (Self::Tiny(decoder), _) => decoder.decode(latents),
+        }
+    }
+}

@@ -1,2 +1,0 @@
-//! txt2img
-fn main() {}

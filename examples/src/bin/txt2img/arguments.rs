@@ -1,0 +1,145 @@
+//! The command line of `txt2img`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use diffusion_examples::device::{DeviceName, PrecisionName};
+use diffusion_models::Tiling;
+use diffusion_models::sd3::{Sd3Parts, Sd3Pipeline, Sd3Settings};
+use diffusion_schedulers::guidance::SkipLayerGuidance;
+
+/// Draw a picture from a prompt with Stable Diffusion 3 or 3.5.
+///
+/// Without --model it draws with a miniature that comes with the repository and knows shapes, letters and landscapes.
+#[derive(Parser, Debug)]
+#[command(version)]
+pub(crate) struct Arguments {
+    /// What the picture shall show.
+    pub(crate) prompt: String,
+
+    /// The model: a diffusers folder, or a .safetensors file of it [default: the miniature of the repository].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) model: Option<PathBuf>,
+    /// What the picture shall not show.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) negative_prompt: String,
+    /// Number of steps [default: what the model's authors recommend].
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// How strictly to follow the prompt; 1 draws without guidance, twice as fast [default: the authors' choice].
+    #[arg(long, value_name = "X")]
+    guidance_scale: Option<f64>,
+    /// Width in pixels, a multiple of 16 [default: the model's].
+    #[arg(long, value_name = "PIXELS")]
+    width: Option<usize>,
+    /// Height in pixels, a multiple of 16 [default: the model's].
+    #[arg(long, value_name = "PIXELS")]
+    height: Option<usize>,
+    /// Seed of the noise; the same seed draws the same picture, on every device.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Number of pictures, with seeds counting up from --seed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) count: u64,
+    /// Tokens of the prompt that T5 sees [default: its tokenizer's limit, at most 256].
+    #[arg(long, value_name = "N")]
+    max_sequence_length: Option<usize>,
+
+    /// Device: cpu, cuda[:N], rocm[:N], vulkan, metal or webgpu, if the program was built with it.
+    #[arg(long, default_value_t = DeviceName::Cpu)]
+    pub(crate) device: DeviceName,
+    /// Numbers to compute in; weights are stored as published.
+    #[arg(long, value_enum, default_value_t = PrecisionName::Auto)]
+    pub(crate) precision: PrecisionName,
+
+    /// Autoencoder of its own: a .safetensors file or folder, full or tiny (TAESD3).
+    #[arg(long, value_name = "PATH")]
+    vae: Option<PathBuf>,
+    /// CLIP-L of its own.
+    #[arg(long, value_name = "PATH")]
+    clip_l: Option<PathBuf>,
+    /// CLIP-G of its own.
+    #[arg(long, value_name = "PATH")]
+    clip_g: Option<PathBuf>,
+    /// T5 XXL of its own.
+    #[arg(long, value_name = "PATH")]
+    t5xxl: Option<PathBuf>,
+    /// A diffusers folder whose configurations and tokenizers go with a single file.
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+
+    /// Blocks to leave out for skip-layer guidance, such as 7,8,9 for Stable Diffusion 3.5 Medium.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    skip_layers: Vec<usize>,
+    /// Scale of skip-layer guidance.
+    #[arg(long, value_name = "X", requires = "skip_layers")]
+    slg_scale: Option<f64>,
+    /// Share of the steps after which skip-layer guidance starts.
+    #[arg(long, value_name = "X", requires = "skip_layers")]
+    slg_start: Option<f64>,
+    /// Share of the steps before which skip-layer guidance stops.
+    #[arg(long, value_name = "X", requires = "skip_layers")]
+    slg_stop: Option<f64>,
+
+    /// Decode the picture in overlapping tiles, which takes less memory.
+    #[arg(long)]
+    tile_vae: bool,
+    /// Initial noise from tensor `noise` of a .safetensors file, in place of the seed's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) latents: Option<PathBuf>,
+    /// Write the final latents to a .safetensors file, as tensor `latents`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_latents: Option<PathBuf>,
+    /// Besides, every step's latents, as `latents_1` and so on.
+    #[arg(long, requires = "save_latents")]
+    pub(crate) save_all_latents: bool,
+    /// The picture, a PNG; with --count, a number is put before the extension.
+    #[arg(long, short, value_name = "FILE", default_value = "output.png")]
+    pub(crate) output: PathBuf,
+    /// Print errors and warnings only.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+impl Arguments {
+    /// Parts of the model that lie in files of their own.
+    pub(crate) fn parts(&self) -> Sd3Parts {
+        Sd3Parts {
+            config: self.config.clone(),
+            clip_l: self.clip_l.clone(),
+            clip_g: self.clip_g.clone(),
+            t5xxl: self.t5xxl.clone(),
+            vae: self.vae.clone(),
+        }
+    }
+
+    /// The model's settings, with what was given in their place.
+    pub(crate) fn settings(&self, pipeline: &Sd3Pipeline) -> Sd3Settings {
+        let mut settings = pipeline.default_settings();
+        if self.model.is_none() {
+            (settings.num_steps, settings.guidance_scale) = MINIATURE_STEPS_AND_GUIDANCE;
+        }
+        let set = |setting: &mut usize, given: Option<usize>| *setting = given.unwrap_or(*setting);
+        set(&mut settings.num_steps, self.steps);
+        set(&mut settings.width, self.width);
+        set(&mut settings.height, self.height);
+        set(&mut settings.max_sequence_length, self.max_sequence_length);
+        settings.guidance_scale = self.guidance_scale.unwrap_or(settings.guidance_scale);
+        settings.skip_layers = self.skip_layer_guidance();
+        settings.tiling = if self.tile_vae { Tiling::Tiled } else { Tiling::Whole };
+        settings
+    }
+
+    fn skip_layer_guidance(&self) -> Option<SkipLayerGuidance> {
+        let default = SkipLayerGuidance::of_layers(self.skip_layers.clone());
+        (!self.skip_layers.is_empty()).then(|| SkipLayerGuidance {
+            scale: self.slg_scale.unwrap_or(default.scale),
+            start: self.slg_start.unwrap_or(default.start),
+            stop: self.slg_stop.unwrap_or(default.stop),
+            ..default
+        })
+    }
+}
+
+/// What the miniature draws best with.
+const MINIATURE_STEPS_AND_GUIDANCE: (usize, f64) = (20, 5.0);
