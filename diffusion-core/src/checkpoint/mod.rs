@@ -71,6 +71,11 @@ impl Checkpoint {
         self.tensors.values().map(StoredTensor::num_bytes).sum()
     }
 
+    /// Give back the memory that reading the tensors took: pages of mapped files count as the process's own until then.
+    pub fn release(&self) {
+        self.tensors.values().for_each(StoredTensor::release);
+    }
+
     /// Only the tensors whose names start with `prefix`, without it.
     pub fn under(&self, prefix: &str) -> Self {
         let stripped = |(name, tensor): (&String, &StoredTensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()));

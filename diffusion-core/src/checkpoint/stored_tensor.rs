@@ -16,7 +16,9 @@ use crate::packed_weight::PackedWeight;
 #[derive(Debug)]
 pub(super) struct MappedFile {
     pub(super) path: PathBuf,
+    /// The whole file.
     pub(super) bytes: bytes::Bytes,
+    mapping: Arc<Mmap>,
 }
 
 impl MappedFile {
@@ -25,8 +27,33 @@ impl MappedFile {
         let file = std::fs::File::open(path).map_err(failed)?;
         // SAFETY: the mapping is read-only. Should another program change or cut the file meanwhile, reads see the new
         // bytes or the process gets a signal: the same contract as every program that maps checkpoints.
-        let mapping = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Ok(Arc::new(Self { path: path.to_owned(), bytes: bytes::Bytes::from_owner(mapping) }))
+        let mapping = Arc::new(unsafe { Mmap::map(&file) }.map_err(failed)?);
+        let bytes = bytes::Bytes::from_owner(SharedMapping(mapping.clone()));
+        Ok(Arc::new(Self { path: path.to_owned(), bytes, mapping }))
+    }
+
+    /// Give back the memory of a part that was read; it is read from the file again if it is needed again.
+    fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        {
+            // SAFETY: for a read-only mapping of a file this only drops clean pages, which come back unchanged.
+            let released =
+                unsafe { self.mapping.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+            if let Err(error) = released {
+                tracing::debug!("memory of {} was not given back: {error}", self.path.display());
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = (&self.mapping, range);
+    }
+}
+
+/// What a `bytes::Bytes` over the mapping owns.
+struct SharedMapping(Arc<Mmap>);
+
+impl AsRef<[u8]> for SharedMapping {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -85,6 +112,11 @@ impl StoredTensor {
     /// Its bytes in the file, without copying.
     pub fn bytes(&self) -> bytes::Bytes {
         self.file.bytes.slice(self.range.clone())
+    }
+
+    /// Give back the memory that reading it took; it is read from the file again if it is needed again.
+    pub fn release(&self) {
+        self.file.release(self.range.clone());
     }
 
     /// All values widened to f32, row by row.
@@ -166,11 +198,13 @@ impl StoredTensor {
         let tensor = match native {
             Some(native) if self.arrangement == Arrangement::AsStored => {
                 let bytes = self.bytes();
-                let aligned = bytes.as_ptr().align_offset(4) == 0;
+                let aligned = bytes.as_ptr().align_offset(native.size()) == 0;
                 let bytes = if aligned {
                     Bytes::from_shared(bytes, AllocationProperty::File)
                 } else {
-                    Bytes::from_bytes_vec(bytes.to_vec())
+                    let copy = Bytes::from_bytes_vec(bytes.to_vec());
+                    self.release();
+                    copy
                 };
                 let data = TensorData::from_bytes(bytes, self.shape.clone(), native);
                 Tensor::from_data(data, (device, native))

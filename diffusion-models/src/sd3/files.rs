@@ -163,7 +163,7 @@ impl Sd3Files {
         for (checkpoint, config, _) in self.clip_l.iter().chain(&self.clip_g) {
             config.rename(checkpoint.clone())?.check(&config.init(&device))?;
         }
-        for (checkpoint, config, _) in &self.t5 {
+        if let Some((checkpoint, config, _)) = &self.t5 {
             config.rename(checkpoint.clone())?.check(&config.init(&device))?;
         }
         self.decoder.check(&device)
@@ -200,6 +200,12 @@ impl Sd3Files {
             joint_attention_dim: self.config().joint_attention_dim,
             pooled_projection_dim: self.config().pooled_projection_dim,
         })
+    }
+
+    /// Give back the memory that reading the text encoders took.
+    pub fn release_text_encoders(&self) {
+        let clips = self.clip_l.iter().chain(&self.clip_g).map(|(checkpoint, ..)| checkpoint);
+        clips.chain(self.t5.iter().map(|(checkpoint, ..)| checkpoint)).for_each(Checkpoint::release);
     }
 
     /// Load the decoder.

@@ -21,7 +21,7 @@ use crate::image_decoder::{ImageDecoder, Tiling};
 ///
 /// The stages [`encode_prompt`](Self::encode_prompt), [`denoise`](Self::denoise) and [`decode`](Self::decode) load their
 /// part of the model when it is first needed; [`generate`](Self::generate) runs all three, and lets go of the text
-/// encoders before it loads the transformer. Set a part to `None` to free it.
+/// encoders before it loads the transformer. Set another part to `None` to free it.
 #[derive(Debug)]
 pub struct Sd3Pipeline {
     /// The model's files.
@@ -154,6 +154,12 @@ impl Sd3Pipeline {
         Ok(Sd3Prompt { positive: encode(prompt)?, negative })
     }
 
+    /// Free the text encoders, which are loaded again if another prompt is encoded.
+    pub fn free_text_encoders(&mut self) {
+        self.text_encoders = None;
+        self.files.release_text_encoders();
+    }
+
     /// Standard normal noise for a seed, the same on every device and the same as torch's on a CPU.
     pub fn noise(&self, seed: u64, settings: &Sd3Settings) -> Tensor<4> {
         latent_noise(seed, self.latent_shape(settings), &self.device)
@@ -221,7 +227,7 @@ impl Sd3Pipeline {
     ) -> Result<RgbImage, PipelineError> {
         self.check(settings)?;
         let prompt = self.encode_prompt(prompt, negative, settings)?;
-        self.text_encoders = None;
+        self.free_text_encoders();
         let latents = self.denoise(&prompt, self.noise(seed, settings), settings, on_step)?;
         let mut images = self.decode(latents, settings.tiling)?;
         Ok(images.remove(0))

@@ -48,7 +48,7 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         pipeline.encode_prompt(&arguments.prompt, &arguments.negative_prompt, &settings)
     })?;
     // Frees T5's memory before the transformer takes its own.
-    pipeline.text_encoders = None;
+    pipeline.free_text_encoders();
     for index in 0..arguments.count {
         draw_one(arguments, &mut pipeline, &prompt, &settings, index, verbosity)?;
     }
