@@ -11,6 +11,7 @@ use super::block::JointBlock;
 use super::config::Sd3Config;
 use super::keys;
 use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, timestep_embedding};
+use crate::watch::{Unwatched, Watch};
 
 /// MMDiT (Stable Diffusion 3 and 3.5 Large) and MMDiT-X (3.5 Medium).
 ///
@@ -108,9 +109,23 @@ impl Sd3Transformer {
     /// # Panics
     /// If the picture is larger than the position table.
     pub fn forward(&self, latents: Tensor<4>, sigma: f64, conditioning: &Sd3Conditioning, skipped_layers: &[usize]) -> Tensor<4> {
+        self.forward_watched(latents, sigma, conditioning, skipped_layers, &mut Unwatched)
+    }
+
+    /// [`forward`](Self::forward), showing what every part gives.
+    pub(super) fn forward_watched(
+        &self,
+        latents: Tensor<4>,
+        sigma: f64,
+        conditioning: &Sd3Conditioning,
+        skipped_layers: &[usize],
+        watch: &mut impl Watch,
+    ) -> Tensor<4> {
         /// Timesteps of the training per unit of sigma.
         const TIMESTEPS: f32 = 1000.0;
         let [batch, _, height, width] = latents.dims();
+        watch.see(&|| "the encoded prompt".to_owned(), &conditioning.text);
+        watch.see(&|| "the latents before the step".to_owned(), &latents);
         let timestep = timestep_embedding(sigma as f32 * TIMESTEPS, batch, self.compute, &latents.device());
         let pooled = ops::cast(conditioning.pooled.clone(), self.compute);
         let text = ops::cast(conditioning.text.clone(), self.compute);
@@ -122,6 +137,8 @@ impl Sd3Transformer {
         for (index, block) in self.blocks.iter().enumerate() {
             if !skipped_layers.contains(&index) {
                 (image, text) = block.forward(image, text, &activated);
+                watch.see(&|| format!("the image stream after block {index}"), &image);
+                watch.see(&|| format!("the text stream after block {index}"), &text);
             }
         }
         let modulation = self.final_modulation.forward(activated).split(self.config.hidden_size(), 1);
