@@ -50,6 +50,11 @@ impl<F: Family> Pipeline<F> {
         Ok(Self { files, text_encoders: None, transformer: None, decoder: None, precision, device: device.clone() })
     }
 
+    /// The device that it draws on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The settings that the model's authors recommend.
     pub fn default_settings(&self) -> Settings {
         F::default_settings(&self.files)
