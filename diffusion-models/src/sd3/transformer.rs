@@ -184,3 +184,6 @@ impl VelocityModel for Sd3Transformer {
         self.forward(latents, sigma, conditioning, &[])
     }
 }
+
+#[cfg(test)]
+mod tests;
