@@ -3,6 +3,9 @@
 pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
 pub mod clip;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 pub mod config;
 mod detect;
 mod error;

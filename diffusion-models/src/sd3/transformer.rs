@@ -202,3 +202,6 @@ impl VelocityModel for Sd3Transformer {
         self.forward(latents, sigma, conditioning, &[])
     }
 }
+
+#[cfg(test)]
+mod tests;
