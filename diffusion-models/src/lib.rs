@@ -27,3 +27,8 @@ pub use image_decoder::{ImageDecoder, Tiling};
 pub use model_source::{ModelParts, model_kind};
 pub use pipeline::Pipeline;
 pub use settings::Settings;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeDoctests;
