@@ -32,3 +32,8 @@ pub use model_source::{ModelParts, model_kind};
 pub use pipeline::Pipeline;
 pub use plan::{Plan, PlannedPart, Stage};
 pub use settings::Settings;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeDoctests;
