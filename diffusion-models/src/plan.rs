@@ -28,7 +28,7 @@ pub struct PlannedPart {
     pub stage: Stage,
     /// Its weights, as stored.
     pub weights: usize,
-    /// Its weights when streamed: what is outside of blocks, and the two largest blocks' worth.
+    /// Its weights when streamed: what is outside of blocks, and the two largest blocks' worth; all of a small part.
     pub weights_streamed: usize,
     /// Activations, and the widest matrix at the width it computes in.
     pub working: usize,
@@ -71,6 +71,11 @@ impl PlannedPart {
         let largest = blocks.values().copied().max().unwrap_or(0);
         let weights_streamed = weights.min(outside + 2 * largest);
         Self { name, stage, weights, weights_streamed, working: activations + widest }
+    }
+
+    /// A part that is never streamed.
+    pub(crate) fn kept(self) -> Self {
+        Self { weights_streamed: self.weights, ..self }
     }
 
     /// A part that is small enough to be converted to the compute type as a whole.

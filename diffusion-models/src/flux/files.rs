@@ -115,7 +115,7 @@ impl FluxFiles {
         let activations = plan::transformer_activations(tokens, config.hidden_size(), settings);
         let mut parts = Vec::new();
         if let Some(clip) = &self.clip_l {
-            parts.push(PlannedPart::new("CLIP-L", Stage::Text, &clip.checkpoint, text, 0));
+            parts.push(PlannedPart::new("CLIP-L", Stage::Text, &clip.checkpoint, text, 0).kept());
         }
         if let Some(t5) = &self.t5 {
             parts.push(PlannedPart::new("T5", Stage::Text, &t5.checkpoint, text, 0));

@@ -117,7 +117,7 @@ impl Sd3Files {
         let mut parts = Vec::new();
         for (name, clip) in [("CLIP-L", &self.clip_l), ("CLIP-G", &self.clip_g)] {
             if let Some(clip) = clip {
-                parts.push(PlannedPart::new(name, Stage::Text, &clip.checkpoint, text, 0));
+                parts.push(PlannedPart::new(name, Stage::Text, &clip.checkpoint, text, 0).kept());
             }
         }
         if let Some(t5) = &self.t5 {
