@@ -2,6 +2,7 @@
 //!
 //! - `sd3.5-medium/512`: 4 of 24 blocks (2 with dual attention), 1024 image and 333 text tokens
 //! - `sd3.5-large/512`: 2 of 38 blocks, 1024 and 333 tokens
+//! - `flux/512`: 1 of 19 double and 2 of 38 single blocks, 1024 image and 512 text tokens
 //! - `vae-decode/256`: 16-channel AutoencoderKL, 32 x 32 latents to 256 x 256 pixels
 //! - `clip-g/77`: the CLIP-G text encoder, 77 tokens
 //! - `t5-xxl/256`: 2 of 24 blocks of T5 XXL, 256 tokens
@@ -16,6 +17,7 @@ use diffusion_benches::with_random_weights;
 use diffusion_core::{LatentDecoder, TextEncoder};
 use diffusion_models::autoencoder_kl::AutoencoderKlConfig;
 use diffusion_models::clip::ClipConfig;
+use diffusion_models::flux::{FluxConditioning, FluxConfig};
 use diffusion_models::sd3::{Sd3Conditioning, Sd3Config};
 use diffusion_models::t5::T5Config;
 
@@ -43,6 +45,16 @@ fn sd3(criterion: &mut Criterion) {
     transformer(criterion, "sd3.5-large/512", &Sd3Config { num_layers: 2, ..Sd3Config::large_3_5() });
 }
 
+fn flux(criterion: &mut Criterion) {
+    let config = FluxConfig { num_double_layers: 1, num_single_layers: 2, ..FluxConfig::dev() };
+    let model = with_random_weights(config.init(FloatDType::F32, &Device::flex()));
+    let conditioning = FluxConditioning { text: random([1, 512, 4096]), pooled: random([1, 768]), distilled_guidance: 3.5 };
+    let latents = random([1, 16, 64, 64]);
+    criterion.bench_function("flux/512", |bencher| {
+        bencher.iter(|| model.forward(latents.clone(), 0.5, &conditioning).into_data());
+    });
+}
+
 fn autoencoder(criterion: &mut Criterion) {
     let model = with_random_weights(AutoencoderKlConfig::sd3().init(&Device::flex()));
     let latents = random([1, 16, 32, 32]);
@@ -61,6 +73,6 @@ fn text_encoders(criterion: &mut Criterion) {
 criterion_group! {
     name = step;
     config = Criterion::default().sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(10));
-    targets = sd3, autoencoder, text_encoders
+    targets = sd3, flux, autoencoder, text_encoders
 }
 criterion_main!(step);

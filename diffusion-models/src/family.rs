@@ -4,11 +4,12 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::{Precision, Sigmas};
+use diffusion_core::{Precision, Residency, Sigmas};
 
 use crate::error::PipelineError;
 use crate::image_decoder::ImageDecoder;
 use crate::model_source::ModelParts;
+use crate::plan::Plan;
 use crate::settings::Settings;
 
 /// A family of models: its files, its parts, and how its parts work together. [`Pipeline`](crate::Pipeline) does the rest.
@@ -49,6 +50,9 @@ pub trait Family {
     /// Whether these settings have a use for a negative prompt.
     fn uses_negative_prompt(settings: &Settings) -> bool;
 
+    /// How much memory the parts take.
+    fn plan(files: &Self::Files, settings: &Settings, precision: Precision) -> Plan;
+
     /// Load the text encoders.
     ///
     /// # Errors
@@ -56,6 +60,7 @@ pub trait Family {
     fn load_text_encoders(
         files: &Self::Files,
         precision: Precision,
+        residency: Residency,
         device: &Device,
     ) -> Result<Self::TextEncoders, PipelineError>;
 
@@ -66,7 +71,12 @@ pub trait Family {
     ///
     /// # Errors
     /// [`PipelineError::Checkpoint`].
-    fn load_transformer(files: &Self::Files, precision: Precision, device: &Device) -> Result<Self::Transformer, PipelineError>;
+    fn load_transformer(
+        files: &Self::Files,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<Self::Transformer, PipelineError>;
 
     /// Load the decoder.
     ///

@@ -15,6 +15,7 @@ mod image_decoder;
 mod layers;
 mod model_source;
 mod pipeline;
+mod plan;
 mod scheduler_config;
 pub mod sd3;
 mod settings;
@@ -29,4 +30,10 @@ pub use family::{Family, Prompt, Step};
 pub use image_decoder::{ImageDecoder, Tiling};
 pub use model_source::{ModelParts, model_kind};
 pub use pipeline::Pipeline;
+pub use plan::{Plan, PlannedPart, Stage};
 pub use settings::Settings;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeDoctests;

@@ -7,13 +7,14 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
 use diffusion_core::noise::latent_noise;
-use diffusion_core::{Precision, SampleError, Sampler, SamplerStep};
+use diffusion_core::{Precision, Residency, SampleError, Sampler, SamplerStep};
 use diffusion_schedulers::samplers::Euler;
 
 use crate::error::PipelineError;
 use crate::family::{Family, Prompt, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::model_source::ModelParts;
+use crate::plan::Plan;
 use crate::settings::Settings;
 
 /// From a prompt to a picture.
@@ -31,6 +32,8 @@ pub struct Pipeline<F: Family> {
     pub transformer: Option<F::Transformer>,
     /// The decoder, once loaded.
     pub decoder: Option<ImageDecoder>,
+    /// Whether large networks stay in memory or are read from their files block by block.
+    pub residency: Residency,
     precision: Precision,
     device: Device,
 }
@@ -47,7 +50,15 @@ impl<F: Family> Pipeline<F> {
     /// [`PipelineError`] naming the file and what is wrong: all that can be known without reading weights.
     pub fn open(path: &Path, parts: &ModelParts, precision: Precision, device: &Device) -> Result<Self, PipelineError> {
         let files = F::open(path, parts)?;
-        Ok(Self { files, text_encoders: None, transformer: None, decoder: None, precision, device: device.clone() })
+        Ok(Self {
+            files,
+            text_encoders: None,
+            transformer: None,
+            decoder: None,
+            residency: Residency::Resident,
+            precision,
+            device: device.clone(),
+        })
     }
 
     /// The device that it draws on.
@@ -82,6 +93,11 @@ impl<F: Family> Pipeline<F> {
         F::sigmas(&self.files, settings).map(drop)
     }
 
+    /// How much memory a run with these settings will take.
+    pub fn plan(&self, settings: &Settings) -> Plan {
+        F::plan(&self.files, settings, self.precision)
+    }
+
     /// Encode a prompt, and the negative prompt if `settings` have a use for it.
     ///
     /// # Errors
@@ -94,7 +110,7 @@ impl<F: Family> Pipeline<F> {
     ) -> Result<Prompt<F::Conditioning>, PipelineError> {
         let encoders = match &mut self.text_encoders {
             Some(encoders) => encoders,
-            empty => empty.insert(F::load_text_encoders(&self.files, self.precision, &self.device)?),
+            empty => empty.insert(F::load_text_encoders(&self.files, self.precision, self.residency, &self.device)?),
         };
         let encode = |text: &str| F::encode(encoders, text, settings, &self.device);
         let negative = F::uses_negative_prompt(settings).then(|| encode(negative)).transpose()?;
@@ -134,7 +150,7 @@ impl<F: Family> Pipeline<F> {
         let num_steps = sigmas.num_steps();
         let transformer = match &mut self.transformer {
             Some(transformer) => &*transformer,
-            empty => empty.insert(F::load_transformer(&self.files, self.precision, &self.device)?),
+            empty => empty.insert(F::load_transformer(&self.files, self.precision, self.residency, &self.device)?),
         };
         // What the network was last asked, to find the guilty block should its answer not be finite.
         let asked: RefCell<Option<(Step, Tensor<4>)>> = RefCell::new(None);

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use burn::tensor::{Device, Tensor};
 use common::assert_close;
 use diffusion_core::checkpoint::Checkpoint;
-use diffusion_core::{Precision, SigmaSchedule, TextEncoder};
+use diffusion_core::{Precision, Residency, SigmaSchedule, TextEncoder};
 use diffusion_models::sd3::{Sd3Conditioning, Sd3Files, Sd3Pipeline};
 use diffusion_models::{ModelParts, Prompt, Settings, Tiling};
 use diffusion_schedulers::schedules::FlowShift;
@@ -31,7 +31,7 @@ const SIGMA_TOLERANCE: f64 = 1e-6;
 fn prompts_become_the_token_ids_of_the_reference() {
     let device = Device::flex();
     for (fixture, layout) in in_both_layouts() {
-        let encoders = fixture.open(layout).unwrap().load_text_encoders(Precision::f32(), &device).unwrap();
+        let encoders = fixture.open(layout).unwrap().load_text_encoders(Precision::f32(), Residency::Resident, &device).unwrap();
         let (clip_l, _) = encoders.clip_l.unwrap();
         let (clip_g, _) = encoders.clip_g.unwrap();
         let (t5, _) = encoders.t5.unwrap();
@@ -52,7 +52,7 @@ fn text_encoders_give_the_hidden_states_of_the_reference() {
     let fixture = Fixture::new("sd3");
     let stages = Checkpoint::open(&fixture.path("stages.safetensors")).unwrap();
     for layout in [Layout::Folder, Layout::SingleFile] {
-        let encoders = fixture.open(layout).unwrap().load_text_encoders(Precision::f32(), &device).unwrap();
+        let encoders = fixture.open(layout).unwrap().load_text_encoders(Precision::f32(), Residency::Resident, &device).unwrap();
         let clips = [("clip_l", encoders.clip_l.unwrap().1), ("clip_g", encoders.clip_g.unwrap().1)];
         for (index, (name, encoder)) in clips.into_iter().enumerate() {
             let found = encoder.encode(as_batch(&fixture.token_ids(index + 1), &device));
@@ -74,7 +74,8 @@ fn t5_agrees_beyond_the_last_distance_bucket() {
     let device = Device::flex();
     let fixture = Fixture::new("sd3");
     let stages = Checkpoint::open(&fixture.path("stages.safetensors")).unwrap();
-    let encoders = fixture.open(Layout::Folder).unwrap().load_text_encoders(Precision::f32(), &device).unwrap();
+    let encoders =
+        fixture.open(Layout::Folder).unwrap().load_text_encoders(Precision::f32(), Residency::Resident, &device).unwrap();
     let ids = token_ids(&stages, "t5_long.ids");
     let found = encoders.t5.unwrap().1.encode(as_batch(&ids, &device)).hidden_states;
     for (part, start) in [("first_4", 0), ("last_4", ids.len() - 4)] {
@@ -87,7 +88,7 @@ fn t5_agrees_beyond_the_last_distance_bucket() {
 fn prompts_become_the_embeddings_of_the_reference() {
     let device = Device::flex();
     for (fixture, layout) in in_both_layouts() {
-        let encoders = fixture.open(layout).unwrap().load_text_encoders(Precision::f32(), &device).unwrap();
+        let encoders = fixture.open(layout).unwrap().load_text_encoders(Precision::f32(), Residency::Resident, &device).unwrap();
         for (prompt, sign) in [(&fixture.run.prompt, ""), (&fixture.run.negative_prompt, "negative_")] {
             let found = encoders.encode(prompt, fixture.run.max_sequence_length, &device).unwrap();
             let what = |part: &str| format!("{fixture} {sign}{part}, {layout:?}");
@@ -102,7 +103,7 @@ fn prompts_become_the_embeddings_of_the_reference() {
 fn the_first_velocity_is_that_of_the_reference() {
     let device = Device::flex();
     for (fixture, layout) in in_both_layouts() {
-        let transformer = fixture.open(layout).unwrap().load_transformer(Precision::f32(), &device).unwrap();
+        let transformer = fixture.open(layout).unwrap().load_transformer(Precision::f32(), Residency::Resident, &device).unwrap();
         let found = transformer.forward(fixture.tensor("noise"), 1.0, &fixture.prompt().positive, &[]);
         assert_close(&format!("{fixture} velocity_0, {layout:?}"), found, fixture.tensor("velocity_0"), TOLERANCE);
     }
@@ -112,7 +113,8 @@ fn the_first_velocity_is_that_of_the_reference() {
 fn a_batch_gives_what_its_pictures_give_alone() {
     let device = Device::flex();
     let fixture = Fixture::new("sd3");
-    let transformer = fixture.open(Layout::Folder).unwrap().load_transformer(Precision::f32(), &device).unwrap();
+    let transformer =
+        fixture.open(Layout::Folder).unwrap().load_transformer(Precision::f32(), Residency::Resident, &device).unwrap();
     let Prompt { positive, negative } = fixture.prompt();
     let negative = negative.unwrap();
     let (first, second) = (fixture.tensor::<4>("noise"), fixture.tensor::<4>("latents_3"));
@@ -279,7 +281,7 @@ fn a_missing_text_encoder_counts_as_zeros() {
     let [clip_len, clip_l, clip_g] = [24, 22, 30];
     let encode = |parts: ModelParts| {
         let files = Sd3Files::open(&fixture.path("original.safetensors"), &parts).unwrap();
-        let encoders = files.load_text_encoders(Precision::f32(), &device).unwrap();
+        let encoders = files.load_text_encoders(Precision::f32(), Residency::Resident, &device).unwrap();
         encoders.encode(&fixture.run.prompt, fixture.run.max_sequence_length, &device).unwrap()
     };
     let zeroed = |tokens: std::ops::Range<usize>, channels: std::ops::Range<usize>| {

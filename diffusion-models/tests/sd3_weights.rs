@@ -13,7 +13,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use common::{assert_close, manifest, write_hollow};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{Precision, Storage, TextEncoder};
+use diffusion_core::{Precision, Residency, Storage, TextEncoder};
 use diffusion_models::clip::{ClipConfig, ClipTextEncoder};
 use diffusion_models::sd3::{Sd3Config, Sd3Transformer};
 use diffusion_models::t5::{T5Config, T5Encoder};
@@ -166,7 +166,7 @@ fn matrices_stay_as_narrow_as_they_are_stored() {
     let config = Sd3Config::from_json(&fixture.path("transformer/config.json")).unwrap();
     let load = |precision| {
         let checkpoint = Checkpoint::open(&fixture.path("transformer")).unwrap();
-        dtypes(&Sd3Transformer::load(checkpoint, &config, precision, &device).unwrap())
+        dtypes(&Sd3Transformer::load(checkpoint, &config, precision, Residency::Resident, &device).unwrap())
     };
     // Vectors and convolution kernels are in the compute type.
     let expected = |matrices: DType, compute: DType| {
@@ -197,7 +197,9 @@ fn loading_on_a_cpu_takes_no_memory_for_matrices() {
     let checkpoint = checkpoint.under(TRANSFORMER);
     let (stored, before) = (checkpoint.num_bytes(), memory());
     assert!(stored > 16_000_000_000, "{stored}");
-    let transformer = Sd3Transformer::load(checkpoint, &Sd3Config::large_3_5(), Precision::f32(), &Device::flex()).unwrap();
+    let transformer =
+        Sd3Transformer::load(checkpoint, &Sd3Config::large_3_5(), Precision::f32(), Residency::Resident, &Device::flex())
+            .unwrap();
     let taken = memory().saturating_sub(before);
     // Its vectors in f32, and what the other tests of this program take meanwhile.
     assert!(taken < 500_000_000, "{taken} bytes for {stored} of weights");
@@ -209,7 +211,7 @@ fn velocity(fixture: &Fixture, path: &Path, weights: &RawTensors) -> Tensor<4> {
     raw_tensors::write(path, weights);
     let checkpoint = Checkpoint::open(path).unwrap();
     let config = Sd3Config::from_json(&fixture.path("transformer/config.json")).unwrap();
-    let transformer = Sd3Transformer::load(checkpoint, &config, Precision::f32(), &Device::flex()).unwrap();
+    let transformer = Sd3Transformer::load(checkpoint, &config, Precision::f32(), Residency::Resident, &Device::flex()).unwrap();
     transformer.forward(fixture.tensor("noise"), 0.8, &fixture.prompt().positive, &[])
 }
 
@@ -303,7 +305,7 @@ fn fp8_text_encoders_compute_as_their_widened_values() {
     let narrow = narrowed("text_encoder_3");
     let config = T5Config::from_json(&fixture.path("text_encoder_3/config.json")).unwrap();
     let t5 = |weights: &RawTensors| {
-        let encoder = T5Encoder::load(open(weights), &config, Precision::f32(), &device).unwrap();
+        let encoder = T5Encoder::load(open(weights), &config, Precision::f32(), Residency::Resident, &device).unwrap();
         encoder.encode(as_batch(&fixture.token_ids(3), &device)).hidden_states
     };
     assert_close("T5", t5(&narrow), t5(&widened(&narrow)), TOLERANCE);

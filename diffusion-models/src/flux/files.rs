@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType};
-use diffusion_core::Precision;
 use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::{Precision, Residency};
 use diffusion_schedulers::schedules::{FlowShift, ResolutionShift};
 
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
@@ -16,7 +16,9 @@ use crate::detect::ModelKind;
 use crate::error::PipelineError;
 use crate::image_decoder::{DecoderFile, ImageDecoder};
 use crate::model_source::{ClipFile, Layout, ModelParts, Source, T5File, TextPart};
+use crate::plan::{self, Plan, PlannedPart, Stage};
 use crate::scheduler_config::SchedulerConfig;
+use crate::settings::Settings;
 use crate::t5::T5Encoder;
 
 /// The files of a model, opened and checked to the last name and shape, no weight read.
@@ -47,6 +49,9 @@ const LAYOUT: Layout = Layout {
     clip_g: None,
     t5: Some(TextPart { folder: "text_encoder_2", tokenizer: "tokenizer_2", ..TextPart::T5 }),
 };
+
+/// Pixels on the side of a patch.
+const PATCH_PIXELS: usize = 16;
 
 impl FluxFiles {
     /// Open a model: a diffusers folder, or a single `.safetensors` file of either layout with or without text encoders.
@@ -101,6 +106,26 @@ impl FluxFiles {
         self.t5.as_ref().map_or(usize::MAX, |t5| t5.tokenizer.max_length())
     }
 
+    /// How much memory the parts take.
+    pub(super) fn plan(&self, settings: &Settings, precision: Precision) -> Plan {
+        let text = precision.with_f32_compute();
+        let (checkpoint, config) = &self.transformer;
+        let patches = (settings.width / PATCH_PIXELS) * (settings.height / PATCH_PIXELS);
+        let tokens = patches + settings.max_sequence_length;
+        let activations = plan::transformer_activations(tokens, config.hidden_size(), settings);
+        let mut parts = Vec::new();
+        if let Some(clip) = &self.clip_l {
+            parts.push(PlannedPart::new("CLIP-L", Stage::Text, &clip.checkpoint, text, 0));
+        }
+        if let Some(t5) = &self.t5 {
+            parts.push(PlannedPart::new("T5", Stage::Text, &t5.checkpoint, text, 0));
+        }
+        parts.push(PlannedPart::new("transformer", Stage::Denoise, checkpoint, precision, activations));
+        let pixels = plan::decoder_activations(settings);
+        parts.push(PlannedPart::converted("autoencoder", Stage::Decode, self.decoder.checkpoint(), precision, pixels));
+        Plan::new(parts)
+    }
+
     /// Names, shapes and types of every part, against modules that are made but never filled.
     fn check(&self) -> Result<(), PipelineError> {
         let device = Device::default();
@@ -132,22 +157,32 @@ impl FluxFiles {
     ///
     /// # Errors
     /// [`PipelineError::Checkpoint`].
-    pub fn load_transformer(&self, precision: Precision, device: &Device) -> Result<FluxTransformer, PipelineError> {
+    pub fn load_transformer(
+        &self,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<FluxTransformer, PipelineError> {
         let (checkpoint, config) = &self.transformer;
-        Ok(FluxTransformer::load(checkpoint.clone(), config, precision, device)?)
+        Ok(FluxTransformer::load(checkpoint.clone(), config, precision, residency, device)?)
     }
 
     /// Load the text encoders that there are.
     ///
     /// # Errors
     /// [`PipelineError::Checkpoint`].
-    pub fn load_text_encoders(&self, precision: Precision, device: &Device) -> Result<FluxTextEncoders, PipelineError> {
+    pub fn load_text_encoders(
+        &self,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<FluxTextEncoders, PipelineError> {
         let clip = |file: &ClipFile| -> Result<_, PipelineError> {
             let encoder = ClipTextEncoder::load(file.checkpoint.clone(), &file.config, precision, device)?;
             Ok((file.tokenizer.clone(), encoder))
         };
         let t5 = |file: &T5File| -> Result<_, PipelineError> {
-            Ok((file.tokenizer.clone(), T5Encoder::load(file.checkpoint.clone(), &file.config, precision, device)?))
+            Ok((file.tokenizer.clone(), T5Encoder::load(file.checkpoint.clone(), &file.config, precision, residency, device)?))
         };
         Ok(FluxTextEncoders {
             clip_l: self.clip_l.as_ref().map(clip).transpose()?,

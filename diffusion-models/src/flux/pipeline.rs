@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::{Precision, ScheduleError, Sigmas};
+use diffusion_core::{Precision, Residency, ScheduleError, Sigmas};
 use diffusion_schedulers::guidance::classifier_free;
 
 use super::config::DistilledGuidance;
@@ -15,6 +15,7 @@ use crate::family::{Family, Prompt, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::model_source::ModelParts;
 use crate::pipeline::Pipeline;
+use crate::plan::Plan;
 use crate::settings::Settings;
 
 /// FLUX.1-dev, FLUX.1-schnell and their finetunes.
@@ -90,16 +91,30 @@ impl Family for Flux {
         settings.true_cfg_scale > 1.0
     }
 
-    fn load_text_encoders(files: &FluxFiles, precision: Precision, device: &Device) -> Result<FluxTextEncoders, PipelineError> {
-        files.load_text_encoders(precision, device)
+    fn plan(files: &FluxFiles, settings: &Settings, precision: Precision) -> Plan {
+        files.plan(settings, precision)
+    }
+
+    fn load_text_encoders(
+        files: &FluxFiles,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<FluxTextEncoders, PipelineError> {
+        files.load_text_encoders(precision, residency, device)
     }
 
     fn release_text_encoders(files: &FluxFiles) {
         files.release_text_encoders();
     }
 
-    fn load_transformer(files: &FluxFiles, precision: Precision, device: &Device) -> Result<FluxTransformer, PipelineError> {
-        files.load_transformer(precision, device)
+    fn load_transformer(
+        files: &FluxFiles,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<FluxTransformer, PipelineError> {
+        files.load_transformer(precision, residency, device)
     }
 
     fn load_decoder(files: &FluxFiles, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {

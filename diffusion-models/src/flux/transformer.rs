@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{Precision, Projection, VelocityModel, ops};
+use diffusion_core::{BlockStream, Precision, Projection, Residency, VelocityModel, ops};
 
 use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
@@ -30,7 +30,14 @@ pub struct FluxTransformer {
     config: FluxConfig,
     #[module(skip)]
     compute: FloatDType,
+    /// Where the blocks are read from, if they are not kept.
+    #[module(skip)]
+    stream: Option<BlockStream>,
 }
+
+/// Prefixes of the blocks' parameters.
+const DOUBLE: &str = "double_blocks.";
+const SINGLE: &str = "single_blocks.";
 
 /// The encoded prompt.
 #[derive(Clone, Debug)]
@@ -72,6 +79,7 @@ impl FluxConfig {
             final_projection: ProjectionConfig::new(hidden_size, PATCH_CHANNELS).init(device),
             config: self.clone(),
             compute,
+            stream: None,
         }
     }
 
@@ -94,9 +102,25 @@ impl FluxTransformer {
         checkpoint: Checkpoint,
         config: &FluxConfig,
         precision: Precision,
+        residency: Residency,
         device: &Device,
     ) -> Result<Self, CheckpointError> {
-        config.rename(checkpoint)?.load_into(config.init(precision.compute, device), precision)
+        let empty = config.init(precision.compute, device);
+        let (loaded, stream) = BlockStream::load(config.rename(checkpoint)?, empty, &[DOUBLE, SINGLE], precision, residency)?;
+        Ok(Self { stream, ..loaded })
+    }
+
+    fn with_double_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&DoubleBlock) -> R) -> R {
+        let Some(stream) = &self.stream else { return work(&self.double_blocks[index]) };
+        let next = if index + 1 < self.double_blocks.len() { format!("{DOUBLE}{}.", index + 1) } else { format!("{SINGLE}0.") };
+        stream.with_block(&format!("{DOUBLE}{index}."), Some(&next), DoubleBlock::new(&self.config, device), work)
+    }
+
+    fn with_single_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&SingleBlock) -> R) -> R {
+        let Some(stream) = &self.stream else { return work(&self.single_blocks[index]) };
+        // After the last block comes the first, of the next step.
+        let next = if index + 1 < self.single_blocks.len() { format!("{SINGLE}{}.", index + 1) } else { format!("{DOUBLE}0.") };
+        stream.with_block(&format!("{SINGLE}{index}."), Some(&next), SingleBlock::new(&self.config, device), work)
     }
 
     /// Its sizes.
@@ -128,14 +152,15 @@ impl FluxTransformer {
         let activated = activation::silu(self.embed_conditioning(sigma, conditioning));
         let mut image = self.image_projection.forward(patches::pack(ops::cast(latents, self.compute)));
         let mut text = self.text_projection.forward(ops::cast(conditioning.text.clone(), self.compute));
-        for (index, block) in self.double_blocks.iter().enumerate() {
-            (image, text) = block.forward(image, text, &activated, &rope);
+        let device = image.device();
+        for index in 0..self.double_blocks.len() {
+            (image, text) = self.with_double_block(index, &device, |block| block.forward(image, text, &activated, &rope));
             watch.see(&|| format!("the image stream after double block {index}"), &image);
             watch.see(&|| format!("the text stream after double block {index}"), &text);
         }
         let mut both = Tensor::cat(vec![text, image], 1);
-        for (index, block) in self.single_blocks.iter().enumerate() {
-            both = block.forward(both, &activated, &rope);
+        for index in 0..self.single_blocks.len() {
+            both = self.with_single_block(index, &device, |block| block.forward(both, &activated, &rope));
             watch.see(&|| format!("the result of single block {index}"), &both);
         }
         let [_, len, _] = both.dims();

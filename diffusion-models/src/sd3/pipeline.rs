@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::{Precision, SigmaSchedule, Sigmas};
+use diffusion_core::{Precision, Residency, SigmaSchedule, Sigmas};
 use diffusion_schedulers::guidance::classifier_free;
 
 use super::config::{QkNorm, Sd3Config};
@@ -15,6 +15,7 @@ use crate::family::{Family, Prompt, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::model_source::ModelParts;
 use crate::pipeline::{CELL, Pipeline};
+use crate::plan::Plan;
 use crate::settings::Settings;
 
 /// Stable Diffusion 3 and 3.5: Medium, Large and Large Turbo.
@@ -95,16 +96,30 @@ impl Family for Sd3 {
         settings.guidance_scale > 1.0
     }
 
-    fn load_text_encoders(files: &Sd3Files, precision: Precision, device: &Device) -> Result<Sd3TextEncoders, PipelineError> {
-        files.load_text_encoders(precision, device)
+    fn plan(files: &Sd3Files, settings: &Settings, precision: Precision) -> Plan {
+        files.plan(settings, precision)
+    }
+
+    fn load_text_encoders(
+        files: &Sd3Files,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<Sd3TextEncoders, PipelineError> {
+        files.load_text_encoders(precision, residency, device)
     }
 
     fn release_text_encoders(files: &Sd3Files) {
         files.release_text_encoders();
     }
 
-    fn load_transformer(files: &Sd3Files, precision: Precision, device: &Device) -> Result<Sd3Transformer, PipelineError> {
-        files.load_transformer(precision, device)
+    fn load_transformer(
+        files: &Sd3Files,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<Sd3Transformer, PipelineError> {
+        files.load_transformer(precision, residency, device)
     }
 
     fn load_decoder(files: &Sd3Files, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {

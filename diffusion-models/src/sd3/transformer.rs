@@ -5,7 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::projection::{ProjectionConfig, uninitialized};
-use diffusion_core::{Precision, Projection, VelocityModel, ops};
+use diffusion_core::{BlockStream, Precision, Projection, Residency, VelocityModel, ops};
 
 use super::block::JointBlock;
 use super::config::Sd3Config;
@@ -31,7 +31,13 @@ pub struct Sd3Transformer {
     config: Sd3Config,
     #[module(skip)]
     compute: FloatDType,
+    /// Where the blocks are read from, if they are not kept.
+    #[module(skip)]
+    stream: Option<BlockStream>,
 }
+
+/// Prefix of the blocks' parameters.
+const BLOCKS: &str = "blocks.";
 
 /// The encoded prompt.
 #[derive(Clone, Debug)]
@@ -70,6 +76,7 @@ impl Sd3Config {
             final_projection: ProjectionConfig::new(hidden_size, patch_values).init(device),
             config: self.clone(),
             compute,
+            stream: None,
         }
     }
 
@@ -92,9 +99,19 @@ impl Sd3Transformer {
         checkpoint: Checkpoint,
         config: &Sd3Config,
         precision: Precision,
+        residency: Residency,
         device: &Device,
     ) -> Result<Self, CheckpointError> {
-        config.rename(checkpoint)?.load_into(config.init(precision.compute, device), precision)
+        let empty = config.init(precision.compute, device);
+        let (loaded, stream) = BlockStream::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
+        Ok(Self { stream, ..loaded })
+    }
+
+    fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&JointBlock) -> R) -> R {
+        let Some(stream) = &self.stream else { return work(&self.blocks[index]) };
+        // After the last block comes the first, of the next step.
+        let next = format!("{BLOCKS}{}.", (index + 1) % self.blocks.len());
+        stream.with_block(&format!("{BLOCKS}{index}."), Some(&next), JointBlock::new(&self.config, index, device), work)
     }
 
     /// Its sizes.
@@ -134,9 +151,10 @@ impl Sd3Transformer {
         let activated = activation::silu(embedded);
         let mut text = self.text_projection.forward(text);
         let mut image = self.embed_patches(ops::cast(latents, self.compute));
-        for (index, block) in self.blocks.iter().enumerate() {
+        let device = image.device();
+        for index in 0..self.blocks.len() {
             if !skipped_layers.contains(&index) {
-                (image, text) = block.forward(image, text, &activated);
+                (image, text) = self.with_block(index, &device, |block| block.forward(image, text, &activated));
                 watch.see(&|| format!("the image stream after block {index}"), &image);
                 watch.see(&|| format!("the text stream after block {index}"), &text);
             }

@@ -27,7 +27,7 @@ impl Stages {
             let device = Device::flex();
             Self {
                 layout,
-                transformer: Sd3Transformer::load(checkpoint, &config, Precision::f32(), &device).unwrap(),
+                transformer: Sd3Transformer::load(checkpoint, &config, Precision::f32(), Residency::Resident, &device).unwrap(),
                 outputs: Checkpoint::open(&fixture("sd3/stages.safetensors")).unwrap(),
                 reference: Checkpoint::open(&fixture("sd3/reference.safetensors")).unwrap(),
                 device,

@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     max_sequence_length: Option<usize>,
 
-    /// Device: cpu, cuda[:N], rocm[:N], vulkan, metal or webgpu, if the program was built with it.
+    /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan`, `metal` or `webgpu`, if the program was built with it.
     #[arg(long, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
     /// Numbers to compute in; weights are stored as published.
@@ -86,6 +86,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "X", requires = "skip_layers")]
     slg_stop: Option<f64>,
 
+    /// Read the weights of large networks from their files block by block [default: if they do not fit into memory].
+    #[arg(long)]
+    pub(crate) stream_weights: bool,
+    /// Print how much memory the run will take, and draw nothing.
+    #[arg(long)]
+    pub(crate) plan: bool,
     /// Decode the picture in overlapping tiles, which takes less memory.
     #[arg(long)]
     tile_vae: bool,

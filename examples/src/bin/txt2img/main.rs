@@ -12,12 +12,13 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use clap::Parser;
-use diffusion_core::SamplerStep;
+use diffusion_core::{Residency, SamplerStep};
+use diffusion_examples::device::available_memory;
 use diffusion_examples::output::{check_writable, write_png};
 use diffusion_examples::progress::Verbosity;
 use diffusion_models::flux::Flux;
 use diffusion_models::sd3::Sd3;
-use diffusion_models::{Family, ModelKind, Pipeline, Prompt, Settings, model_kind};
+use diffusion_models::{Family, ModelKind, Pipeline, Plan, Prompt, Settings, model_kind};
 
 use arguments::Arguments;
 
@@ -46,6 +47,11 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
     let mut pipeline = Pipeline::<F>::open(model, &arguments.parts(), precision, &device)?;
     let settings = arguments.settings(&pipeline);
     pipeline.check(&settings)?;
+    pipeline.residency = residency(arguments, &pipeline.plan(&settings), verbosity);
+    if arguments.plan {
+        println!("{}", pipeline.plan(&settings));
+        return Ok(());
+    }
     for index in 0..arguments.count {
         let outputs = [Some(&arguments.output), arguments.save_latents.as_ref()];
         outputs.into_iter().flatten().try_for_each(|path| check_writable(&numbered(path, index, arguments.count)))?;
@@ -61,6 +67,23 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
         draw_one(arguments, &mut pipeline, &prompt, &settings, index, verbosity)?;
     }
     Ok(())
+}
+
+/// Whether weights stay in memory: as asked, and otherwise if they fit.
+fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Residency {
+    let gigabytes = |bytes: usize| bytes as f64 / 1e9;
+    if arguments.stream_weights {
+        return Residency::Streamed;
+    }
+    let available = available_memory(arguments.device);
+    let chosen = available.map_or(Residency::Resident, |available| plan.residency(available));
+    if let (Residency::Streamed, Some(available)) = (chosen, available) {
+        let (needed, available) = (gigabytes(plan.peak_resident), gigabytes(available));
+        verbosity.note(format_args!(
+            "streaming weights from their files: they take {needed:.1} GB, {available:.1} GB of memory are free"
+        ));
+    }
+    chosen
 }
 
 /// Say what is about to be drawn, and which options have no effect.
