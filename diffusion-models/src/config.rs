@@ -45,6 +45,28 @@ impl ConfigError {
     }
 }
 
+/// Larger than any size of a published model, and small enough for products of three to stay below the largest number.
+const LARGEST_SIZE: usize = 1 << 20;
+/// More layers than any published model has.
+const MOST_LAYERS: usize = 1000;
+
+/// Refuse sizes that no model has, before anything is made of them.
+pub(crate) fn require_sizes<const N: usize>(path: &Path, sizes: [(&'static str, usize); N]) -> Result<(), ConfigError> {
+    require_range(path, LARGEST_SIZE, sizes)
+}
+
+/// Refuse numbers of layers that no model has.
+pub(crate) fn require_layers<const N: usize>(path: &Path, counts: [(&'static str, usize); N]) -> Result<(), ConfigError> {
+    require_range(path, MOST_LAYERS, counts)
+}
+
+fn require_range<const N: usize>(path: &Path, most: usize, fields: [(&'static str, usize); N]) -> Result<(), ConfigError> {
+    match fields.into_iter().find(|(_, found)| !(1..=most).contains(found)) {
+        Some((field, found)) => Err(ConfigError::unsupported(path, field, format!("1 to {most}"), found)),
+        None => Ok(()),
+    }
+}
+
 /// Read a JSON file into a type that names the fields it needs.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;

@@ -46,7 +46,9 @@ impl DecoderFile {
     pub(crate) fn check(&self, device: &Device) -> Result<(), PipelineError> {
         match self {
             Self::Kl(checkpoint, config) => config.rename(checkpoint.clone())?.check(&config.init(device))?,
-            Self::Tiny(_) => {}
+            Self::Tiny(checkpoint) => {
+                AutoencoderTinyDecoder::check(checkpoint.clone(), &AutoencoderTinyConfig::default(), device)?;
+            }
         }
         Ok(())
     }

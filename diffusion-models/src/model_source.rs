@@ -42,6 +42,18 @@ pub(crate) struct TextFile<C, T> {
 pub(crate) type ClipFile = TextFile<ClipConfig, ClipTokenizer>;
 pub(crate) type T5File = TextFile<T5Config, T5Tokenizer>;
 
+impl<C, T> TextFile<C, T> {
+    /// Refuse an encoder whose results the transformer cannot take.
+    pub(crate) fn require_width(&self, found: usize, expected: usize) -> Result<(), PipelineError> {
+        if found == expected {
+            return Ok(());
+        }
+        let path = self.checkpoint.path().to_owned();
+        let expected = format!("one of width {expected}, which the transformer takes");
+        Err(PipelineError::OtherModel { path, expected, found: format!("a text encoder of width {found}") })
+    }
+}
+
 /// What a family's files are called.
 pub(crate) struct Layout {
     /// The transformer's kind.
@@ -170,13 +182,27 @@ impl Source {
         if names.is_empty() { Ok(()) } else { Err(PipelineError::UnknownTensors { path: checkpoint.path().to_owned(), names }) }
     }
 
-    /// A configuration or tokenizer of the folder, if it is there.
+    /// A configuration or tokenizer of the model's own part. A diffusers folder has one, and opening it tells if not; the
+    /// folder that goes with a single file may lack it.
     pub(crate) fn config_file(&self, file: &str) -> Option<PathBuf> {
+        match &self.place {
+            Place::Folder { path, .. } => Some(path.join(file)),
+            Place::File { .. } => self.config_beside(file),
+        }
+    }
+
+    /// A configuration or tokenizer for a part that lies in a file of its own: what there is in the folder.
+    fn config_beside(&self, file: &str) -> Option<PathBuf> {
         let folder = match &self.place {
             Place::Folder { path, .. } => Some(path),
             Place::File { config, .. } => config.as_ref(),
         };
         folder.map(|folder| folder.join(file)).filter(|file| file.exists())
+    }
+
+    /// One of the two, by whether a part was given a file of its own.
+    fn config_of(&self, given: Option<&Path>, file: &str) -> Option<PathBuf> {
+        if given.is_some() { self.config_beside(file) } else { self.config_file(file) }
     }
 
     /// The transformer's weights, and its configuration where there is a folder of them.
@@ -207,16 +233,16 @@ impl Source {
 
     fn clip(&self, part: Option<TextPart>, given: Option<&Path>) -> Result<Option<ClipFile>, PipelineError> {
         let Some(part) = part else { return refuse_given(given, "CLIP-G") };
-        let config = self.config_file(&format!("{}/config.json", part.folder));
+        let config_path = self.config_of(given, &format!("{}/config.json", part.folder));
         let is_g = part.name == TextPart::CLIP_G.name;
         let fits = |checkpoint: &Checkpoint| {
             let big_g = ClipConfig::is_big_g(checkpoint);
             // Miniatures have few layers; their configuration tells them apart.
-            ModelKind::of(checkpoint) == ModelKind::Clip && (if is_g { big_g || config.is_some() } else { !big_g })
+            ModelKind::of(checkpoint) == ModelKind::Clip && (if is_g { big_g || config_path.is_some() } else { !big_g })
         };
         let Some((checkpoint, in_folder)) = self.text(part, given, fits)? else { return Ok(None) };
-        let mut config = match &config {
-            Some(config) => ClipConfig::from_json(config)?,
+        let mut config = match &config_path {
+            Some(path) => ClipConfig::from_json(path)?,
             None if is_g => ClipConfig::big_g(),
             None => ClipConfig::large(),
         };
@@ -225,10 +251,13 @@ impl Source {
         if !is_g && !in_folder {
             config.projection_size = None;
         }
-        let tokenizer = match self.config_file(part.tokenizer) {
+        let tokenizer = match self.config_of(given, part.tokenizer) {
             Some(folder) => ClipTokenizer::from_dir(&folder)?,
             None => embedded_clip(is_g)?,
         };
+        let told_by = config_path.as_deref().unwrap_or(checkpoint.path());
+        refuse_fewer(told_by, "vocab_size", config.vocab_size, tokenizer.vocab_size())?;
+        refuse_fewer(told_by, "max_position_embeddings", config.max_positions, tokenizer.max_length())?;
         Ok(Some(TextFile { checkpoint, config, tokenizer }))
     }
 
@@ -238,12 +267,14 @@ impl Source {
         let Some(part) = self.layout.t5 else { return refuse_given(given, "T5") };
         let fits = |checkpoint: &Checkpoint| ModelKind::of(checkpoint) == ModelKind::T5;
         let Some((checkpoint, _)) = self.text(part, given, fits)? else { return Ok(None) };
-        let config = self.config_file(&format!("{}/config.json", part.folder));
-        let config = config.as_deref().map_or_else(|| Ok(T5Config::xxl()), T5Config::from_json)?;
-        let tokenizer = match self.config_file(part.tokenizer) {
+        let config_path = self.config_of(given, &format!("{}/config.json", part.folder));
+        let config = config_path.as_deref().map_or_else(|| Ok(T5Config::xxl()), T5Config::from_json)?;
+        let tokenizer = match self.config_of(given, part.tokenizer) {
             Some(folder) => T5Tokenizer::from_dir(&folder)?,
             None => embedded_t5()?,
         };
+        let told_by = config_path.as_deref().unwrap_or(checkpoint.path());
+        refuse_fewer(told_by, "vocab_size", config.vocab_size, tokenizer.vocab_size())?;
         Ok(Some(TextFile { checkpoint, config, tokenizer }))
     }
 
@@ -275,8 +306,9 @@ impl Source {
         }
     }
 
-    /// The decoder: of the file given for it, or else the model's own. `scale` tells what a checkpoint cannot.
-    pub(crate) fn decoder(&self, parts: &ModelParts, scale: AutoencoderKlConfig) -> Result<DecoderFile, PipelineError> {
+    /// The decoder: of the file given for it, or else the model's own. `published` tells what a checkpoint cannot: the scale
+    /// of the latents.
+    pub(crate) fn decoder(&self, parts: &ModelParts, published: AutoencoderKlConfig) -> Result<DecoderFile, PipelineError> {
         let under_prefix = |checkpoint: &Checkpoint| {
             AUTOENCODER_PREFIXES.iter().map(|prefix| checkpoint.under(prefix)).find(|part| !part.is_empty())
         };
@@ -296,10 +328,16 @@ impl Source {
         if kind != ModelKind::AutoencoderKl {
             return Err(PipelineError::other_model(checkpoint.path(), ModelKind::AutoencoderKl, kind));
         }
-        let config = match self.config_file("vae/config.json") {
+        let config = match self.config_of(parts.vae.as_deref(), "vae/config.json") {
             Some(config) => AutoencoderKlConfig::from_diffusers_json(&config)?,
-            None => scale.sized_as(&checkpoint)?,
+            None => published.clone().sized_as(&checkpoint)?,
         };
+        let latents = |config: &AutoencoderKlConfig| (config.latent_channels, config.downscale());
+        if latents(&config) != latents(&published) {
+            let describe = |(channels, cell)| format!("an autoencoder of {channels} channels for {cell} x {cell} pixels");
+            let (expected, found) = (describe(latents(&published)), describe(latents(&config)));
+            return Err(PipelineError::OtherModel { path: checkpoint.path().to_owned(), expected, found });
+        }
         Ok(DecoderFile::Kl(checkpoint, config))
     }
 
@@ -311,6 +349,14 @@ impl Source {
         };
         PipelineError::MissingPart { path, part, option }
     }
+}
+
+/// Refuse a text encoder that has fewer tokens or positions than its tokenizer.
+fn refuse_fewer(path: &Path, field: &'static str, encoder: usize, tokenizer: usize) -> Result<(), ConfigError> {
+    if encoder >= tokenizer {
+        return Ok(());
+    }
+    Err(ConfigError::unsupported(path, field, format!("at least {tokenizer}, as its tokenizer has"), encoder))
 }
 
 /// A file for a part that the family does not have.

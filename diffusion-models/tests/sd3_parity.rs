@@ -262,6 +262,18 @@ fn the_miniature_draws_the_picture_of_the_reference() {
 }
 
 #[test]
+fn freed_text_encoders_are_loaded_again() {
+    let fixture = Fixture::new("sd3");
+    let (mut pipeline, settings) = (pipeline(&fixture, Layout::Folder), fixture.settings());
+    let mut encode = || {
+        let prompt = pipeline.encode_prompt(&fixture.run.prompt, "", &settings).unwrap().positive;
+        pipeline.free_text_encoders();
+        (prompt.text.into_data(), prompt.pooled.into_data())
+    };
+    assert_eq!(encode(), encode());
+}
+
+#[test]
 fn a_missing_text_encoder_counts_as_zeros() {
     let device = Device::flex();
     let fixture = Fixture::new("sd3-large");

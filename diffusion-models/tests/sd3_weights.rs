@@ -70,6 +70,25 @@ fn sizes_of_published_transformers_are_told_by_their_tensors() {
 }
 
 #[test]
+fn a_transformer_without_any_one_tensor_is_refused() {
+    let device = Device::flex();
+    for (list, _, _folder, checkpoint) in published_transformers().filter(|(list, ..)| list.starts_with("sd3.5-medium")) {
+        // Blocks of one kind are alike: the first, the last with two attentions, the first with one, the last.
+        let in_such_a_block = |name: &str| [".0.", ".12.", ".13.", ".23."].iter().any(|index| name.contains(index));
+        let outside = |name: &str| !name.contains("_blocks.");
+        for (name, _) in checkpoint.tensors().filter(|(name, _)| in_such_a_block(name) || outside(name)) {
+            let rest = checkpoint.filtered(|other| other != name);
+            // Without the tensors that tell sizes there is no configuration.
+            let Some(config) = Sd3Config::from_checkpoint(&rest) else { continue };
+            let fits = config.rename(rest).and_then(|renamed| renamed.check(&config.init(FloatDType::F32, &device)));
+            let error = fits.expect_err(name);
+            let missed = matches!(&error, CheckpointError::Mismatch { mismatch, .. } if !mismatch.missing.is_empty() && mismatch.unused.is_empty());
+            assert!(missed, "{list} without {name}: {error}");
+        }
+    }
+}
+
+#[test]
 fn a_transformer_of_another_size_is_refused() {
     let (_folder, checkpoint) = hollow(&manifest("sd3-medium.transformer.diffusers"));
     let config = Sd3Config::medium_3_5();

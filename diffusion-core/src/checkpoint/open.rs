@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use super::error::CheckpointError;
@@ -44,21 +45,34 @@ fn open_file(path: &Path) -> Result<Tensors, CheckpointError> {
     let file = MappedFile::open(path)?;
     let size = file.bytes.len();
     let broken = |reason: String| CheckpointError::Header { path: path.to_owned(), size: size as u64, reason };
-    let (header_len, metadata) =
-        safetensors::SafeTensors::read_metadata(&file.bytes).map_err(|error| broken(error.to_string()))?;
-    let data_start = header_len + 8;
-    let data_len = size - data_start;
+    let (data_start, metadata) = read_header(&file.bytes).map_err(broken)?;
     let mut tensors = Tensors::new();
     for (name, info) in metadata.tensors() {
         let (start, end) = info.data_offsets;
-        if start > end || end > data_len {
-            return Err(broken(format!("tensor {name} is said to lie at bytes {start} to {end} of {data_len}")));
-        }
         let range = data_start + start..data_start + end;
         let tensor = StoredTensor::new(file.clone(), name.clone(), Format::from(info.dtype), info.shape.clone(), range);
         tensors.insert(name, tensor);
     }
     Ok(tensors)
+}
+
+/// Where the data of a safetensors file starts, and what its header says: tensors that follow one another, as long as their
+/// shapes and types call for, and that take up the rest of the file.
+///
+/// Not `SafeTensors::read_metadata`, which adds up lengths that can exceed the largest number (safetensors 0.8.0).
+fn read_header(file: &[u8]) -> Result<(usize, Metadata), String> {
+    /// Bytes of the number that tells the length of the header.
+    const LENGTH_SIZE: usize = 8;
+    let (length, rest) = file.split_first_chunk::<LENGTH_SIZE>().ok_or("it is too short for a header")?;
+    let length = u64::from_le_bytes(*length);
+    let parts = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
+    let (header, data) = parts.ok_or_else(|| format!("its header is said to be {length} bytes long"))?;
+    let metadata: Metadata = serde_json::from_slice(header).map_err(|error| format!("its header is malformed: {error}"))?;
+    if metadata.data_len() == data.len() {
+        Ok((LENGTH_SIZE + header.len(), metadata))
+    } else {
+        Err(format!("its tensors take {} bytes, and {} are there", metadata.data_len(), data.len()))
+    }
 }
 
 fn open_shards(index: &Path) -> Result<Tensors, CheckpointError> {

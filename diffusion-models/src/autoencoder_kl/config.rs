@@ -6,7 +6,7 @@ use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
 use super::keys::Layout;
-use crate::config::{ConfigError, read_json};
+use crate::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of an autoencoder, and the scale of its latents.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,15 +164,14 @@ impl AutoencoderKlConfig {
                 "a divisor of all levels' channels",
                 format!("{groups} for {:?}", self.block_out_channels),
             )
-        } else if self.layers_per_block == 0 {
-            unsupported("layers_per_block", "at least one", "0".to_owned())
-        } else if self.latent_channels == 0 {
-            unsupported("latent_channels", "at least one", "0".to_owned())
         } else if self.tile_latent_size() == 0 {
             unsupported("sample_size", "at least the side of a latent cell", self.sample_size.to_string())
         } else if !self.scaling_factor.is_normal() {
             unsupported("scaling_factor", "a finite number other than zero", self.scaling_factor.to_string())
         } else {
+            let widest = self.block_out_channels.iter().copied().max().unwrap_or(0);
+            require_layers(path, [("layers_per_block", self.layers_per_block)])?;
+            require_sizes(path, [("block_out_channels", widest), ("latent_channels", self.latent_channels)])?;
             Ok(self)
         }
     }

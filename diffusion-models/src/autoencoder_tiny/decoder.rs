@@ -42,6 +42,14 @@ impl AutoencoderTinyDecoder {
         keys::decoder(checkpoint)?.load_into(Self::new(*config, device), precision)
     }
 
+    /// Whether [`load`](Self::load) can succeed, without reading a weight.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn check(checkpoint: Checkpoint, config: &AutoencoderTinyConfig, device: &Device) -> Result<(), CheckpointError> {
+        keys::decoder(checkpoint)?.check(&Self::new(*config, device))
+    }
+
     pub(super) fn new(config: AutoencoderTinyConfig, device: &Device) -> Self {
         let channels = config.hidden_channels;
         let block = |_| TinyBlock::new(channels, device);

@@ -5,7 +5,7 @@ use std::path::Path;
 use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json};
+use crate::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of a CLIP text encoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +105,19 @@ impl ClipConfig {
         /// Configurations of early releases say 2 where the tokenizer's end token is 49407.
         const LEGACY_EOS: u32 = 2;
         let json: Json = read_json(path)?;
-        if json.num_attention_heads == 0 || json.hidden_size % json.num_attention_heads != 0 {
+        require_layers(path, [("num_hidden_layers", json.num_hidden_layers)])?;
+        require_sizes(
+            path,
+            [
+                ("vocab_size", json.vocab_size),
+                ("max_position_embeddings", json.max_position_embeddings),
+                ("hidden_size", json.hidden_size),
+                ("intermediate_size", json.intermediate_size),
+                ("num_attention_heads", json.num_attention_heads),
+                ("projection_dim", json.projection_dim),
+            ],
+        )?;
+        if json.hidden_size % json.num_attention_heads != 0 {
             let expected = format!("a divisor of hidden_size, {}", json.hidden_size);
             return Err(ConfigError::unsupported(path, "num_attention_heads", expected, json.num_attention_heads));
         }
@@ -122,6 +134,11 @@ impl ClipConfig {
             end_of_text: if json.eos_token_id == LEGACY_EOS { EndOfText::LargestId } else { EndOfText::Token(json.eos_token_id) },
             projection_size: projected.then_some(json.projection_dim),
         })
+    }
+
+    /// Width of the pooled embedding.
+    pub fn pooled_size(&self) -> usize {
+        self.projection_size.unwrap_or(self.hidden_size)
     }
 
     /// Whether a checkpoint holds CLIP-G rather than CLIP-L: by its 32 layers.

@@ -5,7 +5,7 @@ use std::path::Path;
 use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json};
+use crate::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of a FLUX.1 transformer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,19 @@ impl FluxConfig {
     /// [`ConfigError`] if the file cannot be read or contradicts itself.
     pub fn from_json(path: &Path) -> Result<Self, ConfigError> {
         let json: Json = read_json(path)?;
+        require_layers(path, [("num_layers", json.num_layers), ("num_single_layers", json.num_single_layers)])?;
+        let [first, second, third] = json.axes_dims_rope;
+        require_sizes(
+            path,
+            [
+                ("in_channels", json.in_channels),
+                ("num_attention_heads", json.num_attention_heads),
+                ("attention_head_dim", json.attention_head_dim),
+                ("joint_attention_dim", json.joint_attention_dim),
+                ("pooled_projection_dim", json.pooled_projection_dim),
+                ("axes_dims_rope", first.max(second).max(third)),
+            ],
+        )?;
         let guidance = if json.guidance_embeds { DistilledGuidance::Embedded } else { DistilledGuidance::None };
         let config = Self {
             in_channels: json.in_channels,
@@ -123,9 +136,6 @@ impl FluxConfig {
         }
         if json.patch_size != 1 {
             return Err(ConfigError::unsupported(path, "patch_size", 1, json.patch_size));
-        }
-        if config.hidden_size() == 0 {
-            return Err(ConfigError::unsupported(path, "num_attention_heads", "at least 1", 0));
         }
         Ok(config)
     }

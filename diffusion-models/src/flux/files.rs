@@ -137,7 +137,20 @@ impl FluxFiles {
         if let Some(t5) = &self.t5 {
             t5.config.rename(t5.checkpoint.clone())?.check(&t5.config.init(&device))?;
         }
+        self.check_widths()?;
         self.decoder.check(&device)
+    }
+
+    /// Whether the text encoders give what the transformer takes.
+    fn check_widths(&self) -> Result<(), PipelineError> {
+        let FluxConfig { joint_attention_dim, pooled_projection_dim, .. } = *self.config();
+        if let Some(t5) = &self.t5 {
+            t5.require_width(t5.config.hidden_size, joint_attention_dim)?;
+        }
+        match &self.clip_l {
+            Some(clip) => clip.require_width(clip.config.pooled_size(), pooled_projection_dim),
+            None => Ok(()),
+        }
     }
 
     /// Load the transformer.

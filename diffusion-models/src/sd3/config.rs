@@ -1,11 +1,12 @@
 //! Sizes of the transformer, and how a checkpoint tells them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json};
+use crate::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of a Stable Diffusion 3 transformer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +109,20 @@ impl Sd3Config {
     /// [`ConfigError`] if the file cannot be read or asks for what this transformer does not do.
     pub fn from_json(path: &Path) -> Result<Self, ConfigError> {
         let json: Json = read_json(path)?;
+        require_layers(path, [("num_layers", json.num_layers)])?;
+        require_sizes(
+            path,
+            [
+                ("num_attention_heads", json.num_attention_heads),
+                ("attention_head_dim", json.attention_head_dim),
+                ("patch_size", json.patch_size),
+                ("in_channels", json.in_channels),
+                ("joint_attention_dim", json.joint_attention_dim),
+                ("pooled_projection_dim", json.pooled_projection_dim),
+                ("pos_embed_max_size", json.pos_embed_max_size),
+                ("sample_size", json.sample_size),
+            ],
+        )?;
         let qk_norm = match json.qk_norm.as_deref() {
             None => QkNorm::None,
             Some("rms_norm") => QkNorm::RootMeanSquare,
@@ -133,32 +148,36 @@ impl Sd3Config {
         if let Some(out_channels) = json.out_channels.filter(|&channels| channels != json.in_channels) {
             return Err(ConfigError::unsupported(path, "out_channels", json.in_channels, out_channels));
         }
-        if config.num_layers == 0 || hidden_size == 0 || config.patch_size == 0 {
-            return Err(ConfigError::unsupported(path, "num_layers, heads and patch_size", "at least 1", 0));
-        }
         Ok(config)
     }
 
     /// The sizes that a checkpoint of a released model or a finetune of one tells by its tensors, under the names of
-    /// either layout without prefix. `None` if it is no such transformer.
+    /// either layout without prefix. `None` if it is no such transformer, or one whose heads are not of the published width.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {
-        let either = |original: &str, diffusers: &str| checkpoint.shape(original).or_else(|| checkpoint.shape(diffusers));
-        let has = |original: &str, diffusers: &str| either(original, diffusers).is_some();
-        let indexed = |original: (&str, &str), diffusers: (&str, &str)| {
-            let name = |(before, after): (&str, &str), i: usize| format!("{before}{i}{after}");
-            (0..).take_while(|&i| has(&name(original, i), &name(diffusers, i))).count()
-        };
+        // An empty tensor can have any size in its other dimensions.
+        let shape = |name: &str| checkpoint.shape(name).filter(|shape| !shape.contains(&0));
+        let either = |original: &str, diffusers: &str| shape(original).or_else(|| shape(diffusers));
         let &[hidden_size, in_channels, patch_size, _] = either("x_embedder.proj.weight", "pos_embed.proj.weight")? else {
             return None;
         };
         let &[_, joint_attention_dim] = either("context_embedder.weight", "context_embedder.weight")? else { return None };
         let pooled = either("y_embedder.mlp.0.weight", "time_text_embed.text_embedder.linear_1.weight")?;
         let &[_, table_len, _] = either("pos_embed", "pos_embed.pos_embed")? else { return None };
-        let num_layers =
-            indexed(("joint_blocks.", ".x_block.adaLN_modulation.1.weight"), ("transformer_blocks.", ".norm1.linear.weight"));
-        let num_dual = indexed(("joint_blocks.", ".x_block.attn2.qkv.weight"), ("transformer_blocks.", ".attn2.to_q.weight"));
-        let normed = has("joint_blocks.0.x_block.attn.ln_q.weight", "transformer_blocks.0.attn.norm_q.weight");
+        // Counted over all tensors of a block, so that a missing one is missed by its name later.
+        let blocks_with = |part: &str| -> BTreeSet<usize> {
+            let names = checkpoint.tensors().map(|(name, _)| name).filter(|name| name.contains(part));
+            let numbered = |name: &str| {
+                let rest = name.strip_prefix("joint_blocks.").or_else(|| name.strip_prefix("transformer_blocks."))?;
+                rest.split_once('.')?.0.parse().ok()
+            };
+            names.filter_map(numbered).collect()
+        };
+        let num_layers = blocks_with("").len();
+        let normed = !blocks_with(".attn.ln_q.").is_empty() || !blocks_with(".attn.norm_q.").is_empty();
         let large = Self::large_3_5();
+        if num_layers == 0 || hidden_size % large.head_dim != 0 {
+            return None;
+        }
         Some(Self {
             num_layers,
             num_heads: hidden_size / large.head_dim,
@@ -168,7 +187,7 @@ impl Sd3Config {
             pooled_projection_dim: *pooled.get(1)?,
             position_table_size: table_len.isqrt(),
             qk_norm: if normed { QkNorm::RootMeanSquare } else { QkNorm::None },
-            dual_attention_layers: (0..num_dual).collect(),
+            dual_attention_layers: blocks_with(".attn2.").into_iter().collect(),
             ..large
         })
     }

@@ -61,7 +61,11 @@ impl Sd3Files {
         let config = match config {
             Some(config) => Sd3Config::from_json(&config)?,
             None => Sd3Config::from_checkpoint(&checkpoint).ok_or_else(|| {
-                PipelineError::other_model(checkpoint.path(), "a whole Stable Diffusion 3 transformer", LAYOUT.kind)
+                PipelineError::other_model(
+                    checkpoint.path(),
+                    "a whole one with heads of the published width; others need their configuration (--config)",
+                    LAYOUT.kind,
+                )
             })?,
         };
         let (clip_l, clip_g, t5) = (source.clip_l(parts)?, source.clip_g(parts)?, source.t5(parts)?);
@@ -79,13 +83,14 @@ impl Sd3Files {
             }
             None => RELEASED_SHIFT,
         };
+        let autoencoder = AutoencoderKlConfig { latent_channels: config.in_channels, ..AutoencoderKlConfig::sd3() };
         let files = Self {
             path: path.to_owned(),
             transformer: (checkpoint, config),
             clip_l,
             clip_g,
             t5,
-            decoder: source.decoder(parts, AutoencoderKlConfig::sd3())?,
+            decoder: source.decoder(parts, autoencoder)?,
             schedule: FlowShift::new(shift)?,
         };
         files.check()?;
@@ -140,7 +145,30 @@ impl Sd3Files {
         if let Some(t5) = &self.t5 {
             t5.config.rename(t5.checkpoint.clone())?.check(&t5.config.init(&device))?;
         }
+        self.check_widths()?;
         self.decoder.check(&device)
+    }
+
+    /// Whether the text encoders give what the transformer takes.
+    fn check_widths(&self) -> Result<(), PipelineError> {
+        let Sd3Config { joint_attention_dim, pooled_projection_dim, .. } = *self.config();
+        if let Some(t5) = &self.t5 {
+            t5.require_width(t5.config.hidden_size, joint_attention_dim)?;
+        }
+        for clip in self.clip_l.iter().chain(&self.clip_g) {
+            clip.require_width(clip.config.pooled_size(), clip.config.hidden_size)?;
+        }
+        // Both CLIPs side by side make up the pooled embedding; one alone leaves room for the other.
+        let width = |clip: &Option<ClipFile>| clip.as_ref().map_or(0, |clip| clip.config.hidden_size);
+        let (clip_l, clip_g) = (width(&self.clip_l), width(&self.clip_g));
+        match (&self.clip_l, &self.clip_g) {
+            (Some(_), Some(file)) => file.require_width(clip_g, pooled_projection_dim.saturating_sub(clip_l)),
+            (Some(file), None) | (None, Some(file)) => {
+                let width = clip_l + clip_g;
+                file.require_width(width, width.min(pooled_projection_dim.saturating_sub(1)))
+            }
+            (None, None) => Ok(()),
+        }
     }
 
     /// Load the transformer.

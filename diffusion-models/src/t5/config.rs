@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json};
+use crate::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of a T5 v1.1 encoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +71,19 @@ impl T5Config {
     /// [`ConfigError`] if the file cannot be read or is of a T5 without gated GELU, as the first release was.
     pub fn from_json(path: &Path) -> Result<Self, ConfigError> {
         let json: Json = read_json(path)?;
+        require_layers(path, [("num_layers", json.num_layers)])?;
+        require_sizes(
+            path,
+            [
+                ("vocab_size", json.vocab_size),
+                ("d_model", json.d_model),
+                ("d_kv", json.d_kv),
+                ("num_heads", json.num_heads),
+                ("d_ff", json.d_ff),
+                ("relative_attention_num_buckets", json.relative_attention_num_buckets),
+                ("relative_attention_max_distance", json.relative_attention_max_distance),
+            ],
+        )?;
         if json.feed_forward_proj != "gated-gelu" {
             return Err(ConfigError::unsupported(path, "feed_forward_proj", "gated-gelu (T5 v1.1)", json.feed_forward_proj));
         }

@@ -1,0 +1,645 @@
+//! What is wrong with a model's files or with settings is said, before work is spent on it: which file, which tensor, what
+//! was expected and what was found.
+
+mod common;
+#[path = "common/fixture.rs"]
+mod fixture;
+#[path = "common/raw_tensors.rs"]
+mod raw_tensors;
+
+use std::error::Error;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor};
+use diffusion_core::Precision;
+use diffusion_core::checkpoint::Checkpoint;
+use diffusion_models::sd3::{Sd3Files, Sd3Pipeline};
+use diffusion_models::{ModelParts, Settings};
+use diffusion_schedulers::guidance::SkipLayerGuidance;
+use fixture::{Fixture, in_both_layouts};
+use raw_tensors::{RawTensor, RawTensors};
+use safetensors::tensor::Dtype;
+use tempfile::TempDir;
+
+/// An error and its causes, as programs print them.
+fn text(error: &dyn Error) -> String {
+    let cause = error.source().map(|cause| format!(": {}", text(cause)));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+/// What is said of a model that must be refused.
+#[track_caller]
+fn refusal(path: &Path, parts: &ModelParts) -> String {
+    // Not `expect_err`, which would print megabytes of vocabulary.
+    match Sd3Files::open(path, parts) {
+        Ok(_) => panic!("{} is accepted", path.display()),
+        Err(error) => text(&error),
+    }
+}
+
+/// Fails unless the model is refused in words that contain all of `words`.
+#[track_caller]
+fn assert_refused(path: &Path, parts: &ModelParts, words: &[&str]) {
+    let said = refusal(path, parts);
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+/// A copy of a fixture's folder that a test can damage.
+struct Damaged {
+    folder: TempDir,
+}
+
+impl Damaged {
+    fn copy_of(fixture: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&common::fixture(fixture), folder.path());
+        Self { folder }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    #[track_caller]
+    fn assert_refused(&self, words: &[&str]) {
+        assert_refused(self.folder.path(), &ModelParts::default(), words);
+    }
+
+    /// Replace `from` by `to` in a text file.
+    fn edit(&self, file: &str, from: &str, to: &str) {
+        let before = fs::read_to_string(self.path(file)).unwrap();
+        assert!(before.contains(from), "{file} has no {from}");
+        fs::write(self.path(file), before.replace(from, to)).unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else if entry.file_name() != "original.safetensors" {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A single file in a folder of its own, with the fixture's configurations.
+fn single_file(contents: &[u8]) -> (TempDir, PathBuf, ModelParts) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    fs::write(&path, contents).unwrap();
+    (folder, path, Fixture::new("sd3").parts())
+}
+
+fn original() -> Vec<u8> {
+    fs::read(common::fixture("sd3/original.safetensors")).unwrap()
+}
+
+#[test]
+fn the_undamaged_fixtures_are_accepted() {
+    for (fixture, layout) in in_both_layouts() {
+        fixture.open(layout).unwrap();
+    }
+}
+
+#[test]
+fn a_truncated_file_is_refused_with_its_size() {
+    let whole = original();
+    for size in [0, 1, 7, 8, 9, 1000, whole.len() / 2, whole.len() - 1] {
+        let (_folder, path, parts) = single_file(&whole[..size]);
+        assert_refused(&path, &parts, &["model.safetensors", "not a usable safetensors file", &format!("({size} bytes)")]);
+    }
+}
+
+#[test]
+fn a_file_with_something_after_its_end_is_refused() {
+    let (_folder, path, parts) = single_file(&[original(), vec![0; 3]].concat());
+    assert_refused(&path, &parts, &["model.safetensors", "bytes, and"]);
+}
+
+#[test]
+fn a_header_of_absurd_length_is_refused() {
+    for length in [u64::MAX, u64::MAX - 7, 1 << 63, 1 << 40, 99_999_999, 2] {
+        let mut file = original();
+        file[..8].copy_from_slice(&length.to_le_bytes());
+        let (_folder, path, parts) = single_file(&file);
+        assert_refused(&path, &parts, &["model.safetensors", "its header is"]);
+    }
+}
+
+/// A file with this header and eight bytes of data.
+fn with_header(header: &str) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat()
+}
+
+#[test]
+fn a_header_that_lies_about_places_is_refused() {
+    let beyond = r#"{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}"#;
+    let overlapping = r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "b": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}"#;
+    let backwards = r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}"#;
+    let too_short = r#"{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}"#;
+    let overflowing = r#"{"a": {"dtype": "F32", "shape": [4294967296, 4294967296, 2], "data_offsets": [0, 8]}}"#;
+    let unknown_type = r#"{"a": {"dtype": "F33", "shape": [2], "data_offsets": [0, 8]}}"#;
+    let not_json = "weights";
+    for (header, words) in [
+        (beyond, "its tensors take 16 bytes, and 8 are there"),
+        (overlapping, "invalid offset for tensor `b`"),
+        (backwards, "invalid offset for tensor `a`"),
+        (too_short, "invalid shape, data type, or offset"),
+        (overflowing, "overflow"),
+        (unknown_type, "F33"),
+        (not_json, "its header is malformed"),
+    ] {
+        let (_folder, path, parts) = single_file(&with_header(header));
+        assert_refused(&path, &parts, &["model.safetensors", "not a usable safetensors file", words]);
+    }
+}
+
+#[test]
+fn a_header_whose_sizes_add_up_beyond_all_numbers_is_refused() {
+    let each: u64 = (1 << 61) - 8;
+    let entry =
+        |i: u64| format!(r#""{i}": {{"dtype": "U8", "shape": [{each}], "data_offsets": [{}, {}]}}"#, i * each, (i + 1) * each);
+    let header = format!("{{{}}}", (0..8).map(entry).collect::<Vec<_>>().join(", "));
+    let (_folder, path, parts) = single_file(&with_header(&header));
+    assert_refused(&path, &parts, &["model.safetensors", "not a usable safetensors file"]);
+}
+
+/// The single file with one tensor changed, removed or added.
+fn damaged_tensors(damage: impl FnOnce(&mut RawTensors)) -> (TempDir, PathBuf, ModelParts) {
+    let mut tensors = raw_tensors::read(&Checkpoint::open(&common::fixture("sd3/original.safetensors")).unwrap());
+    damage(&mut tensors);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    raw_tensors::write(&path, &tensors);
+    (folder, path, Fixture::new("sd3").parts())
+}
+
+const SOME_WEIGHT: &str = "model.diffusion_model.joint_blocks.1.x_block.mlp.fc1.weight";
+
+#[test]
+fn a_weight_of_integers_is_refused() {
+    let (_folder, path, parts) = damaged_tensors(|tensors| {
+        tensors.insert(SOME_WEIGHT.to_owned(), RawTensor::zeros(Dtype::I64, &[112, 28]));
+    });
+    assert_refused(&path, &parts, &["model.safetensors", SOME_WEIGHT, "I64", "floating-point"]);
+}
+
+#[test]
+fn a_weight_of_another_shape_is_refused() {
+    let (_folder, path, parts) = damaged_tensors(|tensors| {
+        tensors.insert(SOME_WEIGHT.to_owned(), RawTensor::zeros(Dtype::BF16, &[28, 112]));
+    });
+    assert_refused(&path, &parts, &["model.safetensors", SOME_WEIGHT, "[28, 112]", "[112, 28]"]);
+    let fused = "model.diffusion_model.joint_blocks.1.x_block.attn.qkv.weight";
+    let (_folder, path, parts) = damaged_tensors(|tensors| {
+        tensors.insert(fused.to_owned(), RawTensor::zeros(Dtype::BF16, &[83, 28]));
+    });
+    assert_refused(&path, &parts, &["model.safetensors", fused, "83", "84"]);
+}
+
+#[test]
+fn a_scalar_or_an_empty_tensor_in_place_of_a_weight_is_refused() {
+    for name in [
+        SOME_WEIGHT,
+        "model.diffusion_model.joint_blocks.1.x_block.attn.qkv.weight",
+        "model.diffusion_model.x_embedder.proj.weight",
+        "model.diffusion_model.pos_embed",
+        "model.diffusion_model.context_embedder.weight",
+        "first_stage_model.decoder.conv_in.weight",
+        "first_stage_model.encoder.conv_out.weight",
+        "text_encoders.t5xxl.transformer.shared.weight",
+    ] {
+        for shape in [&[][..], &[0, 28], &[1 << 62, 0, 2, 2]] {
+            let (_folder, path, mut parts) = damaged_tensors(|tensors| {
+                tensors.insert(name.to_owned(), RawTensor::zeros(Dtype::BF16, shape));
+            });
+            assert_refused(&path, &parts, &["model.safetensors", name.rsplit_once('.').unwrap().0.rsplit('.').next().unwrap()]);
+            // Without configurations sizes are told from the tensors, these too.
+            parts.config = None;
+            assert_refused(&path, &parts, &["model.safetensors"]);
+        }
+    }
+}
+
+#[test]
+fn every_missing_tensor_is_named() {
+    let whole = Checkpoint::open(&common::fixture("sd3/original.safetensors")).unwrap();
+    let tensors = raw_tensors::read(&whole);
+    let (folder, parts) = (tempfile::tempdir().unwrap(), Fixture::new("sd3").parts());
+    let path = folder.path().join("model.safetensors");
+    for name in tensors.keys() {
+        let mut without = tensors.clone();
+        without.remove(name);
+        raw_tensors::write(&path, &without);
+        let said = refusal(&path, &parts);
+        let named = said.contains("weights are missing (") || said.contains("holds") && said.contains("expected");
+        assert!(named && said.contains("model.safetensors"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn every_missing_tensor_of_a_folder_is_refused() {
+    for component in ["transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "vae"] {
+        let damaged = Damaged::copy_of("sd3");
+        let folder = damaged.path(component);
+        let path = if component.starts_with("text") {
+            folder.join("model.safetensors")
+        } else {
+            folder.join("diffusion_pytorch_model.safetensors")
+        };
+        let tensors = raw_tensors::read(&Checkpoint::open(&path).unwrap());
+        for name in tensors.keys() {
+            let mut without = tensors.clone();
+            without.remove(name);
+            raw_tensors::write(&path, &without);
+            damaged.assert_refused(&[component]);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_tensor_is_refused() {
+    for name in [
+        "model.diffusion_model.joint_blocks.1.x_block.mlp.fc3.weight",
+        "model.diffusion_model.joint_blocks.4.x_block.mlp.fc1.weight",
+        "controlnet.weight",
+    ] {
+        let (_folder, path, parts) = damaged_tensors(|tensors| {
+            tensors.insert(name.to_owned(), RawTensor::zeros(Dtype::BF16, &[28]));
+        });
+        assert_refused(&path, &parts, &["model.safetensors", name.trim_start_matches("model.diffusion_model.")]);
+    }
+}
+
+const INDEX: &str = "transformer/diffusion_pytorch_model.safetensors.index.json";
+const SECOND_SHARD: &str = "diffusion_pytorch_model-00002-of-00002.safetensors";
+
+#[test]
+fn a_missing_shard_is_named() {
+    let damaged = Damaged::copy_of("sd3-large");
+    fs::remove_file(damaged.path("transformer").join(SECOND_SHARD)).unwrap();
+    damaged.assert_refused(&["safetensors.index.json", SECOND_SHARD, "not beside it"]);
+}
+
+#[test]
+fn a_tensor_that_its_shard_lacks_is_named() {
+    let damaged = Damaged::copy_of("sd3-large");
+    damaged.edit(INDEX, "\"proj_out.weight\"", "\"proj_in.weight\"");
+    damaged.assert_refused(&["safetensors.index.json", "proj_in.weight", "does not hold it"]);
+}
+
+#[test]
+fn a_truncated_shard_is_named() {
+    let damaged = Damaged::copy_of("sd3-large");
+    let shard = damaged.path("transformer").join(SECOND_SHARD);
+    let bytes = fs::read(&shard).unwrap();
+    fs::write(&shard, &bytes[..bytes.len() / 2]).unwrap();
+    damaged.assert_refused(&[SECOND_SHARD, "truncated"]);
+}
+
+#[test]
+fn a_malformed_index_is_named() {
+    let damaged = Damaged::copy_of("sd3-large");
+    fs::write(damaged.path(INDEX), "{\"weight_map\": 3}").unwrap();
+    damaged.assert_refused(&["safetensors.index.json", "shard index"]);
+}
+
+#[test]
+fn a_folder_without_weights_is_named() {
+    let damaged = Damaged::copy_of("sd3");
+    fs::remove_file(damaged.path("vae/diffusion_pytorch_model.safetensors")).unwrap();
+    damaged.assert_refused(&["vae", "diffusion_pytorch_model.safetensors"]);
+}
+
+#[test]
+fn a_model_of_another_family_is_called_by_its_name() {
+    let parts = ModelParts::default();
+    let flux = common::fixture("flux-dev");
+    assert_refused(&flux.join("original.safetensors"), &parts, &["original.safetensors", "FLUX", "Stable Diffusion 3"]);
+    assert_refused(&flux.join("transformer/diffusion_pytorch_model.safetensors"), &parts, &["FLUX", "Stable Diffusion 3"]);
+    assert_refused(&flux, &parts, &["model_index.json", "FluxPipeline", "StableDiffusion3Pipeline"]);
+
+    let hollow = |name: &str| [(name.to_owned(), RawTensor::zeros(Dtype::F16, &[4, 4]))].into();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for (name, kind) in [
+        ("transformer.transformer_blocks.0.attn.to_q.lora_A.weight", "a LoRA"),
+        ("lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight", "a LoRA"),
+        ("transformer.transformer_blocks.0.attn.add_q_proj.lora_B.weight", "a LoRA"),
+        ("model.diffusion_model.input_blocks.0.0.weight", "Stable Diffusion 1, 2 or XL"),
+        ("text_model.encoder.layers.0.self_attn.q_proj.weight", "a CLIP text encoder"),
+        ("encoder.block.0.layer.0.SelfAttention.q.weight", "a T5 encoder"),
+        ("decoder.mid.block_1.conv1.weight", "an autoencoder"),
+        ("something.else", "no model that is known"),
+    ] {
+        raw_tensors::write(&path, &hollow(name));
+        assert_refused(&path, &parts, &["model.safetensors", kind, "expected a Stable Diffusion 3 transformer"]);
+    }
+}
+
+#[test]
+fn a_part_in_place_of_another_is_called_by_its_name() {
+    let fixture = Fixture::new("sd3-large");
+    let [clip_g, t5, vae] = ["text_encoder_2", "text_encoder_3", "vae"].map(|part| Some(fixture.path(part)));
+    let model = fixture.path("original.safetensors");
+    assert_refused(&model, &ModelParts { clip_l: t5, ..fixture.parts() }, &["text_encoder_3", "a T5 encoder", "CLIP-L"]);
+    assert_refused(&model, &ModelParts { t5xxl: clip_g, ..fixture.parts() }, &["text_encoder_2", "a CLIP text encoder", "T5"]);
+    assert_refused(&model, &ModelParts { clip_g: vae, ..fixture.parts() }, &["vae", "an autoencoder", "CLIP-G"]);
+    let lora = tempfile::tempdir().unwrap();
+    let lora = lora.path().join("nothing.safetensors");
+    assert_refused(&model, &ModelParts { vae: Some(lora), ..fixture.parts() }, &["nothing.safetensors", "cannot open"]);
+}
+
+#[test]
+fn text_encoders_of_another_width_are_refused() {
+    // Parts of two fixtures, each whole in itself with its configuration.
+    for (folder, width) in [("text_encoder", "20"), ("text_encoder_2", "32"), ("text_encoder_3", "56")] {
+        let damaged = Damaged::copy_of("sd3-large");
+        fs::remove_dir_all(damaged.path(folder)).unwrap();
+        fs::create_dir(damaged.path(folder)).unwrap();
+        copy(&common::fixture("sd3").join(folder), &damaged.path(folder));
+        damaged.assert_refused(&["text_encoder", "a text encoder of width", "which the transformer takes"]);
+        assert!(folder == "text_encoder" || refusal(&damaged.path(""), &ModelParts::default()).contains(width));
+    }
+}
+
+#[test]
+fn an_autoencoder_of_other_latents_is_refused() {
+    let damaged = Damaged::copy_of("sd3");
+    damaged.edit("vae/config.json", "\"latent_channels\": 16", "\"latent_channels\": 4");
+    damaged.assert_refused(&["vae", "4 channels", "16 channels for 8 x 8 pixels"]);
+}
+
+#[test]
+fn a_tiny_autoencoder_is_checked_before_it_is_needed() {
+    let fixture = Fixture::new("sd3");
+    let decoder = common::fixture("tae/taesd3_decoder.safetensors");
+    let with = |vae: PathBuf| ModelParts { vae: Some(vae), ..ModelParts::default() };
+    Sd3Files::open(&fixture.path(""), &with(decoder.clone())).unwrap();
+    let encoder = common::fixture("tae/taesd3_encoder.safetensors");
+    assert_refused(&fixture.path(""), &with(encoder), &["taesd3_encoder.safetensors", "tiny autoencoder", "missing"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.safetensors");
+    let mut tensors = raw_tensors::read(&Checkpoint::open(&decoder).unwrap());
+    let (name, _) = tensors.pop_last().unwrap();
+    raw_tensors::write(&damaged, &tensors);
+    assert_refused(&fixture.path(""), &with(damaged), &["damaged.safetensors", "1 weights are missing"]);
+    assert!(!name.is_empty());
+}
+
+#[test]
+fn a_model_without_text_encoders_asks_for_them() {
+    let fixture = Fixture::new("sd3-large");
+    let parts = ModelParts { config: Some(fixture.path("")), ..ModelParts::default() };
+    assert_refused(&fixture.path("original.safetensors"), &parts, &["original.safetensors", "--clip-l", "--t5xxl"]);
+}
+
+#[test]
+fn a_model_without_autoencoder_asks_for_it() {
+    let fixture = Fixture::new("sd3");
+    let transformer = fixture.path("transformer/diffusion_pytorch_model.safetensors");
+    let parts = Fixture::new("sd3-large").parts();
+    let [clip_l, clip_g, t5xxl] = ["text_encoder", "text_encoder_2", "text_encoder_3"].map(|part| Some(fixture.path(part)));
+    let parts = ModelParts { config: Some(fixture.path("")), clip_l, clip_g, t5xxl, ..parts };
+    assert_refused(&transformer, &parts, &["--vae", "autoencoder"]);
+}
+
+#[test]
+fn a_folder_that_is_no_pipeline_is_named() {
+    let fixture = Fixture::new("sd3");
+    assert_refused(&fixture.path("transformer"), &ModelParts::default(), &["transformer", "model_index.json"]);
+    let nowhere = fixture.path("no-such-file.safetensors");
+    assert_refused(&nowhere, &ModelParts::default(), &["no-such-file.safetensors", "cannot open", "No such file"]);
+}
+
+#[test]
+fn configurations_that_are_not_there_are_named() {
+    let fixture = Fixture::new("sd3");
+    let parts = ModelParts { config: Some(fixture.path("nowhere")), ..ModelParts::default() };
+    assert_refused(&fixture.path("original.safetensors"), &parts, &["nowhere", "config.json"]);
+    for file in [
+        "transformer/config.json",
+        "text_encoder/config.json",
+        "text_encoder_3/config.json",
+        "vae/config.json",
+        "scheduler/scheduler_config.json",
+    ] {
+        let damaged = Damaged::copy_of("sd3");
+        fs::remove_file(damaged.path(file)).unwrap();
+        damaged.assert_refused(&[file]);
+    }
+}
+
+#[test]
+fn a_miniature_without_configurations_is_refused() {
+    for name in ["sd3", "sd3-medium"] {
+        let fixture = Fixture::new(name);
+        let parts = ModelParts { config: None, ..fixture.parts() };
+        assert_refused(&fixture.path("original.safetensors"), &parts, &["original.safetensors"]);
+    }
+}
+
+#[test]
+fn a_malformed_configuration_is_named() {
+    for file in [
+        "model_index.json",
+        "transformer/config.json",
+        "text_encoder/config.json",
+        "text_encoder_2/config.json",
+        "text_encoder_3/config.json",
+        "vae/config.json",
+        "scheduler/scheduler_config.json",
+        "tokenizer/tokenizer_config.json",
+        "tokenizer/vocab.json",
+        "tokenizer_3/tokenizer.json",
+    ] {
+        for contents in
+            [&b"{\"num_layers\":"[..], b"", b"[1]", b"\xff\xfe", b"{\"_class_name\": 5, \"model_max_length\": \"long\"}"]
+        {
+            let damaged = Damaged::copy_of("sd3");
+            fs::write(damaged.path(file), contents).unwrap();
+            damaged.assert_refused(&[file]);
+        }
+    }
+}
+
+#[test]
+fn sizes_in_a_configuration_that_cannot_be_are_refused() {
+    let numbers = |file: &'static str, fields: &'static [&'static str]| fields.iter().map(move |field| (file, *field));
+    let all = numbers(
+        "transformer/config.json",
+        &[
+            "attention_head_dim",
+            "in_channels",
+            "joint_attention_dim",
+            "num_attention_heads",
+            "num_layers",
+            "patch_size",
+            "pooled_projection_dim",
+            "pos_embed_max_size",
+        ],
+    )
+    .chain(numbers(
+        "text_encoder/config.json",
+        &[
+            "hidden_size",
+            "intermediate_size",
+            "max_position_embeddings",
+            "num_attention_heads",
+            "num_hidden_layers",
+            "vocab_size",
+        ],
+    ))
+    .chain(numbers(
+        "text_encoder_3/config.json",
+        &["d_ff", "d_kv", "d_model", "num_heads", "num_layers", "relative_attention_num_buckets", "vocab_size"],
+    ))
+    .chain(numbers("vae/config.json", &["latent_channels", "layers_per_block", "norm_num_groups"]));
+    let damaged = Damaged::copy_of("sd3");
+    for (file, field) in all {
+        let path = damaged.path(file);
+        let good = fs::read_to_string(&path).unwrap();
+        for value in ["0", "1000000000", "18446744073709551615", "-1", "2.5", "null", "\"many\""] {
+            let mut json: serde_json::Value = serde_json::from_str(&good).unwrap();
+            json[field] = serde_json::from_str(value).unwrap();
+            fs::write(&path, json.to_string()).unwrap();
+            println!("{file}: {field} = {value}");
+            damaged.assert_refused(&[file.split('/').next().unwrap()]);
+        }
+        fs::write(path, good).unwrap();
+    }
+}
+
+#[test]
+fn what_a_configuration_asks_for_and_nobody_has_is_refused() {
+    for (file, from, to, words) in [
+        ("transformer/config.json", "\"rms_norm\"", "\"layer_norm\"", ["qk_norm", "layer_norm"]),
+        ("transformer/config.json", "\"out_channels\": 16", "\"out_channels\": 32", ["out_channels", "32"]),
+        (
+            "transformer/config.json",
+            "\"caption_projection_dim\": 28",
+            "\"caption_projection_dim\": 30",
+            ["caption_projection_dim", "30"],
+        ),
+        ("text_encoder/config.json", "quick_gelu", "relu", ["text_encoder/config.json", "relu"]),
+        ("text_encoder_3/config.json", "gated-gelu", "relu", ["feed_forward_proj", "relu"]),
+        ("vae/config.json", "\"silu\"", "\"relu\"", ["act_fn", "relu"]),
+        ("scheduler/scheduler_config.json", "FlowMatchEulerDiscreteScheduler", "DDIMScheduler", ["_class_name", "DDIMScheduler"]),
+        (
+            "scheduler/scheduler_config.json",
+            "\"use_dynamic_shifting\": false",
+            "\"use_dynamic_shifting\": true",
+            ["use_dynamic_shifting", "false"],
+        ),
+        ("scheduler/scheduler_config.json", "\"shift\": 3.0", "\"shift\": -3.0", ["shift", "-3"]),
+    ] {
+        let damaged = Damaged::copy_of("sd3");
+        damaged.edit(file, from, to);
+        damaged.assert_refused(&words);
+    }
+}
+
+#[test]
+fn a_missing_tokenizer_is_named() {
+    for (folder, vocabulary) in [("tokenizer", "vocab.json"), ("tokenizer_2", "merges.txt"), ("tokenizer_3", "tokenizer.json")] {
+        let damaged = Damaged::copy_of("sd3");
+        let file = Path::new(folder).join(vocabulary);
+        fs::remove_file(damaged.path("").join(&file)).unwrap();
+        damaged.assert_refused(&[file.to_str().unwrap()]);
+        fs::remove_dir_all(damaged.path(folder)).unwrap();
+        damaged.assert_refused(&[folder]);
+    }
+}
+
+#[test]
+fn a_tokenizer_with_more_tokens_than_the_encoder_is_refused() {
+    let fixture = Fixture::new("sd3");
+    // Configurations without tokenizers: the published ones take their place, which have fifty thousand entries.
+    let damaged = Damaged::copy_of("sd3");
+    for folder in ["tokenizer", "tokenizer_2", "tokenizer_3"] {
+        fs::remove_dir_all(damaged.path(folder)).unwrap();
+    }
+    let parts = ModelParts { config: Some(damaged.path("")), ..ModelParts::default() };
+    assert_refused(&fixture.path("original.safetensors"), &parts, &["tokenizer", "49408", "740"]);
+}
+
+fn pipeline() -> (Fixture, Sd3Pipeline) {
+    let fixture = Fixture::new("sd3");
+    let pipeline = Sd3Pipeline::open(&fixture.path(""), &ModelParts::default(), Precision::f32(), &Device::flex()).unwrap();
+    (fixture, pipeline)
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let (fixture, pipeline) = pipeline();
+    let good = fixture.settings();
+    pipeline.check(&good).unwrap();
+    let skip = |layer| Some(SkipLayerGuidance::of_layers(vec![layer]));
+    let cases = [
+        (Settings { width: 100, ..good.clone() }, ["100 x 48", "multiples of 16"]),
+        (Settings { height: 0, ..good.clone() }, ["96 x 0", "multiples of 16"]),
+        (Settings { width: 256, ..good.clone() }, ["256 x 48", "240"]),
+        (Settings { height: usize::MAX - 15, ..good.clone() }, ["a picture of 96", "240"]),
+        (Settings { num_steps: 0, ..good.clone() }, ["at least", "one step"]),
+        (Settings { guidance_scale: f64::NAN, ..good.clone() }, ["guidance scale", "NaN"]),
+        (Settings { guidance_scale: f64::INFINITY, ..good.clone() }, ["guidance scale", "inf"]),
+        (Settings { max_sequence_length: 0, ..good.clone() }, ["maximum sequence length", "0"]),
+        (Settings { skip_layers: skip(4), ..good.clone() }, ["layer to skip is 4", "below 4"]),
+    ];
+    for (settings, words) in cases {
+        let said = text(&pipeline.check(&settings).unwrap_err());
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn latents_that_are_no_numbers_name_the_step() {
+    let (fixture, mut pipeline) = pipeline();
+    let settings = fixture.settings();
+    let noise = fixture.tensor::<4>("noise") * f32::NAN;
+    let result = pipeline.denoise(&fixture.prompt(), noise, &settings, &mut |_| ControlFlow::Continue(()));
+    let said = text(&result.unwrap_err());
+    assert!(said.contains("the latents before the step is not finite in step 1 of 5"), "{said}");
+    // Finite numbers that no float can square.
+    let noise = Tensor::full(pipeline.latent_shape(&settings), 3e38, &Device::flex());
+    let result = pipeline.denoise(&fixture.prompt(), noise, &settings, &mut |_| ControlFlow::Continue(()));
+    assert!(text(&result.unwrap_err()).contains("not finite in step"));
+}
+
+#[test]
+fn a_weight_that_is_no_number_names_its_block() {
+    let fixture = Fixture::new("sd3");
+    let damaged = Damaged::copy_of("sd3");
+    let path = damaged.path("transformer/diffusion_pytorch_model.safetensors");
+    let mut tensors = raw_tensors::read(&Checkpoint::open(&path).unwrap());
+    let weight = tensors.get_mut("transformer_blocks.2.ff.net.2.weight").unwrap();
+    *weight = RawTensor::new(Dtype::F32, &weight.shape, &vec![f32::NAN; weight.shape.iter().product()]);
+    raw_tensors::write(&path, &tensors);
+    let mut pipeline = Sd3Pipeline::open(&damaged.path(""), &ModelParts::default(), Precision::f32(), &Device::flex()).unwrap();
+    let noise = fixture.tensor("noise");
+    let result = pipeline.denoise(&fixture.prompt(), noise, &fixture.settings(), &mut |_| ControlFlow::Continue(()));
+    let said = text(&result.unwrap_err());
+    assert!(said.contains("the image stream after block 2 is not finite in step 1 of 5"), "{said}");
+}
+
+#[test]
+fn a_callback_can_cancel_a_run() {
+    let (fixture, mut pipeline) = pipeline();
+    let mut seen = 0;
+    let result = pipeline.denoise(&fixture.prompt(), fixture.tensor("noise"), &fixture.settings(), &mut |step| {
+        seen += 1;
+        if step.index == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(text(&result.unwrap_err()), "cancelled after step 2 of 5");
+    assert_eq!(seen, 2);
+}
