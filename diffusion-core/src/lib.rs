@@ -33,6 +33,7 @@ pub mod token_embedding;
 pub mod velocity_model;
 
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
+pub use packed_weight::PackedWeight;
 pub use precision::{Precision, Storage};
 pub use projection::Projection;
 pub use sampler::{SampleError, Sampler, SamplerStep};
