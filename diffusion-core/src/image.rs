@@ -18,6 +18,8 @@ impl RgbImage {
     ///
     /// # Shapes
     /// - images: `[batch, 3, height, width]`, RGB in [-1, 1]
+    /// # Panics
+    /// If there are other than three channels.
     pub fn from_tensor(images: Tensor<4>) -> Vec<Self> {
         let [_, channels, height, width] = images.dims();
         assert_eq!(channels, 3, "RGB images have three channels");

@@ -35,6 +35,7 @@ pub mod velocity_model;
 
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
 pub use block_stream::{BlockStream, Residency};
+pub use packed_weight::PackedWeight;
 pub use precision::{Precision, Storage};
 pub use projection::Projection;
 pub use sampler::{SampleError, Sampler, SamplerStep};

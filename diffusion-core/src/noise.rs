@@ -85,7 +85,7 @@ impl TorchGenerator {
         for chunk in values.as_chunks_mut().0 {
             box_muller(chunk);
         }
-        if len % 16 != 0 {
+        if !len.is_multiple_of(16) {
             let mut last = [0.0; 16];
             last.fill_with(|| self.uniform_f32());
             box_muller(&mut last);
@@ -116,6 +116,7 @@ fn box_muller(values: &mut [f32; 16]) {
 }
 
 /// Natural logarithm of a normal positive number (Cephes `logf`, with the roundings of its AVX2 build).
+#[expect(clippy::excessive_precision, reason = "the digits of Cephes")]
 fn cephes_ln(x: f32) -> f32 {
     const POLYNOMIAL: [f32; 9] = [
         7.037_683_6e-2,

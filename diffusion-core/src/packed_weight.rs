@@ -1,4 +1,5 @@
-//! Matrices in number formats that Burn has no tensors of: kept packed, widened where they are used.
+//! Matrices in number formats that Burn has no tensors of (8-bit floats, GGUF's blocks): kept packed, widened where they are
+//! used.
 
 use burn::module::{Module, Param, ParamId, Reparameterization};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Int, Tensor, TensorData};
@@ -19,12 +20,17 @@ pub struct PackedWeight {
     #[module(skip)]
     shape: [usize; 2],
     #[module(skip)]
-    scale: f32,
+    scale: Option<f32>,
 }
 
 impl PackedWeight {
-    /// Pack `bytes`, a `[rows, columns]` matrix in `format` whose values are to be multiplied by `scale`.
-    pub(crate) fn new(bytes: bytes::Bytes, format: Format, shape: [usize; 2], scale: f32, device: &Device) -> Self {
+    /// Whether `device` can keep bytes. Where it cannot (WebGPU), the loader widens to the compute type instead.
+    pub(crate) fn is_supported_on(device: &Device) -> bool {
+        device.supports_dtype(DType::U8)
+    }
+
+    /// Pack `bytes`, a `[rows, columns]` matrix in `format` whose values are to be multiplied by `scale` if there is one.
+    pub(crate) fn new(bytes: bytes::Bytes, format: Format, shape: [usize; 2], scale: Option<f32>, device: &Device) -> Self {
         let len = bytes.len();
         let data = TensorData::from_bytes(Bytes::from_shared(bytes, AllocationProperty::File), [len], DType::U8);
         let bytes = Tensor::from_data(data, (device, DType::U8));
@@ -33,8 +39,25 @@ impl PackedWeight {
 
     /// The matrix, `[rows, columns]`, in the type `compute`.
     pub fn unpack(&self, compute: FloatDType) -> Tensor<2> {
-        let values = ops::unpack(self.bytes.val(), self.format, self.shape);
-        let values = if self.scale == 1.0 { values } else { values.mul_scalar(self.scale) };
+        self.widened(self.bytes.val(), self.shape, compute)
+    }
+
+    /// Rows `ids` of the matrix, `[ids, columns]`, in the type `compute`; no other row is widened.
+    pub fn unpack_rows(&self, ids: Tensor<1, Int>, compute: FloatDType) -> Tensor<2> {
+        let [rows, columns] = self.shape;
+        let [num_ids] = ids.dims();
+        let bytes = self.bytes.val();
+        let row_bytes = bytes.dims()[0] / rows;
+        let bytes = bytes.reshape([rows, row_bytes]).select(0, ids).reshape([num_ids * row_bytes]);
+        self.widened(bytes, [num_ids, columns], compute)
+    }
+
+    fn widened(&self, bytes: Tensor<1, Int>, shape: [usize; 2], compute: FloatDType) -> Tensor<2> {
+        let values = ops::unpack(bytes, self.format, shape);
+        let values = match self.scale {
+            Some(scale) => values.mul_scalar(scale),
+            None => values,
+        };
         ops::cast(values, compute)
     }
 }

@@ -28,7 +28,7 @@ impl TokenEmbedding {
         let [_, hidden_size] = self.weight.lazy_shape().dims();
         let ids = ids.reshape([batch * seq_len]);
         let rows = match self.weight.reparameterization::<PackedWeight>() {
-            Some(packed) => packed.unpack(compute).select(0, ids),
+            Some(packed) => packed.unpack_rows(ids, compute),
             None => self.weight.val().select(0, ids).cast(compute),
         };
         rows.reshape([batch, seq_len, hidden_size])

@@ -3,6 +3,8 @@
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
+use super::gguf::GgufProblem;
+
 /// Why a checkpoint cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -26,6 +28,24 @@ pub enum CheckpointError {
         size: u64,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The file is no usable GGUF file.
+    #[error("{} is not a usable GGUF file: {problem}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and with which tensor.
+        problem: Box<GgufProblem>,
+    },
+    /// The file holds something else than weights in a format that is read.
+    #[error("{} is {found}, expected a safetensors or GGUF file; {advice}", path.display())]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// What to do.
+        advice: &'static str,
     },
     /// A folder holds no weights under the names that diffusers and transformers use.
     #[error("{} holds no weights; expected one of {expected}", path.display())]

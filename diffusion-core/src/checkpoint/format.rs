@@ -1,11 +1,19 @@
-//! How the numbers of a tensor are stored in a file, and how they become f32.
+//! How the numbers of a tensor are stored in a file, how they become f32, and how f32 becomes them.
 
 use std::fmt::{self, Display};
+use std::sync::LazyLock;
 
+use float8::{F8E4M3, F8E5M2};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::blocks::{iq, k_quants, k_quants_encode, legacy};
 
 /// The number format of a stored tensor.
+///
+/// The formats with an underscore in their printed names are those of GGUF: blocks along the last dimension, whose numbers
+/// share scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// 64-bit float.
@@ -20,8 +28,39 @@ pub enum Format {
     F8E4M3,
     /// 8-bit float with 5 exponent bits (OCP `e5m2`).
     F8E5M2,
+    /// 4 bits, 32 numbers with one scale.
+    Q4_0,
+    /// 4 bits, 32 numbers with a scale and a minimum.
+    Q4_1,
+    /// 5 bits, 32 numbers with one scale.
+    Q5_0,
+    /// 5 bits, 32 numbers with a scale and a minimum.
+    Q5_1,
+    /// 8 bits, 32 numbers with one scale.
+    Q8_0,
+    /// 2 bits, 16 numbers with a scale and a minimum of 4 bits, in blocks of 256.
+    Q2K,
+    /// 3 bits, 16 numbers with a scale of 6 bits, in blocks of 256.
+    Q3K,
+    /// 4 bits, 32 numbers with a scale and a minimum of 6 bits, in blocks of 256.
+    Q4K,
+    /// 5 bits, 32 numbers with a scale and a minimum of 6 bits, in blocks of 256.
+    Q5K,
+    /// 6 bits, 16 numbers with a scale of 8 bits, in blocks of 256.
+    Q6K,
+    /// 4 bits for an entry of a fixed, uneven table, 32 numbers with one scale.
+    IQ4NL,
     /// Any other type; checkpoints hold some (`position_ids`), weights are never stored so.
     Other(safetensors::Dtype),
+}
+
+/// The smallest piece of a format that can be decoded by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSize {
+    /// Numbers in it.
+    pub elements: usize,
+    /// Bytes that it takes.
+    pub bytes: usize,
 }
 
 impl Format {
@@ -35,50 +74,158 @@ impl Format {
         matches!(self, Self::F8E4M3 | Self::F8E5M2)
     }
 
-    /// Widen `bytes`, a whole number of elements, into `out`.
+    /// Whether Burn has no tensors of this format, so that matrices are kept as a [`PackedWeight`](crate::PackedWeight).
+    pub fn is_packed(self) -> bool {
+        self.is_float() && !matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16)
+    }
+
+    /// Elements and bytes of one block; one element where numbers stand by themselves.
+    pub fn block(self) -> BlockSize {
+        let (elements, bytes) = match self {
+            Self::F64 => (1, 8),
+            Self::F32 => (1, 4),
+            Self::F16 | Self::BF16 => (1, 2),
+            Self::F8E4M3 | Self::F8E5M2 => (1, 1),
+            Self::Q4_0 | Self::IQ4NL => (legacy::LEN, 18),
+            Self::Q4_1 => (legacy::LEN, 20),
+            Self::Q5_0 => (legacy::LEN, 22),
+            Self::Q5_1 => (legacy::LEN, 24),
+            Self::Q8_0 => (legacy::LEN, 34),
+            Self::Q2K => (k_quants::LEN, 84),
+            Self::Q3K => (k_quants::LEN, 110),
+            Self::Q4K => (k_quants::LEN, 144),
+            Self::Q5K => (k_quants::LEN, 176),
+            Self::Q6K => (k_quants::LEN, 210),
+            Self::Other(dtype) => {
+                // Some are narrower than a byte.
+                let bits = dtype.bitsize();
+                let elements = if bits % 8 == 0 { 1 } else { 8 };
+                (elements, elements * bits / 8)
+            }
+        };
+        BlockSize { elements, bytes }
+    }
+
+    /// Bytes of `elements` elements; `None` if those are no whole number of blocks, or more than memory can address.
+    pub fn num_bytes(self, elements: usize) -> Option<usize> {
+        let block = self.block();
+        elements.is_multiple_of(block.elements).then(|| (elements / block.elements).checked_mul(block.bytes))?
+    }
+
+    /// Widen `bytes`, a whole number of blocks, into `out`.
     ///
     /// # Panics
     /// If the lengths do not fit together, or the format is no float.
     pub fn widen(self, bytes: &[u8], out: &mut [f32]) {
         match self {
-            Self::F64 => {
-                let (values, _) = bytes.as_chunks();
-                assert_eq!(values.len(), out.len(), "F64 bytes and elements");
-                for (to, from) in out.iter_mut().zip(values) {
-                    *to = f64::from_le_bytes(*from) as f32;
-                }
-            }
-            Self::F32 => {
-                let (values, _) = bytes.as_chunks();
-                assert_eq!(values.len(), out.len(), "F32 bytes and elements");
-                for (to, from) in out.iter_mut().zip(values) {
-                    *to = f32::from_le_bytes(*from);
-                }
-            }
+            Self::F64 => widen_each(bytes, out, |value| f64::from_le_bytes(value) as f32),
+            Self::F32 => widen_each(bytes, out, f32::from_le_bytes),
             Self::F16 => widen_f16(bytes, out),
-            Self::BF16 => {
-                let (values, _) = bytes.as_chunks();
-                assert_eq!(values.len(), out.len(), "BF16 bytes and elements");
-                for (to, from) in out.iter_mut().zip(values) {
-                    *to = bf16::from_le_bytes(*from).to_f32();
-                }
+            Self::BF16 => widen_each(bytes, out, |value| bf16::from_le_bytes(value).to_f32()),
+            Self::F8E4M3 | Self::F8E5M2 => {
+                let values = self.fp8_values();
+                widen_each(bytes, out, |[code]| values[usize::from(code)]);
             }
-            Self::F8E4M3 => widen_fp8(bytes, out, &fp8_table(|bits| float8::F8E4M3::from_bits(bits).to_f32())),
-            Self::F8E5M2 => widen_fp8(bytes, out, &fp8_table(|bits| float8::F8E5M2::from_bits(bits).to_f32())),
+            Self::Q4_0 => legacy::q4_0(bytes, out),
+            Self::Q4_1 => legacy::q4_1(bytes, out),
+            Self::Q5_0 => legacy::q5_0(bytes, out),
+            Self::Q5_1 => legacy::q5_1(bytes, out),
+            Self::Q8_0 => legacy::q8_0(bytes, out),
+            Self::Q2K => k_quants::q2_k(bytes, out),
+            Self::Q3K => k_quants::q3_k(bytes, out),
+            Self::Q4K => k_quants::q4_k(bytes, out),
+            Self::Q5K => k_quants::q5_k(bytes, out),
+            Self::Q6K => k_quants::q6_k(bytes, out),
+            Self::IQ4NL => iq::iq4_nl(bytes, out),
             Self::Other(dtype) => panic!("{dtype:?} is no float"),
         }
+    }
+
+    /// [`widen`](Self::widen) on all cores.
+    ///
+    /// # Panics
+    /// As `widen` does.
+    pub fn widen_parallel(self, bytes: &[u8], out: &mut [f32]) {
+        let (elements, task_bytes) = self.task();
+        assert_eq!(Some(bytes.len()), self.num_bytes(out.len()), "{self} bytes and elements");
+        out.par_chunks_mut(elements).zip(bytes.par_chunks(task_bytes)).for_each(|(out, bytes)| self.widen(bytes, out));
+    }
+
+    /// Whether [`narrow`](Self::narrow) can write this format.
+    pub fn can_narrow(self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::F8E4M3 | Self::Q4_0 | Self::Q8_0 | Self::Q4K)
+    }
+
+    /// Round `values`, a whole number of blocks, to this format. Uses all cores.
+    ///
+    /// Numbers beyond [`largest`](Self::largest) become infinite, or the largest of a format without infinity.
+    ///
+    /// # Panics
+    /// If the lengths do not fit together, or [`can_narrow`](Self::can_narrow) does not hold.
+    pub fn narrow(self, values: &[f32], out: &mut [u8]) {
+        let (elements, task_bytes) = self.task();
+        assert!(self.can_narrow(), "{self} is not written");
+        assert_eq!(Some(out.len()), self.num_bytes(values.len()), "{self} bytes and elements");
+        let tasks = values.par_chunks(elements).zip(out.par_chunks_mut(task_bytes));
+        tasks.for_each(|(values, out)| match self {
+            Self::F16 => narrow_each(values, out, |value| f16::from_f32(value).to_le_bytes()),
+            Self::BF16 => narrow_each(values, out, |value| bf16::from_f32(value).to_le_bytes()),
+            Self::F8E4M3 => narrow_each(values, out, |value| [F8E4M3::from_f32(value).to_bits()]),
+            Self::Q4_0 => legacy::encode_q4_0(values, out),
+            Self::Q8_0 => legacy::encode_q8_0(values, out),
+            Self::Q4K => k_quants_encode::encode_q4_k(values, out),
+            _ => narrow_each(values, out, f32::to_le_bytes),
+        });
+    }
+
+    /// The largest magnitude that [`narrow`](Self::narrow) can write in this format.
+    pub fn largest(self) -> f32 {
+        const HALF: f32 = 65504.0;
+        match self {
+            Self::F16 => HALF,
+            Self::F8E4M3 => 448.0,
+            Self::F8E5M2 => 57344.0,
+            Self::Q4_0 => 8.0 * HALF,
+            Self::Q8_0 => 127.0 * HALF,
+            Self::Q4K => 63.0 * HALF,
+            _ => f32::MAX,
+        }
+    }
+
+    /// Elements and bytes that one task takes: enough to be worth a task, few enough for all cores to have some.
+    fn task(self) -> (usize, usize) {
+        const ELEMENTS: usize = 1 << 16;
+        let block = self.block();
+        (ELEMENTS, ELEMENTS / block.elements * block.bytes)
     }
 
     /// The f32 value of every code of an 8-bit format.
     ///
     /// # Panics
     /// If the format is wider than 8 bits.
-    pub fn fp8_values(self) -> Vec<f32> {
-        assert!(self.is_fp8(), "{self} is not an 8-bit float");
-        let codes: Vec<u8> = (0..=255).collect();
-        let mut values = vec![0.0; 256];
-        self.widen(&codes, &mut values);
-        values
+    pub fn fp8_values(self) -> &'static [f32; 256] {
+        match self {
+            Self::F8E4M3 => &E4M3,
+            Self::F8E5M2 => &E5M2,
+            _ => panic!("{self} is not an 8-bit float"),
+        }
+    }
+}
+
+static E4M3: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|code| F8E4M3::from_bits(code as u8).to_f32()));
+static E5M2: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|code| F8E5M2::from_bits(code as u8).to_f32()));
+
+fn widen_each<const BYTES: usize>(bytes: &[u8], out: &mut [f32], widen: impl Fn([u8; BYTES]) -> f32) {
+    let (values, rest) = bytes.as_chunks();
+    assert!(rest.is_empty() && values.len() == out.len(), "{} bytes for {} elements of {BYTES}", bytes.len(), out.len());
+    for (to, from) in out.iter_mut().zip(values) {
+        *to = widen(*from);
+    }
+}
+
+fn narrow_each<const BYTES: usize>(values: &[f32], out: &mut [u8], narrow: impl Fn(f32) -> [u8; BYTES]) {
+    for (to, from) in out.as_chunks_mut().0.iter_mut().zip(values) {
+        *to = narrow(*from);
     }
 }
 
@@ -93,17 +240,6 @@ fn widen_f16(bytes: &[u8], out: &mut [f32]) {
             *half = f16::from_le_bytes(*value);
         }
         halves[..to.len()].convert_to_f32_slice(to);
-    }
-}
-
-fn fp8_table(value: impl Fn(u8) -> f32) -> [f32; 256] {
-    std::array::from_fn(|bits| value(bits as u8))
-}
-
-fn widen_fp8(bytes: &[u8], out: &mut [f32], table: &[f32; 256]) {
-    assert_eq!(bytes.len(), out.len(), "fp8 bytes and elements");
-    for (to, &from) in out.iter_mut().zip(bytes) {
-        *to = table[usize::from(from)];
     }
 }
 
@@ -125,6 +261,12 @@ impl Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Other(dtype) => write!(f, "{dtype:?}"),
+            Self::Q2K => f.write_str("Q2_K"),
+            Self::Q3K => f.write_str("Q3_K"),
+            Self::Q4K => f.write_str("Q4_K"),
+            Self::Q5K => f.write_str("Q5_K"),
+            Self::Q6K => f.write_str("Q6_K"),
+            Self::IQ4NL => f.write_str("IQ4_NL"),
             known => write!(f, "{known:?}"),
         }
     }

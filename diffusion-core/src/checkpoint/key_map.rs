@@ -123,11 +123,10 @@ impl KeyMap {
         };
         let even_rows = |tensor: &StoredTensor| tensor.shape().first().is_some_and(|rows| rows % 2 == 0);
         Ok(match &rule.action {
-            Action::Rename(to) => vec![(matched.fill(to), tensor)],
             Action::SwapHalves(to) if even_rows(&tensor) => vec![(matched.fill(to), tensor.with_halves_swapped())],
             Action::Transpose(to) if tensor.shape().len() == 2 => vec![(matched.fill(to), tensor.transposed())],
-            // A vector, or an odd number of rows: the shape check of loading tells what is wrong with it.
-            Action::SwapHalves(to) | Action::Transpose(to) => vec![(matched.fill(to), tensor)],
+            // As it is, too, a vector or an odd number of rows: the shape check of loading tells what is wrong with it.
+            Action::Rename(to) | Action::SwapHalves(to) | Action::Transpose(to) => vec![(matched.fill(to), tensor)],
             Action::Split(parts) => {
                 let expected: usize = parts.iter().map(|(_, rows)| rows).sum();
                 let found = tensor.shape().first().copied().unwrap_or(1);
@@ -141,11 +140,11 @@ impl KeyMap {
                 }
                 let mut start = 0;
                 let part = |(to, rows): &(String, usize)| {
-                    let part = (matched.fill(to), tensor.clone().rows(start..start + rows));
+                    let part = tensor.clone().rows(start..start + rows)?;
                     start += rows;
-                    part
+                    Ok((matched.fill(to), part))
                 };
-                parts.iter().map(part).collect()
+                parts.iter().map(part).collect::<Result<_, _>>()?
             }
             Action::Ignore => Vec::new(),
         })

@@ -7,6 +7,7 @@ use burn::tensor::{FloatDType, Tensor};
 
 use super::Checkpoint;
 use super::error::{CheckpointError, Mismatch};
+use super::format::Format;
 use super::stored_tensor::StoredTensor;
 use crate::packed_weight::PackedWeight;
 use crate::precision::{Precision, Storage};
@@ -104,10 +105,11 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     /// The type to convert a tensor of `D` dimensions to. Matrices and tables are widened where they are used;
-    /// vectors and convolution kernels are used by layers that do not widen.
-    fn converted<const D: usize>(&self) -> Option<FloatDType> {
+    /// vectors and convolution kernels are used by layers that do not widen. A tensor that cannot stay packed is widened
+    /// while it is loaded: one of three dimensions, a transposed one, or one on a device that has no bytes.
+    fn converted<const D: usize>(&self, format: Format) -> Option<FloatDType> {
         match (D, self.precision.storage) {
-            (2 | 3, Storage::AsPublished) => None,
+            (2 | 3, Storage::AsPublished) if !format.is_packed() => None,
             (2 | 3, Storage::Converted(dtype)) => Some(dtype),
             _ => Some(self.precision.compute),
         }
@@ -124,13 +126,13 @@ impl Reparameterizer for Loader<'_> {
     ) -> (Param<Tensor<D>>, Option<PackedWeight>) {
         let Some(tensor) = self.tensors.remove(&published_path(path)) else { return (param, None) };
         let device = param.lazy_device();
-        let dtype = self.converted::<D>();
-        if D == 2 && dtype.is_none() {
-            if let Some(packed) = tensor.load_packed(&device) {
-                return (param, Some(packed));
-            }
+        if D == 2
+            && self.precision.storage == Storage::AsPublished
+            && let Some(packed) = tensor.load_packed(&device)
+        {
+            return (param, Some(packed));
         }
-        match tensor.load(&device, dtype) {
+        match tensor.load(&device, self.converted::<D>(tensor.format())) {
             Ok(loaded) => (Param::initialized(ParamId::new(), loaded), None),
             Err(error) => {
                 self.failure.get_or_insert(error);

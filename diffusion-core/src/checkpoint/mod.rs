@@ -1,14 +1,17 @@
 //! Checkpoint files: memory-mapped, lazy, strict.
 //!
 //! [`Checkpoint::open`] reads only headers. [`Checkpoint::renamed`] applies a family's [`KeyMap`]; [`Checkpoint::load_into`]
-//! fills a module and refuses whatever does not fit to the last name.
+//! fills a module and refuses whatever does not fit to the last name. [`write`] goes the other way.
 
+mod blocks;
 mod error;
 mod format;
+mod gguf;
 mod key_map;
 mod load;
 mod open;
 mod stored_tensor;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,11 +19,13 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 
 pub use error::{CheckpointError, Mismatch};
-pub use format::Format;
+pub use format::{BlockSize, Format};
+pub use gguf::GgufProblem;
 pub use key_map::KeyMap;
 pub use load::parameter_shapes;
 pub use stored_tensor::StoredTensor;
 
+pub(crate) use self::blocks::iq::IQ4_NL_VALUES;
 use crate::precision::Precision;
 
 /// The tensors of a checkpoint by name. Cheap to clone: the files stay mapped, nothing is read until it is loaded.
@@ -33,12 +38,24 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Open a `.safetensors` file, a `.safetensors.index.json` with its shards, or a component folder with either.
+    /// Open a safetensors or GGUF file, a `.safetensors.index.json` with its shards, or a component folder with either.
+    ///
+    /// A GGUF file is known by its first bytes. Its names stay as they are, a prefix `model.diffusion_model.` too; only T5's,
+    /// which are llama.cpp's, become those of transformers.
     ///
     /// # Errors
     /// [`CheckpointError`] when a file is missing, truncated or malformed.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         Ok(Self { path: path.to_owned(), model: "the model".to_owned(), tensors: open::open(path)? })
+    }
+
+    /// Open a safetensors or GGUF file whose bytes are in memory; `path` is its name in error messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(path: &Path, bytes: impl Into<bytes::Bytes>) -> Result<Self, CheckpointError> {
+        let tensors = open::open_bytes(path, bytes.into())?;
+        Ok(Self { path: path.to_owned(), model: "the model".to_owned(), tensors })
     }
 
     /// The file or folder that was opened.

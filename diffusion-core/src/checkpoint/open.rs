@@ -1,13 +1,15 @@
-//! Opening safetensors files: single, sharded, or a component folder as diffusers and transformers write them.
+//! Opening files: safetensors or GGUF, single, sharded, or a component folder as diffusers and transformers write them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use super::error::CheckpointError;
 use super::format::Format;
+use super::gguf;
 use super::stored_tensor::{MappedFile, StoredTensor};
 
 pub(super) type Tensors = BTreeMap<String, StoredTensor>;
@@ -41,10 +43,44 @@ pub(super) fn open(path: &Path) -> Result<Tensors, CheckpointError> {
     attach_scales(tensors)
 }
 
+/// The tensors of a file that is in memory already.
+pub(super) fn open_bytes(path: &Path, bytes: bytes::Bytes) -> Result<Tensors, CheckpointError> {
+    attach_scales(read(&MappedFile::in_memory(path, bytes))?)
+}
+
 fn open_file(path: &Path) -> Result<Tensors, CheckpointError> {
-    let file = MappedFile::open(path)?;
+    read(&MappedFile::open(path)?)
+}
+
+/// What a file is, its first bytes tell, not its name.
+fn read(file: &Arc<MappedFile>) -> Result<Tensors, CheckpointError> {
+    if file.bytes.starts_with(gguf::MAGIC) {
+        return gguf::open(file);
+    }
+    // The first bytes of a safetensors file may be anything, so guesses come last.
+    read_safetensors(file).map_err(|error| match guess(&file.bytes) {
+        Some((found, advice)) => CheckpointError::OtherKind { path: file.path.clone(), found, advice },
+        None => error,
+    })
+}
+
+/// What a file that cannot be read may be, and what to do then.
+fn guess(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let starts = |magics: &[&[u8]]| magics.iter().any(|magic| bytes.starts_with(magic));
+    if starts(&[b"PK\x03\x04", b"\x80\x02"]) {
+        Some(("a PyTorch checkpoint", "convert it to safetensors, or download the safetensors file of the same model"))
+    } else if starts(&[b"version https://git-lfs"]) {
+        Some(("a Git LFS pointer", "run `git lfs pull`, or download the file itself"))
+    } else if starts(&[b"<!", b"<html", b"<?xml"]) {
+        Some(("a web page", "the download needs another address, or a licence to be accepted first"))
+    } else {
+        None
+    }
+}
+
+fn read_safetensors(file: &Arc<MappedFile>) -> Result<Tensors, CheckpointError> {
     let size = file.bytes.len();
-    let broken = |reason: String| CheckpointError::Header { path: path.to_owned(), size: size as u64, reason };
+    let broken = |reason: String| CheckpointError::Header { path: file.path.clone(), size: size as u64, reason };
     let (data_start, metadata) = read_header(&file.bytes).map_err(broken)?;
     let mut tensors = Tensors::new();
     for (name, info) in metadata.tensors() {
@@ -110,10 +146,10 @@ fn open_shards(index: &Path) -> Result<Tensors, CheckpointError> {
 /// Give scaled fp8 weights their scales, and take the scales and markers out of the list.
 ///
 /// Such files carry `X.scale_weight` (or `X.weight_scale`) beside `X.weight`, `X.scale_input` for the inputs of fp8
-/// products, which are not used when weights are widened, and a marker `scaled_fp8`.
+/// products, which are not used when weights are widened, and a marker `scaled_fp8`: at the top, or at the top of the part
+/// of an all-in-one file that it is about.
 fn attach_scales(mut tensors: Tensors) -> Result<Tensors, CheckpointError> {
-    let is_marker = |name: &str| name == "scaled_fp8" || name.ends_with(".scaled_fp8");
-    let marked = tensors.keys().any(|name| is_marker(name));
+    let marked_parts: Vec<String> = tensors.keys().filter_map(|name| marked_part(name)).map(str::to_owned).collect();
     let scales: Vec<(String, String)> = tensors
         .keys()
         .filter_map(|name| {
@@ -135,15 +171,20 @@ fn attach_scales(mut tensors: Tensors) -> Result<Tensors, CheckpointError> {
         };
         tensors.insert(weight_name.clone(), weight.with_scale(value));
     }
-    if marked {
-        let unscaled = |(name, tensor): &(&String, &StoredTensor)| {
-            tensor.format().is_fp8() && name.ends_with(".weight") && !scales.iter().any(|(_, weight)| weight == *name)
-        };
-        if let Some((name, tensor)) = tensors.iter().find(unscaled) {
-            let tensor_scale = name.replace(".weight", ".scale_weight");
-            return Err(CheckpointError::MissingScale { path: tensor.path().to_owned(), tensor: name.clone(), tensor_scale });
-        }
+    let unscaled = |(name, tensor): &(&String, &StoredTensor)| {
+        let is_weight = tensor.format().is_fp8() && tensor.scale().is_none() && name.ends_with(".weight");
+        is_weight && marked_parts.iter().any(|part| name.starts_with(part))
+    };
+    if let Some((name, tensor)) = tensors.iter().find(unscaled) {
+        let tensor_scale = format!("{}.scale_weight", name.trim_end_matches(".weight"));
+        return Err(CheckpointError::MissingScale { path: tensor.path().to_owned(), tensor: name.clone(), tensor_scale });
     }
-    tensors.retain(|name, _| !is_marker(name) && !(name.ends_with(".scale_input") || name.ends_with(".input_scale")));
+    let is_input_scale = |name: &str| name.ends_with(".scale_input") || name.ends_with(".input_scale");
+    tensors.retain(|name, _| marked_part(name).is_none() && !is_input_scale(name));
     Ok(tensors)
+}
+
+/// The part of the file that a marker is about: a prefix of names.
+fn marked_part(name: &str) -> Option<&str> {
+    name.strip_suffix("scaled_fp8").filter(|part| part.is_empty() || part.ends_with('.'))
 }

@@ -12,16 +12,22 @@ use super::format::Format;
 use crate::ops;
 use crate::packed_weight::PackedWeight;
 
-/// A memory-mapped file.
+/// A memory-mapped file, or one whose bytes are in memory.
 #[derive(Debug)]
 pub(super) struct MappedFile {
     pub(super) path: PathBuf,
     /// The whole file.
     pub(super) bytes: bytes::Bytes,
-    mapping: Arc<Mmap>,
+    /// `None` for a file whose bytes are in memory.
+    mapping: Option<Arc<Mmap>>,
 }
 
 impl MappedFile {
+    /// A file whose bytes are in memory.
+    pub(super) fn in_memory(path: &Path, bytes: bytes::Bytes) -> Arc<Self> {
+        Arc::new(Self { path: path.to_owned(), bytes, mapping: None })
+    }
+
     pub(super) fn open(path: &Path) -> Result<Arc<Self>, CheckpointError> {
         let failed = |source| CheckpointError::Open { path: path.to_owned(), source };
         let file = std::fs::File::open(path).map_err(failed)?;
@@ -29,13 +35,15 @@ impl MappedFile {
         // bytes or the process gets a signal: the same contract as every program that maps checkpoints.
         let mapping = Arc::new(unsafe { Mmap::map(&file) }.map_err(failed)?);
         let bytes = bytes::Bytes::from_owner(SharedMapping(mapping.clone()));
-        Ok(Arc::new(Self { path: path.to_owned(), bytes, mapping }))
+        Ok(Arc::new(Self { path: path.to_owned(), bytes, mapping: Some(mapping) }))
     }
 
     /// Start to read a part, without waiting for it.
     fn read_ahead(&self, range: Range<usize>) {
         #[cfg(unix)]
-        if let Err(error) = self.mapping.advise_range(memmap2::Advice::WillNeed, range.start, range.len()) {
+        if let Some(mapping) = &self.mapping
+            && let Err(error) = mapping.advise_range(memmap2::Advice::WillNeed, range.start, range.len())
+        {
             tracing::debug!("{} is not read ahead: {error}", self.path.display());
         }
         #[cfg(not(unix))]
@@ -45,10 +53,10 @@ impl MappedFile {
     /// Give back the memory of a part that was read; it is read from the file again if it is needed again.
     fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
-        {
+        if let Some(mapping) = &self.mapping {
             // SAFETY: for a read-only mapping of a file this only drops clean pages, which come back unchanged.
             let released =
-                unsafe { self.mapping.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+                unsafe { mapping.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
             if let Err(error) = released {
                 tracing::debug!("memory of {} was not given back: {error}", self.path.display());
             }
@@ -104,6 +112,11 @@ impl StoredTensor {
         &self.name
     }
 
+    /// What its numbers are to be multiplied with, in scaled fp8 files.
+    pub fn scale(&self) -> Option<f32> {
+        self.scale
+    }
+
     /// Its number format.
     pub fn format(&self) -> Format {
         self.format
@@ -134,6 +147,11 @@ impl StoredTensor {
         self.file.release(self.range.clone());
     }
 
+    /// Its bytes in the file, if they are its values: in this order, and not to be scaled.
+    pub(super) fn plain_bytes(&self) -> Option<bytes::Bytes> {
+        (self.arrangement == Arrangement::AsStored && self.scale.is_none()).then(|| self.bytes())
+    }
+
     /// All values widened to f32, row by row.
     ///
     /// # Errors
@@ -148,9 +166,11 @@ impl StoredTensor {
             });
         }
         let mut values = vec![0.0; self.shape.iter().product()];
-        self.format.widen(&self.bytes(), &mut values);
+        self.format.widen_parallel(&self.bytes(), &mut values);
         if let Some(scale) = self.scale {
-            values.iter_mut().for_each(|value| *value *= scale);
+            for value in &mut values {
+                *value *= scale;
+            }
         }
         Ok(match self.arrangement {
             Arrangement::AsStored => values,
@@ -172,12 +192,21 @@ impl StoredTensor {
     }
 
     /// Rows `rows` of the first dimension, without copying.
-    pub(super) fn rows(mut self, rows: Range<usize>) -> Self {
-        let row_bytes = self.range.len() / self.shape[0];
+    ///
+    /// # Errors
+    /// [`CheckpointError::DType`] if blocks reach over the end of a row, which they do only in tensors whose last dimension
+    /// was regrouped for the file.
+    pub(super) fn rows(mut self, rows: Range<usize>) -> Result<Self, CheckpointError> {
+        let row_bytes = self.format.num_bytes(self.shape[1..].iter().product()).ok_or_else(|| CheckpointError::DType {
+            path: self.file.path.clone(),
+            tensor: self.name.clone(),
+            expected: "a format whose blocks end with the rows, because its rows belong to several weights",
+            found: self.format.to_string(),
+        })?;
         let start = self.range.start;
         self.range = start + rows.start * row_bytes..start + rows.end * row_bytes;
         self.shape[0] = rows.len();
-        self
+        Ok(self)
     }
 
     pub(super) fn with_halves_swapped(mut self) -> Self {
@@ -194,8 +223,12 @@ impl StoredTensor {
     /// Drop dimensions of size one, or add them at the end, if that gives `shape`.
     pub(super) fn fit_unit_dimensions(mut self, shape: &[usize]) -> Self {
         let significant = |shape: &[usize]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
-        if significant(&self.shape) == significant(shape) {
+        if significant(&self.shape) == significant(shape) && self.shape != shape {
             self.shape = shape.to_vec();
+            if significant(shape).len() < 2 && self.arrangement == Arrangement::Transposed {
+                // A single row or column has the same order either way.
+                self.arrangement = Arrangement::AsStored;
+            }
         }
         self
     }
@@ -226,6 +259,7 @@ impl StoredTensor {
             }
             _ => {
                 let data = TensorData::new(self.to_f32()?, self.shape.clone());
+                self.release();
                 let tensor = Tensor::from_data(data, (device, DType::F32));
                 match native {
                     Some(native) => ops::cast(tensor, native.into()),
@@ -239,12 +273,25 @@ impl StoredTensor {
         })
     }
 
-    /// Load as a packed matrix, if its format is one that Burn has no tensors of.
+    /// Load as a packed matrix, if its format is one that Burn has no tensors of and `device` can keep it so.
+    ///
+    /// A matrix whose columns became rows cannot stay packed, nor one whose blocks reach over the end of a row.
     pub(super) fn load_packed(&self, device: &Device) -> Option<PackedWeight> {
-        let packed = self.format.is_fp8() && self.arrangement == Arrangement::AsStored && self.shape.len() == 2;
-        packed.then(|| {
-            let [rows, columns] = [self.shape[0], self.shape[1]];
-            PackedWeight::new(self.bytes(), self.format, [rows, columns], self.scale.unwrap_or(1.0), device)
-        })
+        let [rows, columns] = self.shape[..] else { return None };
+        let row_bytes = self.format.num_bytes(columns)?;
+        if !self.format.is_packed() || !PackedWeight::is_supported_on(device) {
+            return None;
+        }
+        let bytes = match self.arrangement {
+            Arrangement::AsStored => self.bytes(),
+            Arrangement::HalvesSwapped => {
+                let mut bytes = self.bytes().to_vec();
+                bytes.rotate_left(rows / 2 * row_bytes);
+                self.release();
+                bytes.into()
+            }
+            Arrangement::Transposed => return None,
+        };
+        Some(PackedWeight::new(bytes, self.format, [rows, columns], self.scale, device))
     }
 }

@@ -18,12 +18,8 @@ pub fn cast<const D: usize>(tensor: Tensor<D>, dtype: FloatDType) -> Tensor<D> {
 mod flex {
     use burn::tensor::{DType, FloatDType, Tensor, TensorData};
     use burn_flex::Flex;
-    use rayon::prelude::*;
 
     use crate::checkpoint::Format;
-
-    /// Elements that one task widens: large enough to be worth a task, small enough for all cores to have some.
-    const TASK: usize = 1 << 16;
 
     /// Half precision to f32 on all cores; `None` where the general way must do.
     pub(super) fn widen<const D: usize>(tensor: &Tensor<D>, dtype: FloatDType) -> Option<Tensor<D>> {
@@ -38,7 +34,7 @@ mod flex {
         let (start, end) = primitive.layout().contiguous_offsets()?;
         let bytes = &primitive.bytes()[2 * start..2 * end];
         let mut values = vec![0f32; end - start];
-        values.par_chunks_mut(TASK).zip(bytes.par_chunks(2 * TASK)).for_each(|(to, from)| format.widen(from, to));
+        format.widen_parallel(bytes, &mut values);
         Some(Tensor::from_data(TensorData::new(values, shape), (&device, DType::F32)))
     }
 }

@@ -1,0 +1,263 @@
+//! A checkpoint in another number format.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fmt::{self, Display};
+use std::path::Path;
+
+use super::super::Checkpoint;
+use super::super::format::Format;
+use super::super::stored_tensor::StoredTensor;
+use super::CheckpointWriter;
+use super::container::{Container, TensorSpec};
+use super::error::WriteError;
+
+/// Tensors with no more numbers keep their precision: they are biases, norms and small tables, where rounding shows most and
+/// saves nothing. Reference: ComfyUI-GGUF `tools/convert.py` at 795e451.
+const SMALL: usize = 1024;
+
+/// Prefixes of the parts of all-in-one files: each part has its own mark that it is scaled.
+const PART_PREFIXES: [&str; 4] = [
+    "model.diffusion_model.",
+    "text_encoders.clip_l.transformer.",
+    "text_encoders.clip_g.transformer.",
+    "text_encoders.t5xxl.transformer.",
+];
+
+/// Tables that are looked up, not multiplied with: programs that know scaled fp8 know it for products only.
+const TABLES: [&str; 5] = ["shared", "embed_tokens", "token_embedding", "position_embedding", "relative_attention_bias"];
+
+/// What weights are converted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Every tensor in f32.
+    F32,
+    /// Every tensor in half precision.
+    F16,
+    /// Every tensor in bf16.
+    BF16,
+    /// Matrices in 8-bit floats, without a scale. Safetensors only.
+    F8E4M3,
+    /// Matrices in 8-bit floats, each with a scale, as `ComfyUI` writes them. Safetensors only.
+    F8E4M3Scaled,
+    /// Large matrices in `Q8_0`. GGUF only, as the two that follow.
+    Q8_0,
+    /// Large matrices in `Q4_0`.
+    Q4_0,
+    /// Large matrices in `Q4_K`.
+    Q4K,
+}
+
+impl Target {
+    fn format(self) -> Format {
+        match self {
+            Self::F32 => Format::F32,
+            Self::F16 => Format::F16,
+            Self::BF16 => Format::BF16,
+            Self::F8E4M3 | Self::F8E4M3Scaled => Format::F8E4M3,
+            Self::Q8_0 => Format::Q8_0,
+            Self::Q4_0 => Format::Q4_0,
+            Self::Q4K => Format::Q4K,
+        }
+    }
+}
+
+impl Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F8E4M3Scaled => f.write_str("scaled F8E4M3"),
+            plain => plain.format().fmt(f),
+        }
+    }
+}
+
+/// How far a conversion is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The tensor that is converted next; empty at the end.
+    pub tensor: &'a str,
+    /// Bytes read so far.
+    pub done: usize,
+    /// Bytes of all tensors.
+    pub total: usize,
+}
+
+/// What a conversion did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conversion {
+    /// Tensors in the new file.
+    pub num_tensors: usize,
+    /// Bytes of their data.
+    pub num_bytes: usize,
+    /// Tensors that the new file cannot hold and no model needs, such as a tokenizer's file kept as bytes.
+    pub dropped: Vec<String>,
+}
+
+/// Write `checkpoint` to `path`, whose ending (`.safetensors`, `.gguf`) tells the kind of file.
+///
+/// Names stay as [`Checkpoint`] has them. One tensor at a time is in memory. f32, f16 and bf16 are for all tensors. 8-bit
+/// floats and blocks are for weights of two and more dimensions with more than 1024 numbers whose rows are whole blocks;
+/// other tensors keep their type, and in GGUF files vectors and small ones become f32.
+///
+/// # Errors
+/// [`WriteError`]; there is no file then, or the one that was there before.
+pub fn convert(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    target: Target,
+    on_tensor: &mut dyn FnMut(Progress),
+) -> Result<Conversion, WriteError> {
+    let container = Container::of(path).ok_or_else(|| WriteError::UnknownContainer { path: path.to_owned() })?;
+    if !container.holds(target.format()) {
+        let other = if container == Container::Gguf { Container::Safetensors } else { Container::Gguf };
+        return Err(WriteError::Target { path: path.to_owned(), container, target, other });
+    }
+    let holds = |tensor: &StoredTensor| tensor.format().is_float() || container.holds(tensor.format());
+    let (held, dropped): (Vec<_>, Vec<_>) = checkpoint.tensors().partition(|(_, tensor)| holds(tensor));
+    let mut steps: Vec<Step> = held.iter().map(|(name, tensor)| Step::new(name, tensor, target, container)).collect();
+    add_scales(&mut steps);
+    // Wide numbers first, so that all are aligned.
+    steps.sort_by_key(|step| Reverse(step.spec.format.block().bytes));
+
+    let specs: Vec<TensorSpec> = steps.iter().map(|step| step.spec.clone()).collect();
+    let num_bytes = specs.iter().filter_map(TensorSpec::num_bytes).sum();
+    let mut writer = CheckpointWriter::create(path, container, specs, architecture(checkpoint))?;
+    let mut progress = Progress { tensor: "", done: 0, total: checkpoint.num_bytes() };
+    for step in &steps {
+        on_tensor(Progress { tensor: &step.spec.name, ..progress });
+        writer.append(&step.bytes()?)?;
+        progress.done += step.release();
+    }
+    writer.finish()?;
+    on_tensor(progress);
+    let dropped = dropped.into_iter().map(|(name, _)| name.to_owned()).collect();
+    Ok(Conversion { num_tensors: steps.len(), num_bytes, dropped })
+}
+
+/// One tensor of the new file.
+struct Step<'a> {
+    spec: TensorSpec,
+    content: Content<'a>,
+}
+
+/// What a tensor of the new file is made of.
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    Values(&'a StoredTensor),
+    /// The values divided by their scale.
+    Scaled(&'a StoredTensor),
+    /// That scale.
+    ScaleOf(&'a StoredTensor),
+    /// The mark of a part that has scales.
+    Mark,
+}
+
+impl<'a> Step<'a> {
+    fn new(name: &str, tensor: &'a StoredTensor, target: Target, container: Container) -> Self {
+        let spec = |format| TensorSpec { name: name.to_owned(), shape: tensor.shape().to_vec(), format };
+        let is_small = tensor.shape().len() < 2 || tensor.shape().iter().product::<usize>() <= SMALL;
+        let is_table = || name.split('.').any(|segment| TABLES.contains(&segment));
+        let wanted = spec(target.format());
+        let takes = match target {
+            _ if !tensor.format().is_float() => false,
+            Target::F32 | Target::F16 | Target::BF16 => true,
+            Target::F8E4M3Scaled => !is_small && name.ends_with(".weight") && tensor.shape().len() == 2 && !is_table(),
+            Target::F8E4M3 | Target::Q8_0 | Target::Q4_0 | Target::Q4K => !is_small && wanted.num_bytes().is_some(),
+        };
+        let kept = match tensor.format() {
+            Format::F16 | Format::BF16 if container == Container::Gguf && is_small => Format::F32,
+            plain @ (Format::F16 | Format::BF16 | Format::Other(_)) => plain,
+            _ => Format::F32,
+        };
+        let content = if target == Target::F8E4M3Scaled && takes { Content::Scaled(tensor) } else { Content::Values(tensor) };
+        Self { spec: if takes { wanted } else { spec(kept) }, content }
+    }
+
+    fn bytes(&self) -> Result<bytes::Bytes, WriteError> {
+        let format = self.spec.format;
+        match self.content {
+            Content::Mark => Ok(bytes::Bytes::from_static(&[0; 2])),
+            Content::ScaleOf(tensor) => Ok(scale_of(&tensor.to_f32()?).to_le_bytes().to_vec().into()),
+            Content::Scaled(tensor) => {
+                let mut values = tensor.to_f32()?;
+                let scale = scale_of(&values);
+                // The largest may come out a last place beyond the range.
+                let limit = format.largest();
+                for value in values.iter_mut().filter(|value| value.is_finite()) {
+                    *value = (*value / scale).clamp(-limit, limit);
+                }
+                narrowed(tensor, &values, format)
+            }
+            Content::Values(tensor) => match tensor.plain_bytes() {
+                Some(bytes) if tensor.format() == format => Ok(bytes),
+                _ => narrowed(tensor, &tensor.to_f32()?, format),
+            },
+        }
+    }
+
+    /// Give back the memory of what was read; the number of bytes that are done with.
+    fn release(&self) -> usize {
+        match self.content {
+            Content::Values(tensor) | Content::Scaled(tensor) => {
+                tensor.release();
+                tensor.num_bytes()
+            }
+            Content::ScaleOf(tensor) => {
+                tensor.release();
+                0
+            }
+            Content::Mark => 0,
+        }
+    }
+}
+
+/// Beside every scaled weight its scale, and one mark in every part that has such weights.
+fn add_scales(steps: &mut Vec<Step>) {
+    let mut parts = BTreeSet::new();
+    let mut added = Vec::new();
+    for step in &*steps {
+        let (Content::Scaled(tensor), Some(layer)) = (step.content, step.spec.name.strip_suffix(".weight")) else { continue };
+        let spec = TensorSpec { name: format!("{layer}.scale_weight"), shape: Vec::new(), format: Format::F32 };
+        added.push(Step { spec, content: Content::ScaleOf(tensor) });
+        parts.insert(PART_PREFIXES.into_iter().find(|prefix| layer.starts_with(prefix)).unwrap_or_default());
+    }
+    // Two elements say that the products are not to be computed in fp8, for which inputs would need scales too.
+    let mark = |prefix: &str| TensorSpec { name: format!("{prefix}scaled_fp8"), shape: vec![2], format: Format::F8E4M3 };
+    added.extend(parts.into_iter().map(|prefix| Step { spec: mark(prefix), content: Content::Mark }));
+    steps.append(&mut added);
+}
+
+/// The scale with which the values just fill the range of the format.
+fn scale_of(values: &[f32]) -> f32 {
+    let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    let scale = largest / Format::F8E4M3.largest();
+    if scale.is_normal() { scale } else { 1.0 }
+}
+
+/// The values in another format; an error if it cannot hold them.
+fn narrowed(tensor: &StoredTensor, values: &[f32], format: Format) -> Result<bytes::Bytes, WriteError> {
+    let largest = format.largest();
+    let has_infinity = matches!(format, Format::F32 | Format::F16 | Format::BF16);
+    let fits = |value: f32| if value.is_finite() { value.abs() <= largest } else { has_infinity };
+    if let Some(&value) = values.iter().find(|&&value| !fits(value)) {
+        let (path, tensor) = (tensor.path().to_owned(), tensor.name().to_owned());
+        return Err(WriteError::Range { path, tensor, format, value, largest });
+    }
+    let num_bytes = format.num_bytes(values.len()).unwrap_or_default();
+    let mut bytes = vec![0; num_bytes];
+    format.narrow(values, &mut bytes);
+    Ok(bytes.into())
+}
+
+/// What GGUF files of the model call it, where its tensors tell.
+fn architecture(checkpoint: &Checkpoint) -> Option<&'static str> {
+    let has =
+        |name: &str| ["", "model.diffusion_model."].iter().any(|prefix| checkpoint.get(&format!("{prefix}{name}")).is_some());
+    if has("double_blocks.0.img_attn.norm.key_norm.scale") {
+        Some("flux")
+    } else if has("joint_blocks.0.context_block.attn.qkv.weight") {
+        Some("sd3")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,10 @@
+//! Checkpoint files: reading, refusing, loading, writing.
+
+mod blocks;
+mod convert;
+mod damaged;
+mod files;
+mod fp8;
+mod gguf;
+mod gguf_problems;
+mod loading;
