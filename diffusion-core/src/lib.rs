@@ -19,6 +19,7 @@
 //!   are is for the program at the top to choose.
 
 pub mod autoencoder;
+pub mod block_stream;
 pub mod checkpoint;
 pub mod image;
 pub mod noise;
@@ -33,6 +34,7 @@ pub mod token_embedding;
 pub mod velocity_model;
 
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
+pub use block_stream::{BlockStream, Residency};
 pub use packed_weight::PackedWeight;
 pub use precision::{Precision, Storage};
 pub use projection::Projection;

@@ -27,12 +27,6 @@ pub enum ModelKind {
     Unknown,
 }
 
-/// Prefixes of the denoising network in all-in-one files, the bare name last.
-pub(crate) const TRANSFORMER_PREFIXES: [&str; 2] = ["model.diffusion_model.", ""];
-
-/// Prefixes of the autoencoder, likewise.
-pub(crate) const AUTOENCODER_PREFIXES: [&str; 3] = ["first_stage_model.", "vae.", ""];
-
 /// Parts of names that only one kind of model has, after any prefix of an all-in-one file.
 const SIGNS: [(ModelKind, &[&str]); 8] = [
     (ModelKind::Lora, &["lora_A.", "lora_B.", "lora_up.", "lora_down.", "lora.up.", "lora.down.", "hada_w1_a", "lokr_w"]),
@@ -72,10 +66,4 @@ impl Display for ModelKind {
             Self::Unknown => "no model that is known here",
         })
     }
-}
-
-/// The tensors under the first of `prefixes` that any name starts with; nothing if there are none.
-pub(crate) fn part(checkpoint: &Checkpoint, prefixes: &[&str]) -> Checkpoint {
-    let part = prefixes.iter().map(|prefix| checkpoint.under(prefix)).find(|part| !part.is_empty());
-    part.unwrap_or_else(|| checkpoint.filtered(|_| false))
 }

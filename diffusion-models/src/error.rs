@@ -83,10 +83,12 @@ pub enum PipelineError {
     },
     /// The network gave infinite or undefined numbers.
     #[error(
-        "the latents are not finite after step {} of {num_steps}; compute in f32 (--precision f32), and check the checkpoint against its published checksum",
+        "{place} is not finite in step {} of {num_steps}, the picture would be black; compute in f32 (--precision f32), and check the checkpoint against its published checksum",
         index + 1
     )]
     NotFinite {
+        /// The first block, or other result, where it shows.
+        place: String,
         /// Index of the step, from 0.
         index: usize,
         /// Number of steps of the run.
@@ -98,5 +100,10 @@ impl PipelineError {
     /// An [`OtherModel`](Self::OtherModel) of a known kind.
     pub(crate) fn other_model(path: &std::path::Path, expected: impl ToString, found: ModelKind) -> Self {
         Self::OtherModel { path: path.to_owned(), expected: expected.to_string(), found: found.to_string() }
+    }
+
+    /// A [`Setting`](Self::Setting) outside its range.
+    pub(crate) fn setting(setting: &'static str, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Setting { setting, expected: expected.to_string(), found: found.to_string() }
     }
 }

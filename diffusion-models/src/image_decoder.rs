@@ -35,6 +35,13 @@ pub enum Tiling {
 }
 
 impl DecoderFile {
+    /// The weights, of either kind.
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+        match self {
+            Self::Kl(checkpoint, _) | Self::Tiny(checkpoint) => checkpoint,
+        }
+    }
+
     /// Whether [`load`](Self::load) can succeed, without reading weights.
     pub(crate) fn check(&self, device: &Device) -> Result<(), PipelineError> {
         match self {

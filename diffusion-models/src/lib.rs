@@ -1,17 +1,39 @@
-//! Stable Diffusion 3 and 3.5 on [Burn](burn): text encoders, transformer, autoencoders, and the pipeline that joins them.
+//! Stable Diffusion 3, 3.5 and FLUX.1 on [Burn](burn): text encoders, transformer, autoencoders, and the pipeline that joins them.
 
 pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
 pub mod clip;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 pub mod config;
 mod detect;
 mod error;
+mod family;
+pub mod flux;
 mod image_decoder;
 mod layers;
+mod model_source;
+mod pipeline;
+mod plan;
+mod scheduler_config;
 pub mod sd3;
+mod settings;
 pub mod t5;
+mod text;
 pub mod tokenizer;
+mod watch;
 
 pub use detect::ModelKind;
 pub use error::PipelineError;
+pub use family::{Family, Prompt, Step};
 pub use image_decoder::{ImageDecoder, Tiling};
+pub use model_source::{ModelParts, model_kind};
+pub use pipeline::Pipeline;
+pub use plan::{Plan, PlannedPart, Stage};
+pub use settings::Settings;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeDoctests;

@@ -106,6 +106,17 @@ impl DeviceName {
     }
 }
 
+/// Bytes of memory that are free on a device; `None` where nobody tells.
+pub fn available_memory(device: DeviceName) -> Option<usize> {
+    if device != DeviceName::Cpu {
+        return None;
+    }
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let available = system.cgroup_limits().map_or_else(|| system.available_memory(), |limits| limits.free_memory);
+    usize::try_from(available).ok().filter(|&bytes| bytes > 0)
+}
+
 /// What to compute in, as it is given on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PrecisionName {

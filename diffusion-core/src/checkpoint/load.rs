@@ -76,7 +76,18 @@ pub(super) fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BT
 
 /// See [`Checkpoint::load_into`].
 pub(super) fn load_into<M: Module>(checkpoint: Checkpoint, module: M, precision: Precision) -> Result<M, CheckpointError> {
-    let tensors = fitted(checkpoint, &module)?;
+    load_into_except(checkpoint, module, precision, |_| false)
+}
+
+/// See [`Checkpoint::load_into_except`].
+pub(super) fn load_into_except<M: Module>(
+    checkpoint: Checkpoint,
+    module: M,
+    precision: Precision,
+    skip: impl Fn(&str) -> bool,
+) -> Result<M, CheckpointError> {
+    let mut tensors = fitted(checkpoint, &module)?;
+    tensors.retain(|name, _| !skip(name));
     let mut failure = None;
     let module = module.apply_reparameterization(Loader { tensors, precision, failure: &mut failure });
     match failure {

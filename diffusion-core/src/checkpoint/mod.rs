@@ -93,6 +93,11 @@ impl Checkpoint {
         self.tensors.values().for_each(StoredTensor::release);
     }
 
+    /// Have the operating system start to read the tensors from their file, without waiting for it.
+    pub fn read_ahead(&self) {
+        self.tensors.values().for_each(StoredTensor::read_ahead);
+    }
+
     /// Only the tensors whose names start with `prefix`, without it.
     pub fn under(&self, prefix: &str) -> Self {
         let stripped = |(name, tensor): (&String, &StoredTensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()));
@@ -145,5 +150,18 @@ impl Checkpoint {
     /// up; nothing half-loaded remains.
     pub fn load_into<M: Module>(self, module: M, precision: Precision) -> Result<M, CheckpointError> {
         load::load_into(self, module, precision)
+    }
+
+    /// Fill the parameters of `module` but those whose names `skip` holds for, which stay empty.
+    ///
+    /// # Errors
+    /// As [`load_into`](Self::load_into); the skipped parameters are checked too.
+    pub(crate) fn load_into_except<M: Module>(
+        self,
+        module: M,
+        precision: Precision,
+        skip: impl Fn(&str) -> bool,
+    ) -> Result<M, CheckpointError> {
+        load::load_into_except(self, module, precision, skip)
     }
 }

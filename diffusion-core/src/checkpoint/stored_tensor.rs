@@ -38,6 +38,18 @@ impl MappedFile {
         Ok(Arc::new(Self { path: path.to_owned(), bytes, mapping: Some(mapping) }))
     }
 
+    /// Start to read a part, without waiting for it.
+    fn read_ahead(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Some(mapping) = &self.mapping
+            && let Err(error) = mapping.advise_range(memmap2::Advice::WillNeed, range.start, range.len())
+        {
+            tracing::debug!("{} is not read ahead: {error}", self.path.display());
+        }
+        #[cfg(not(unix))]
+        let _ = (&self.mapping, range);
+    }
+
     /// Give back the memory of a part that was read; it is read from the file again if it is needed again.
     fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
@@ -123,6 +135,11 @@ impl StoredTensor {
     /// Its bytes in the file, without copying.
     pub fn bytes(&self) -> bytes::Bytes {
         self.file.bytes.slice(self.range.clone())
+    }
+
+    /// Have the operating system start to read it from its file.
+    pub fn read_ahead(&self) {
+        self.file.read_ahead(self.range.clone());
     }
 
     /// Give back the memory that reading it took; it is read from the file again if it is needed again.

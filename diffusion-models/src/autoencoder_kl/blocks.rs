@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
 use burn::tensor::activation::silu;
-use burn::tensor::{Device, Tensor, assert_shape};
+use burn::tensor::{Device, Tensor};
 use diffusion_core::Projection;
 use diffusion_core::ops::{AttentionOptions, attention};
 use diffusion_core::projection::ProjectionConfig;
@@ -101,7 +101,6 @@ impl SpatialAttention {
         let tokens = self.norm.forward(x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
         let head = |projection: &Projection| projection.forward(tokens.clone()).unsqueeze_dim::<4>(1);
         let mixed = attention(head(&self.query), head(&self.key), head(&self.value), AttentionOptions::default());
-        assert_shape!(mixed, [batch, 1, height * width, channels]);
         let mixed = self.output.forward(mixed.squeeze_dim::<3>(1)).swap_dims(1, 2);
         x + mixed.reshape([batch, channels, height, width])
     }

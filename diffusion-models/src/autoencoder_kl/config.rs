@@ -32,7 +32,8 @@ pub struct AutoencoderKlConfig {
 #[serde(default)]
 #[allow(clippy::struct_excessive_bools, reason = "these are the fields of diffusers' file")]
 struct Json {
-    _class_name: String,
+    #[serde(rename = "_class_name")]
+    class_name: String,
     act_fn: String,
     block_out_channels: Vec<usize>,
     in_channels: usize,
@@ -53,7 +54,7 @@ impl Default for Json {
     /// Reference: diffusers `models/autoencoders/autoencoder_kl.py#L75` at 0.42.1.
     fn default() -> Self {
         Self {
-            _class_name: AutoencoderKlConfig::CLASS.to_owned(),
+            class_name: AutoencoderKlConfig::CLASS.to_owned(),
             act_fn: "silu".to_owned(),
             block_out_channels: vec![64],
             in_channels: 3,
@@ -101,7 +102,7 @@ impl AutoencoderKlConfig {
     ///
     /// # Errors
     /// [`ConfigError`] if the file cannot be read, or describes what this implementation does not have: quantization
-    /// convolutions (`use_quant_conv`), other activations than SiLU, no attention in the middle.
+    /// convolutions (`use_quant_conv`), other activations than `silu`, no attention in the middle.
     pub fn from_diffusers_json(path: &Path) -> Result<Self, ConfigError> {
         let json: Json = read_json(path)?;
         json.require_supported(path)?;
@@ -128,10 +129,11 @@ impl AutoencoderKlConfig {
         let layout = Layout::of(checkpoint);
         let size = |name: &str| checkpoint.shape(name).and_then(|shape| shape.first().copied());
         let level = |i| size(&layout.encoder_convolution(i, 0));
+        let block = |j| size(&layout.encoder_convolution(0, j));
         let moments = size("encoder.conv_out.weight").unwrap_or(0);
         let config = Self {
             block_out_channels: (0..).map_while(level).collect(),
-            layers_per_block: (0..).take_while(|&j| size(&layout.encoder_convolution(0, j)).is_some()).count(),
+            layers_per_block: (0..).map_while(block).count(),
             latent_channels: moments / 2,
             ..self
         };
@@ -166,6 +168,8 @@ impl AutoencoderKlConfig {
             unsupported("layers_per_block", "at least one", "0".to_owned())
         } else if self.latent_channels == 0 {
             unsupported("latent_channels", "at least one", "0".to_owned())
+        } else if self.tile_latent_size() == 0 {
+            unsupported("sample_size", "at least the side of a latent cell", self.sample_size.to_string())
         } else if !self.scaling_factor.is_normal() {
             unsupported("scaling_factor", "a finite number other than zero", self.scaling_factor.to_string())
         } else {
@@ -176,7 +180,7 @@ impl AutoencoderKlConfig {
 
 impl Json {
     fn require_supported(&self, path: &Path) -> Result<(), ConfigError> {
-        let names = [("_class_name", &self._class_name, AutoencoderKlConfig::CLASS), ("act_fn", &self.act_fn, "silu")];
+        let names = [("_class_name", &self.class_name, AutoencoderKlConfig::CLASS), ("act_fn", &self.act_fn, "silu")];
         let switches = [
             ("mid_block_add_attention", self.mid_block_add_attention, true),
             ("use_post_quant_conv", self.use_post_quant_conv, false),

@@ -8,9 +8,9 @@ use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::{LatentDistribution, LatentEncoder, Precision, ops};
 
+use super::LatentScale;
 use super::blocks::{Middle, ResidualBlock, ResidualBlockConfig, group_norm};
 use super::config::AutoencoderKlConfig;
-use super::{LatentScale, load};
 use crate::layers::convolution_3x3;
 
 /// The half of an autoencoder that turns pictures into latents.
@@ -51,7 +51,7 @@ impl AutoencoderKlEncoder {
         precision: Precision,
         device: &Device,
     ) -> Result<Self, CheckpointError> {
-        let (whole, checkpoint) = load::prepare(checkpoint, config, device)?;
+        let (whole, checkpoint) = config.init_for(checkpoint, device)?;
         checkpoint.under("encoder.").load_into(whole.encoder, precision)
     }
 

@@ -23,7 +23,6 @@ mod config;
 mod decoder;
 mod encoder;
 mod keys;
-mod load;
 mod tiling;
 
 use burn::module::Module;
@@ -57,6 +56,22 @@ impl AutoencoderKlConfig {
     pub fn init(&self, device: &Device) -> AutoencoderKl {
         AutoencoderKl { encoder: AutoencoderKlEncoder::new(self, device), decoder: AutoencoderKlDecoder::new(self, device) }
     }
+
+    /// A checkpoint of either layout under the names of the autoencoder's parameters, any prefix already taken off.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when two names mean one weight.
+    pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
+        let layout = keys::Layout::of(&checkpoint);
+        checkpoint.named("the autoencoder").renamed(&layout.key_map(self.block_out_channels.len()))
+    }
+
+    /// An empty autoencoder, and the checkpoint that fills it, both halves of it.
+    fn init_for(&self, checkpoint: Checkpoint, device: &Device) -> Result<(AutoencoderKl, Checkpoint), CheckpointError> {
+        let (whole, checkpoint) = (self.init(device), self.rename(checkpoint)?);
+        checkpoint.check(&whole)?;
+        Ok((whole, checkpoint))
+    }
 }
 
 impl AutoencoderKl {
@@ -72,8 +87,7 @@ impl AutoencoderKl {
         precision: Precision,
         device: &Device,
     ) -> Result<Self, CheckpointError> {
-        let (whole, checkpoint) = load::prepare(checkpoint, config, device)?;
-        checkpoint.load_into(whole, precision)
+        config.rename(checkpoint)?.load_into(config.init(device), precision)
     }
 }
 
@@ -107,16 +121,5 @@ impl LatentScale {
 
     fn unscaled(self, latents: Tensor<4>) -> Tensor<4> {
         latents.div_scalar(self.factor).add_scalar(self.shift)
-    }
-}
-
-impl AutoencoderKlConfig {
-    /// A checkpoint of either layout under the names of the autoencoder's parameters, any prefix already taken off.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] when two names mean one weight.
-    pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
-        let layout = keys::Layout::of(&checkpoint);
-        checkpoint.named("the autoencoder").renamed(&layout.key_map(self.block_out_channels.len()))
     }
 }

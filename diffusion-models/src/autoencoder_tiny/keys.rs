@@ -1,7 +1,7 @@
 //! Names of the weights: numbers of an `nn.Sequential`.
 //!
 //! The original files hold one half each and no prefix; diffusers has both, under `encoder.layers.` and `decoder.layers.`,
-//! and does not count the decoder's clamp; ComfyUI has `taesd_encoder.` and `taesd_decoder.`.
+//! and does not count the decoder's clamp; Comfy's files have `taesd_encoder.` and `taesd_decoder.`.
 
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
 

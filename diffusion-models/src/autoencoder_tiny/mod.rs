@@ -72,7 +72,7 @@ impl AutoencoderTinyConfig {
 }
 
 impl AutoencoderTiny {
-    /// Load a file with both halves, as diffusers and ComfyUI have them. The original files hold one half each: see
+    /// Load a file with both halves, as diffusers and Comfy have them. The original files hold one half each: see
     /// [`AutoencoderTinyEncoder::load`] and [`AutoencoderTinyDecoder::load`].
     ///
     /// # Errors

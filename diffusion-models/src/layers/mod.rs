@@ -5,6 +5,7 @@ mod convolution;
 mod feed_forward;
 mod heads;
 mod layer_norm;
+mod rope;
 mod timestep_embedding;
 
 pub(crate) use conditioning_mlp::ConditioningMlp;
@@ -12,4 +13,5 @@ pub(crate) use convolution::{convolution_3x3, upsample_nearest};
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use heads::{merge_heads, split_heads};
 pub(crate) use layer_norm::{Modulation, modulated_norm};
+pub(crate) use rope::RotaryEmbedding;
 pub(crate) use timestep_embedding::{TIMESTEP_EMBEDDING_SIZE, timestep_embedding};

@@ -12,7 +12,7 @@ mod text_encoders;
 mod transformer;
 
 pub use config::{QkNorm, Sd3Config};
-pub use files::{Sd3Files, Sd3Parts};
-pub use pipeline::{Sd3Pipeline, Sd3Prompt, Sd3Settings};
+pub use files::Sd3Files;
+pub use pipeline::{Sd3, Sd3Pipeline};
 pub use text_encoders::Sd3TextEncoders;
 pub use transformer::{Sd3Conditioning, Sd3Transformer};

@@ -1,12 +1,13 @@
 //! The three text encoders, and how their results are put together.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 use diffusion_core::{TextEmbedding, TextEncoder};
 
 use super::transformer::Sd3Conditioning;
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
 use crate::t5::{T5Encoder, T5Tokenizer};
-use crate::tokenizer::{Encoding, TokenizerError};
+use crate::text::token_ids;
+use crate::tokenizer::TokenizerError;
 
 /// CLIP-L, CLIP-G and T5 with their tokenizers. Any of them may be missing; what it would have said is then zero.
 #[derive(Debug)]
@@ -86,13 +87,4 @@ fn encode_clip(
     let Some((tokenizer, encoder)) = clip else { return Ok(None) };
     let encoding = tokenizer.encode(prompt, tokenizer.max_length())?;
     Ok(Some(encoder.encode(token_ids(encoding, name, device))))
-}
-
-fn token_ids(encoding: Encoding, encoder: &str, device: &Device) -> Tensor<2, Int> {
-    if let Some(rest) = encoding.truncated {
-        tracing::warn!("the prompt is longer than {encoder} takes; it does not see the end: {rest:?}");
-    }
-    let ids: Vec<i32> = encoding.ids.iter().map(|&id| id as i32).collect();
-    let len = ids.len();
-    Tensor::from_data(TensorData::new(ids, [1, len]), device)
 }

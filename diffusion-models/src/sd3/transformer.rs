@@ -5,12 +5,13 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::projection::{ProjectionConfig, uninitialized};
-use diffusion_core::{Precision, Projection, VelocityModel, ops};
+use diffusion_core::{BlockStream, Precision, Projection, Residency, VelocityModel, ops};
 
 use super::block::JointBlock;
 use super::config::Sd3Config;
 use super::keys;
 use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, timestep_embedding};
+use crate::watch::{Unwatched, Watch};
 
 /// MMDiT (Stable Diffusion 3 and 3.5 Large) and MMDiT-X (3.5 Medium).
 ///
@@ -30,7 +31,13 @@ pub struct Sd3Transformer {
     config: Sd3Config,
     #[module(skip)]
     compute: FloatDType,
+    /// Where the blocks are read from, if they are not kept.
+    #[module(skip)]
+    stream: Option<BlockStream>,
 }
+
+/// Prefix of the blocks' parameters.
+const BLOCKS: &str = "blocks.";
 
 /// The encoded prompt.
 #[derive(Clone, Debug)]
@@ -69,6 +76,7 @@ impl Sd3Config {
             final_projection: ProjectionConfig::new(hidden_size, patch_values).init(device),
             config: self.clone(),
             compute,
+            stream: None,
         }
     }
 
@@ -91,9 +99,19 @@ impl Sd3Transformer {
         checkpoint: Checkpoint,
         config: &Sd3Config,
         precision: Precision,
+        residency: Residency,
         device: &Device,
     ) -> Result<Self, CheckpointError> {
-        config.rename(checkpoint)?.load_into(config.init(precision.compute, device), precision)
+        let empty = config.init(precision.compute, device);
+        let (loaded, stream) = BlockStream::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
+        Ok(Self { stream, ..loaded })
+    }
+
+    fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&JointBlock) -> R) -> R {
+        let Some(stream) = &self.stream else { return work(&self.blocks[index]) };
+        // After the last block comes the first, of the next step.
+        let next = format!("{BLOCKS}{}.", (index + 1) % self.blocks.len());
+        stream.with_block(&format!("{BLOCKS}{index}."), Some(&next), JointBlock::new(&self.config, index, device), work)
     }
 
     /// Its sizes.
@@ -108,9 +126,23 @@ impl Sd3Transformer {
     /// # Panics
     /// If the picture is larger than the position table.
     pub fn forward(&self, latents: Tensor<4>, sigma: f64, conditioning: &Sd3Conditioning, skipped_layers: &[usize]) -> Tensor<4> {
+        self.forward_watched(latents, sigma, conditioning, skipped_layers, &mut Unwatched)
+    }
+
+    /// [`forward`](Self::forward), showing what every part gives.
+    pub(super) fn forward_watched(
+        &self,
+        latents: Tensor<4>,
+        sigma: f64,
+        conditioning: &Sd3Conditioning,
+        skipped_layers: &[usize],
+        watch: &mut impl Watch,
+    ) -> Tensor<4> {
         /// Timesteps of the training per unit of sigma.
         const TIMESTEPS: f32 = 1000.0;
         let [batch, _, height, width] = latents.dims();
+        watch.see(&|| "the encoded prompt".to_owned(), &conditioning.text);
+        watch.see(&|| "the latents before the step".to_owned(), &latents);
         let timestep = timestep_embedding(sigma as f32 * TIMESTEPS, batch, self.compute, &latents.device());
         let pooled = ops::cast(conditioning.pooled.clone(), self.compute);
         let text = ops::cast(conditioning.text.clone(), self.compute);
@@ -119,9 +151,12 @@ impl Sd3Transformer {
         let activated = activation::silu(embedded);
         let mut text = self.text_projection.forward(text);
         let mut image = self.embed_patches(ops::cast(latents, self.compute));
-        for (index, block) in self.blocks.iter().enumerate() {
+        let device = image.device();
+        for index in 0..self.blocks.len() {
             if !skipped_layers.contains(&index) {
-                (image, text) = block.forward(image, text, &activated);
+                (image, text) = self.with_block(index, &device, |block| block.forward(image, text, &activated));
+                watch.see(&|| format!("the image stream after block {index}"), &image);
+                watch.see(&|| format!("the text stream after block {index}"), &text);
             }
         }
         let modulation = self.final_modulation.forward(activated).split(self.config.hidden_size(), 1);
@@ -167,3 +202,6 @@ impl VelocityModel for Sd3Transformer {
         self.forward(latents, sigma, conditioning, &[])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::ops::{self, AttentionOptions};
 use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{Precision, Projection, TextEmbedding, TextEncoder, TokenEmbedding};
+use diffusion_core::{BlockStream, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding};
 
 use super::config::T5Config;
 use super::keys;
@@ -24,7 +24,13 @@ pub struct T5Encoder {
     final_norm: RmsNorm,
     #[module(skip)]
     config: T5Config,
+    /// Where the blocks are read from, if they are not kept.
+    #[module(skip)]
+    stream: Option<BlockStream>,
 }
+
+/// Prefix of the blocks' parameters.
+const BLOCKS: &str = "blocks.";
 
 #[derive(Module, Debug)]
 struct T5Block {
@@ -44,27 +50,14 @@ struct T5Block {
 impl T5Config {
     /// Make the encoder, without allocating; see [`T5Encoder::load`].
     pub fn init(&self, device: &Device) -> T5Encoder {
-        let attention_size = self.num_heads * self.head_dim;
-        let projection = |from, to| ProjectionConfig::without_bias(from, to).init(device);
         let norm = || RmsNormConfig::new(self.hidden_size).with_epsilon(self.norm_epsilon).init(device);
-        let block = |_| T5Block {
-            attention_norm: norm(),
-            query: projection(self.hidden_size, attention_size),
-            key: projection(self.hidden_size, attention_size),
-            value: projection(self.hidden_size, attention_size),
-            attention_output: projection(attention_size, self.hidden_size),
-            feed_forward_norm: norm(),
-            feed_forward_gate: projection(self.hidden_size, self.inner_size),
-            feed_forward_input: projection(self.hidden_size, self.inner_size),
-            feed_forward_output: projection(self.inner_size, self.hidden_size),
-            num_heads: self.num_heads,
-        };
         T5Encoder {
             token_embedding: TokenEmbedding::new(self.vocab_size, self.hidden_size, device),
             relative_position_bias: TokenEmbedding::new(self.num_buckets, self.num_heads, device),
-            blocks: (0..self.num_layers).map(block).collect(),
+            blocks: (0..self.num_layers).map(|_| T5Block::new(self, device)).collect(),
             final_norm: norm(),
             config: self.clone(),
+            stream: None,
         }
     }
 
@@ -102,9 +95,19 @@ impl T5Encoder {
         checkpoint: Checkpoint,
         config: &T5Config,
         precision: Precision,
+        residency: Residency,
         device: &Device,
     ) -> Result<Self, CheckpointError> {
-        config.rename(checkpoint)?.load_into(config.init(device), precision.with_f32_compute())
+        let precision = precision.with_f32_compute();
+        let empty = config.init(device);
+        let (loaded, stream) = BlockStream::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
+        Ok(Self { stream, ..loaded })
+    }
+
+    fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&T5Block) -> R) -> R {
+        let Some(stream) = &self.stream else { return work(&self.blocks[index]) };
+        let next = (index + 1 < self.blocks.len()).then(|| format!("{BLOCKS}{}.", index + 1));
+        stream.with_block(&format!("{BLOCKS}{index}."), next.as_deref(), T5Block::new(&self.config, device), work)
     }
 
     /// `[1, num_heads, seq_len, seq_len]`, added to the scores of every block.
@@ -120,16 +123,35 @@ impl TextEncoder for T5Encoder {
     /// Hidden states after the final norm; no pooled embedding.
     fn encode(&self, token_ids: Tensor<2, Int>) -> TextEmbedding {
         let [_, seq_len] = token_ids.dims();
-        let bias = self.position_bias(seq_len, &token_ids.device());
+        let device = token_ids.device();
+        let bias = self.position_bias(seq_len, &device);
         let mut x = self.token_embedding.forward(token_ids, FloatDType::F32);
-        for block in &self.blocks {
-            x = block.forward(x, bias.clone());
+        for index in 0..self.blocks.len() {
+            x = self.with_block(index, &device, |block| block.forward(x, bias.clone()));
         }
         TextEmbedding { hidden_states: self.final_norm.forward(x), pooled: None }
     }
 }
 
 impl T5Block {
+    fn new(config: &T5Config, device: &Device) -> Self {
+        let (hidden_size, attention_size) = (config.hidden_size, config.num_heads * config.head_dim);
+        let projection = |from, to| ProjectionConfig::without_bias(from, to).init(device);
+        let norm = || RmsNormConfig::new(hidden_size).with_epsilon(config.norm_epsilon).init(device);
+        Self {
+            attention_norm: norm(),
+            query: projection(hidden_size, attention_size),
+            key: projection(hidden_size, attention_size),
+            value: projection(hidden_size, attention_size),
+            attention_output: projection(attention_size, hidden_size),
+            feed_forward_norm: norm(),
+            feed_forward_gate: projection(hidden_size, config.inner_size),
+            feed_forward_input: projection(hidden_size, config.inner_size),
+            feed_forward_output: projection(config.inner_size, hidden_size),
+            num_heads: config.num_heads,
+        }
+    }
+
     /// # Shapes
     /// - x and result: `[batch, seq_len, hidden_size]`; bias: `[1, num_heads, seq_len, seq_len]`
     fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {

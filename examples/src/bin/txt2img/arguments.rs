@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use diffusion_examples::device::{DeviceName, PrecisionName};
-use diffusion_models::Tiling;
-use diffusion_models::sd3::{Sd3Parts, Sd3Pipeline, Sd3Settings};
+use diffusion_models::{Family, ModelParts, Pipeline, Settings, Tiling};
 use diffusion_schedulers::guidance::SkipLayerGuidance;
 
-/// Draw a picture from a prompt with Stable Diffusion 3 or 3.5.
+/// Draw a picture from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
 /// Without --model it draws with a miniature that comes with the repository and knows shapes, letters and landscapes.
 #[derive(Parser, Debug)]
@@ -26,9 +25,15 @@ pub(crate) struct Arguments {
     /// Number of steps [default: what the model's authors recommend].
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// How strictly to follow the prompt; 1 draws without guidance, twice as fast [default: the authors' choice].
+    /// How strictly to follow the prompt [default: the authors' choice].
+    ///
+    /// Stable Diffusion 3: scale of classifier-free guidance; 1 draws without, twice as fast. FLUX.1-dev: the distilled
+    /// guidance. FLUX.1-schnell has none.
     #[arg(long, value_name = "X")]
     guidance_scale: Option<f64>,
+    /// Classifier-free guidance for FLUX.1, which is made to do without; above 1 the negative prompt counts.
+    #[arg(long, value_name = "X")]
+    true_cfg_scale: Option<f64>,
     /// Width in pixels, a multiple of 16 [default: the model's].
     #[arg(long, value_name = "PIXELS")]
     width: Option<usize>,
@@ -41,11 +46,11 @@ pub(crate) struct Arguments {
     /// Number of pictures, with seeds counting up from --seed.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) count: u64,
-    /// Tokens of the prompt that T5 sees [default: its tokenizer's limit, at most 256].
+    /// Tokens of the prompt that T5 sees [default: its tokenizer's limit, at most 256; 512 for FLUX.1-dev].
     #[arg(long, value_name = "N")]
     max_sequence_length: Option<usize>,
 
-    /// Device: cpu, cuda[:N], rocm[:N], vulkan, metal or webgpu, if the program was built with it.
+    /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan`, `metal` or `webgpu`, if the program was built with it.
     #[arg(long, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
     /// Numbers to compute in; weights are stored as published.
@@ -81,6 +86,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "X", requires = "skip_layers")]
     slg_stop: Option<f64>,
 
+    /// Read the weights of large networks from their files block by block [default: if they do not fit into memory].
+    #[arg(long)]
+    pub(crate) stream_weights: bool,
+    /// Print how much memory the run will take, and draw nothing.
+    #[arg(long)]
+    pub(crate) plan: bool,
     /// Decode the picture in overlapping tiles, which takes less memory.
     #[arg(long)]
     tile_vae: bool,
@@ -103,8 +114,8 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// Parts of the model that lie in files of their own.
-    pub(crate) fn parts(&self) -> Sd3Parts {
-        Sd3Parts {
+    pub(crate) fn parts(&self) -> ModelParts {
+        ModelParts {
             config: self.config.clone(),
             clip_l: self.clip_l.clone(),
             clip_g: self.clip_g.clone(),
@@ -114,7 +125,7 @@ impl Arguments {
     }
 
     /// The model's settings, with what was given in their place.
-    pub(crate) fn settings(&self, pipeline: &Sd3Pipeline) -> Sd3Settings {
+    pub(crate) fn settings<F: Family>(&self, pipeline: &Pipeline<F>) -> Settings {
         let mut settings = pipeline.default_settings();
         if self.model.is_none() {
             (settings.num_steps, settings.guidance_scale) = MINIATURE_STEPS_AND_GUIDANCE;
@@ -125,6 +136,7 @@ impl Arguments {
         set(&mut settings.height, self.height);
         set(&mut settings.max_sequence_length, self.max_sequence_length);
         settings.guidance_scale = self.guidance_scale.unwrap_or(settings.guidance_scale);
+        settings.true_cfg_scale = self.true_cfg_scale.unwrap_or(settings.true_cfg_scale);
         settings.skip_layers = self.skip_layer_guidance();
         settings.tiling = if self.tile_vae { Tiling::Tiled } else { Tiling::Whole };
         settings

@@ -12,19 +12,29 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use clap::Parser;
-use diffusion_core::SamplerStep;
+use diffusion_core::{Residency, SamplerStep};
+use diffusion_examples::device::available_memory;
 use diffusion_examples::output::{check_writable, write_png};
 use diffusion_examples::progress::Verbosity;
-use diffusion_models::sd3::{Sd3Pipeline, Sd3Prompt, Sd3Settings};
+use diffusion_models::flux::Flux;
+use diffusion_models::sd3::Sd3;
+use diffusion_models::{Family, ModelKind, Pipeline, Plan, Prompt, Settings, model_kind};
 
 use arguments::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_examples::run(|| draw_all(&arguments))
+    diffusion_examples::run(|| {
+        let model = arguments.model.clone().map_or_else(miniature, Ok)?;
+        match model_kind(&model)? {
+            ModelKind::FluxTransformer => draw_all::<Flux>(&arguments, &model),
+            // Any other kind is refused there, with what it is.
+            _ => draw_all::<Sd3>(&arguments, &model),
+        }
+    })
 }
 
-fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dyn Error>> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     if arguments.count == 0 {
         return Err("--count is 0; ask for at least one picture".into());
@@ -33,16 +43,20 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         return Err("--latents gives the noise of one picture, --count asks for more; leave one of them out".into());
     }
     let device = arguments.device.open()?;
-    let model = arguments.model.clone().map_or_else(miniature, Ok)?;
     let precision = arguments.device.precision(arguments.precision, &device);
-    let mut pipeline = Sd3Pipeline::open(&model, &arguments.parts(), precision, &device)?;
+    let mut pipeline = Pipeline::<F>::open(model, &arguments.parts(), precision, &device)?;
     let settings = arguments.settings(&pipeline);
     pipeline.check(&settings)?;
+    pipeline.residency = residency(arguments, &pipeline.plan(&settings), verbosity);
+    if arguments.plan {
+        println!("{}", pipeline.plan(&settings));
+        return Ok(());
+    }
     for index in 0..arguments.count {
         let outputs = [Some(&arguments.output), arguments.save_latents.as_ref()];
         outputs.into_iter().flatten().try_for_each(|path| check_writable(&numbered(path, index, arguments.count)))?;
     }
-    announce(arguments, &model, &settings, verbosity);
+    announce::<F>(arguments, model, &settings, verbosity);
 
     let prompt = verbosity.stage("encoding the prompt", "encoded the prompt", || {
         pipeline.encode_prompt(&arguments.prompt, &arguments.negative_prompt, &settings)
@@ -55,32 +69,51 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Whether weights stay in memory: as asked, and otherwise if they fit.
+fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Residency {
+    let gigabytes = |bytes: usize| bytes as f64 / 1e9;
+    if arguments.stream_weights {
+        return Residency::Streamed;
+    }
+    let available = available_memory(arguments.device);
+    let chosen = available.map_or(Residency::Resident, |available| plan.residency(available));
+    if let (Residency::Streamed, Some(available)) = (chosen, available) {
+        let (needed, available) = (gigabytes(plan.peak_resident), gigabytes(available));
+        verbosity.note(format_args!(
+            "streaming weights from their files: they take {needed:.1} GB, {available:.1} GB of memory are free"
+        ));
+    }
+    chosen
+}
+
 /// Say what is about to be drawn, and which options have no effect.
-fn announce(arguments: &Arguments, model: &Path, settings: &Sd3Settings, verbosity: Verbosity) {
-    let Sd3Settings { width, height, num_steps, guidance_scale, .. } = settings;
+fn announce<F: Family>(arguments: &Arguments, model: &Path, settings: &Settings, verbosity: Verbosity) {
+    let Settings { width, height, num_steps, guidance_scale, .. } = settings;
     let model = model.display();
     verbosity.note(format_args!("{model}: {width} x {height} pixels, {num_steps} steps, guidance {guidance_scale}"));
-    if *guidance_scale <= 1.0 {
+    if !F::uses_negative_prompt(settings) {
         let unused =
             [("--negative-prompt", !arguments.negative_prompt.is_empty()), ("--skip-layers", settings.skip_layers.is_some())];
         for (option, _) in unused.into_iter().filter(|(_, given)| *given) {
-            eprintln!("warning: {option} has no effect without guidance; give --guidance-scale above 1");
+            eprintln!(
+                "warning: {option} has no effect without classifier-free guidance (--guidance-scale, for FLUX.1 --true-cfg-scale, above 1)"
+            );
         }
     }
 }
 
-fn draw_one(
+fn draw_one<F: Family>(
     arguments: &Arguments,
-    pipeline: &mut Sd3Pipeline,
-    prompt: &Sd3Prompt,
-    settings: &Sd3Settings,
+    pipeline: &mut Pipeline<F>,
+    prompt: &Prompt<F::Conditioning>,
+    settings: &Settings,
     index: u64,
     verbosity: Verbosity,
 ) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let seed = arguments.seed.wrapping_add(index);
     let noise = match &arguments.latents {
-        Some(path) => latents_file::read_noise(path, pipeline.latent_shape(settings), &prompt.positive.text.device())?,
+        Some(path) => latents_file::read_noise(path, pipeline.latent_shape(settings), pipeline.device())?,
         None => pipeline.noise(seed, settings),
     };
     let mut kept: BTreeMap<String, Tensor<4>> = BTreeMap::new();
@@ -111,14 +144,14 @@ fn draw_one(
 }
 
 /// Prompt and settings in the form that AUTOMATIC1111's web interface introduced and other programs read.
-fn parameters(arguments: &Arguments, settings: &Sd3Settings, seed: u64) -> String {
+fn parameters(arguments: &Arguments, settings: &Settings, seed: u64) -> String {
     let mut text = arguments.prompt.clone();
     if !arguments.negative_prompt.is_empty() {
         text += &format!("\nNegative prompt: {}", arguments.negative_prompt);
     }
     let model =
         arguments.model.as_deref().and_then(Path::file_stem).map_or_else(|| "mini-sd3".into(), |stem| stem.to_string_lossy());
-    let Sd3Settings { width, height, num_steps, guidance_scale, .. } = settings;
+    let Settings { width, height, num_steps, guidance_scale, .. } = settings;
     text += &format!(
         "\nSteps: {num_steps}, Sampler: Euler, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}"
     );

@@ -1,0 +1,135 @@
+//! What a model family is to the pipeline.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use diffusion_core::{Precision, Residency, Sigmas};
+
+use crate::error::PipelineError;
+use crate::image_decoder::ImageDecoder;
+use crate::model_source::ModelParts;
+use crate::plan::Plan;
+use crate::settings::Settings;
+
+/// A family of models: its files, its parts, and how its parts work together. [`Pipeline`](crate::Pipeline) does the rest.
+pub trait Family {
+    /// The files of a model, opened and checked.
+    type Files: Debug;
+    /// Its text encoders with their tokenizers.
+    type TextEncoders: Debug;
+    /// Its denoising network.
+    type Transformer: Debug;
+    /// An encoded prompt.
+    type Conditioning: Clone + Debug;
+
+    /// Open a model's files and check all that can be known without reading weights.
+    ///
+    /// # Errors
+    /// [`PipelineError`] naming the file and what is wrong or missing.
+    fn open(path: &Path, parts: &ModelParts) -> Result<Self::Files, PipelineError>;
+
+    /// The settings that the model's authors recommend.
+    fn default_settings(files: &Self::Files) -> Settings;
+
+    /// Check the settings that only this family has opinions of.
+    ///
+    /// # Errors
+    /// [`PipelineError`] naming the setting, what it may be and what it is.
+    fn check(files: &Self::Files, settings: &Settings) -> Result<(), PipelineError>;
+
+    /// Channels of the latents.
+    fn latent_channels(files: &Self::Files) -> usize;
+
+    /// The noise levels of a run.
+    ///
+    /// # Errors
+    /// [`PipelineError::Schedule`] if there is no such run.
+    fn sigmas(files: &Self::Files, settings: &Settings) -> Result<Sigmas, PipelineError>;
+
+    /// Whether these settings have a use for a negative prompt.
+    fn uses_negative_prompt(settings: &Settings) -> bool;
+
+    /// How much memory the parts take.
+    fn plan(files: &Self::Files, settings: &Settings, precision: Precision) -> Plan;
+
+    /// Load the text encoders.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`].
+    fn load_text_encoders(
+        files: &Self::Files,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<Self::TextEncoders, PipelineError>;
+
+    /// Give back the memory that reading the text encoders took.
+    fn release_text_encoders(files: &Self::Files);
+
+    /// Load the denoising network.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`].
+    fn load_transformer(
+        files: &Self::Files,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<Self::Transformer, PipelineError>;
+
+    /// Load the decoder.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`].
+    fn load_decoder(files: &Self::Files, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError>;
+
+    /// Encode one text.
+    ///
+    /// # Errors
+    /// [`PipelineError::Tokenizer`].
+    fn encode(
+        encoders: &Self::TextEncoders,
+        text: &str,
+        settings: &Settings,
+        device: &Device,
+    ) -> Result<Self::Conditioning, PipelineError>;
+
+    /// The velocity with all guidance applied; `step` is the index of the step that `sigma` belongs to.
+    fn velocity(
+        transformer: &Self::Transformer,
+        prompt: &Prompt<Self::Conditioning>,
+        settings: &Settings,
+        step: Step,
+        latents: Tensor<4>,
+    ) -> Tensor<4>;
+
+    /// The first block whose result is not finite, by its name; `None` if all are.
+    fn first_not_finite(
+        transformer: &Self::Transformer,
+        prompt: &Prompt<Self::Conditioning>,
+        settings: &Settings,
+        step: Step,
+        latents: Tensor<4>,
+    ) -> Option<String>;
+}
+
+/// An encoded prompt, with the negative one where guidance needs it. Can be kept and used again.
+#[derive(Clone, Debug)]
+pub struct Prompt<C> {
+    /// What the picture shall show.
+    pub positive: C,
+    /// What it shall not.
+    pub negative: Option<C>,
+}
+
+/// Where in a run the network is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Index of the step, from 0.
+    pub index: usize,
+    /// Number of steps of the run.
+    pub num_steps: usize,
+    /// Noise level.
+    pub sigma: f64,
+}

@@ -1,0 +1,176 @@
+//! Double blocks, which keep image and text apart but for attention, and single blocks, which do not.
+
+use burn::module::Module;
+use burn::nn::{RmsNorm, RmsNormConfig};
+use burn::tensor::{DType, Device, Tensor};
+use diffusion_core::Projection;
+use diffusion_core::ops::{self, AttentionOptions};
+use diffusion_core::projection::ProjectionConfig;
+
+use super::config::FluxConfig;
+use crate::layers::{FeedForward, Modulation, RotaryEmbedding, merge_heads, split_heads};
+
+/// Epsilon of the norms of queries and keys.
+const EPSILON: f64 = 1e-6;
+/// The largest number of half precision, where activations can grow beyond it.
+const F16_MAX: f32 = 65504.0;
+
+/// A block with weights of their own for image and text tokens.
+///
+/// Reference: black-forest-labs/flux `layers.py#L129-L191` at 802fb47.
+#[derive(Module, Debug)]
+pub(super) struct DoubleBlock {
+    image: Stream,
+    text: Stream,
+}
+
+/// The weights of one kind of token in a double block.
+#[derive(Module, Debug)]
+struct Stream {
+    modulation: Projection,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    query_norm: RmsNorm,
+    key_norm: RmsNorm,
+    attention_output: Projection,
+    feed_forward: FeedForward,
+    #[module(skip)]
+    num_heads: usize,
+}
+
+/// A block with the same weights for image and text tokens, attention and feed-forward layer side by side.
+///
+/// Reference: black-forest-labs/flux `layers.py#L194-L239` at 802fb47.
+#[derive(Module, Debug)]
+pub(super) struct SingleBlock {
+    modulation: Projection,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    query_norm: RmsNorm,
+    key_norm: RmsNorm,
+    feed_forward_input: Projection,
+    /// From attended values and activated feed-forward numbers together.
+    output: Projection,
+    #[module(skip)]
+    num_heads: usize,
+}
+
+impl DoubleBlock {
+    pub(super) fn new(config: &FluxConfig, device: &Device) -> Self {
+        Self { image: Stream::new(config, device), text: Stream::new(config, device) }
+    }
+
+    /// `conditioning` is already activated.
+    ///
+    /// # Shapes
+    /// - image: `[batch, image_len, hidden_size]`, text: `[batch, text_len, hidden_size]`
+    /// - conditioning: `[batch, hidden_size]`; rope: of `text_len + image_len` tokens, text first
+    pub(super) fn forward(
+        &self,
+        image: Tensor<3>,
+        text: Tensor<3>,
+        conditioning: &Tensor<2>,
+        rope: &RotaryEmbedding,
+    ) -> (Tensor<3>, Tensor<3>) {
+        let [_, image_len, _] = image.dims();
+        let [_, text_len, _] = text.dims();
+        let [image_attention, image_feed_forward] = self.image.modulations(conditioning);
+        let [text_attention, text_feed_forward] = self.text.modulations(conditioning);
+        let [image_query, image_key, image_value] = self.image.project(image_attention.apply(image.clone()));
+        let [text_query, text_key, text_value] = self.text.project(text_attention.apply(text.clone()));
+        let joint = |text, image| Tensor::cat(vec![text, image], 2);
+        let query = rope.apply(joint(text_query, image_query));
+        let key = rope.apply(joint(text_key, image_key));
+        let attended = merge_heads(ops::attention(query, key, joint(text_value, image_value), AttentionOptions::default()));
+
+        let text_attended = attended.clone().narrow(1, 0, text_len);
+        let image_attended = attended.narrow(1, text_len, image_len);
+        let image = self.image.finish(image, image_attended, &image_attention, &image_feed_forward);
+        let text = self.text.finish(text, text_attended, &text_attention, &text_feed_forward);
+        (image, within_half_precision(text))
+    }
+}
+
+impl Stream {
+    fn new(config: &FluxConfig, device: &Device) -> Self {
+        let hidden_size = config.hidden_size();
+        let square = || ProjectionConfig::new(hidden_size, hidden_size).init(device);
+        let norm = || RmsNormConfig::new(config.head_dim).with_epsilon(EPSILON).init(device);
+        Self {
+            modulation: ProjectionConfig::new(hidden_size, 6 * hidden_size).init(device),
+            query: square(),
+            key: square(),
+            value: square(),
+            query_norm: norm(),
+            key_norm: norm(),
+            attention_output: square(),
+            feed_forward: FeedForward::new(hidden_size, config.inner_size(), device),
+            num_heads: config.num_heads,
+        }
+    }
+
+    /// Modulations of attention and feed-forward layer.
+    fn modulations(&self, conditioning: &Tensor<2>) -> [Modulation; 2] {
+        let modulation = self.modulation.forward(conditioning.clone());
+        let [_, width] = modulation.dims();
+        let chunk = |i: usize| modulation.clone().narrow(1, i * width / 6, width / 6);
+        [0, 3].map(|first| Modulation { shift: chunk(first), scale: chunk(first + 1), gate: chunk(first + 2) })
+    }
+
+    /// Queries, keys and values, each `[batch, num_heads, seq_len, head_dim]`.
+    fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
+        let heads = |projection: &Projection| split_heads(projection.forward(x.clone()), self.num_heads);
+        [self.query_norm.forward(heads(&self.query)), self.key_norm.forward(heads(&self.key)), heads(&self.value)]
+    }
+
+    fn finish(&self, x: Tensor<3>, attended: Tensor<3>, attention: &Modulation, feed_forward: &Modulation) -> Tensor<3> {
+        let x = x + attention.gated(self.attention_output.forward(attended));
+        let update = self.feed_forward.forward(feed_forward.apply(x.clone()));
+        x + feed_forward.gated(update)
+    }
+}
+
+impl SingleBlock {
+    pub(super) fn new(config: &FluxConfig, device: &Device) -> Self {
+        let (hidden_size, inner_size) = (config.hidden_size(), config.inner_size());
+        let square = || ProjectionConfig::new(hidden_size, hidden_size).init(device);
+        let norm = || RmsNormConfig::new(config.head_dim).with_epsilon(EPSILON).init(device);
+        Self {
+            modulation: ProjectionConfig::new(hidden_size, 3 * hidden_size).init(device),
+            query: square(),
+            key: square(),
+            value: square(),
+            query_norm: norm(),
+            key_norm: norm(),
+            feed_forward_input: ProjectionConfig::new(hidden_size, inner_size).init(device),
+            output: ProjectionConfig::new(hidden_size + inner_size, hidden_size).init(device),
+            num_heads: config.num_heads,
+        }
+    }
+
+    /// # Shapes
+    /// - x and result: `[batch, text_len + image_len, hidden_size]`, text first
+    pub(super) fn forward(&self, x: Tensor<3>, conditioning: &Tensor<2>, rope: &RotaryEmbedding) -> Tensor<3> {
+        let modulation = self.modulation.forward(conditioning.clone());
+        let [_, width] = modulation.dims();
+        let chunk = |i: usize| modulation.clone().narrow(1, i * width / 3, width / 3);
+        let modulation = Modulation { shift: chunk(0), scale: chunk(1), gate: chunk(2) };
+        let modulated = modulation.apply(x.clone());
+        let heads = |projection: &Projection| split_heads(projection.forward(modulated.clone()), self.num_heads);
+        let query = rope.apply(self.query_norm.forward(heads(&self.query)));
+        let key = rope.apply(self.key_norm.forward(heads(&self.key)));
+        let attended = merge_heads(ops::attention(query, key, heads(&self.value), AttentionOptions::default()));
+        let inner = ops::gelu_tanh(self.feed_forward_input.forward(modulated.clone()));
+        let update = self.output.forward(Tensor::cat(vec![attended, inner], 2));
+        within_half_precision(x + modulation.gated(update))
+    }
+}
+
+/// In half precision, numbers that grew beyond it become the largest there is, as in the reference.
+///
+/// Reference: diffusers `transformer_flux.py#L408` and `#L494` at 58eb52c.
+fn within_half_precision(x: Tensor<3>) -> Tensor<3> {
+    if x.dtype() == DType::F16 { x.clamp(-F16_MAX, F16_MAX) } else { x }
+}

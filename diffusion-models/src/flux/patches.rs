@@ -1,0 +1,54 @@
+//! Between latents and the tokens that FLUX.1 works on. No other part knows of packing.
+
+use burn::tensor::{Device, Tensor};
+
+use super::config::FluxConfig;
+use crate::layers::RotaryEmbedding;
+
+/// Cells on the side of a patch.
+const PATCH: usize = 2;
+/// Base of the rotations.
+const THETA: f64 = 10_000.0;
+
+/// `[batch, channels, height, width]` to `[batch, patches, 4 * channels]`, channels slowest.
+///
+/// Reference: black-forest-labs/flux `sampling.py#L41` at 802fb47.
+pub(super) fn pack(latents: Tensor<4>) -> Tensor<3> {
+    let [batch, channels, height, width] = latents.dims();
+    let (rows, columns) = (height / PATCH, width / PATCH);
+    let cells = latents.reshape([batch, channels, rows, PATCH, columns, PATCH]);
+    cells.permute([0, 2, 4, 1, 3, 5]).reshape([batch, rows * columns, channels * PATCH * PATCH])
+}
+
+/// The inverse of [`pack`], for latents of this height and width.
+pub(super) fn unpack(patches: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
+    let [batch, _, values] = patches.dims();
+    let channels = values / (PATCH * PATCH);
+    let cells = patches.reshape([batch, height / PATCH, width / PATCH, channels, PATCH, PATCH]);
+    cells.permute([0, 3, 1, 4, 2, 5]).reshape([batch, channels, height, width])
+}
+
+/// Rotations of all tokens: the text's at the origin, then the patches by row and column.
+pub(super) fn positions(config: &FluxConfig, text_len: usize, height: usize, width: usize, device: &Device) -> RotaryEmbedding {
+    let (rows, columns) = (height / PATCH, width / PATCH);
+    let text = std::iter::repeat_n([0; 3], text_len);
+    let patches = (0..rows).flat_map(|row| (0..columns).map(move |column| [0, row, column]));
+    let positions: Vec<[usize; 3]> = text.chain(patches).collect();
+    RotaryEmbedding::new(&positions, &config.rope_dims, THETA, device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Int;
+
+    #[test]
+    fn unpacking_undoes_packing_and_channels_are_slowest() {
+        let latents = Tensor::<1, Int>::arange(0..2 * 3 * 4 * 6, &Device::flex()).float().reshape([2, 3, 4, 6]);
+        let packed = pack(latents.clone());
+        assert_eq!(packed.dims(), [2, 6, 12]);
+        let first: Vec<f32> = packed.clone().slice([0..1, 0..1, 0..5]).into_data().iter::<f32>().collect();
+        assert_eq!(first, [0.0, 1.0, 6.0, 7.0, 24.0]);
+        unpack(packed, 4, 6).into_data().assert_eq(&latents.into_data(), true);
+    }
+}

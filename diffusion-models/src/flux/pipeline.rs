@@ -1,0 +1,169 @@
+//! FLUX.1 as a family of the pipeline.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use diffusion_core::{Precision, Residency, ScheduleError, Sigmas};
+use diffusion_schedulers::guidance::classifier_free;
+
+use super::config::DistilledGuidance;
+use super::files::{FluxFiles, Shift};
+use super::text_encoders::FluxTextEncoders;
+use super::transformer::{FluxConditioning, FluxTransformer};
+use crate::error::PipelineError;
+use crate::family::{Family, Prompt, Step};
+use crate::image_decoder::{ImageDecoder, Tiling};
+use crate::model_source::ModelParts;
+use crate::pipeline::Pipeline;
+use crate::plan::Plan;
+use crate::settings::Settings;
+
+/// FLUX.1-dev, FLUX.1-schnell and their finetunes.
+#[derive(Clone, Copy, Debug)]
+pub struct Flux;
+
+/// FLUX.1, from a prompt to a picture.
+pub type FluxPipeline = Pipeline<Flux>;
+
+/// Pixels on the side of a patch.
+const PATCH_PIXELS: usize = 16;
+
+impl Family for Flux {
+    type Files = FluxFiles;
+    type TextEncoders = FluxTextEncoders;
+    type Transformer = FluxTransformer;
+    type Conditioning = FluxConditioning;
+
+    fn open(path: &Path, parts: &ModelParts) -> Result<FluxFiles, PipelineError> {
+        FluxFiles::open(path, parts)
+    }
+
+    /// Reference: diffusers `pipeline_flux.py#L609-L628` and `docs/source/en/api/pipelines/flux.md` at 58eb52c.
+    fn default_settings(files: &FluxFiles) -> Settings {
+        let (num_steps, guidance_scale, t5_length) = match files.config().guidance {
+            DistilledGuidance::Embedded => (28, 3.5, 512),
+            DistilledGuidance::None => (4, 0.0, 256),
+        };
+        Settings {
+            width: 1024,
+            height: 1024,
+            num_steps,
+            guidance_scale,
+            true_cfg_scale: 1.0,
+            max_sequence_length: files.t5_length().min(t5_length),
+            skip_layers: None,
+            tiling: Tiling::Whole,
+        }
+    }
+
+    fn check(_: &FluxFiles, settings: &Settings) -> Result<(), PipelineError> {
+        match &settings.skip_layers {
+            Some(guidance) => {
+                let expected = "none: skip-layer guidance is for Stable Diffusion 3";
+                Err(PipelineError::setting("layers to skip", expected, format!("{:?}", guidance.layers)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn latent_channels(_: &FluxFiles) -> usize {
+        16
+    }
+
+    /// Evenly spaced from 1 to 1 / steps, then shifted.
+    ///
+    /// Reference: black-forest-labs/flux `sampling.py#L277-L305` at 802fb47; diffusers `pipeline_flux.py#L821-L841`.
+    fn sigmas(files: &FluxFiles, settings: &Settings) -> Result<Sigmas, PipelineError> {
+        let num_steps = settings.num_steps;
+        if num_steps == 0 {
+            return Err(ScheduleError::TooFew { found: 1 }.into());
+        }
+        let tokens = (settings.width / PATCH_PIXELS) * (settings.height / PATCH_PIXELS);
+        let shifted = |sigma: f64| match files.shift() {
+            Shift::Constant(shift) => shift.apply(sigma),
+            Shift::ByResolution(shift) => shift.apply(sigma, tokens),
+        };
+        let even = (0..num_steps).map(|i| 1.0 - i as f64 / num_steps as f64);
+        Ok(Sigmas::new(even.map(shifted).chain([0.0]).collect())?)
+    }
+
+    fn uses_negative_prompt(settings: &Settings) -> bool {
+        settings.true_cfg_scale > 1.0
+    }
+
+    fn plan(files: &FluxFiles, settings: &Settings, precision: Precision) -> Plan {
+        files.plan(settings, precision)
+    }
+
+    fn load_text_encoders(
+        files: &FluxFiles,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<FluxTextEncoders, PipelineError> {
+        files.load_text_encoders(precision, residency, device)
+    }
+
+    fn release_text_encoders(files: &FluxFiles) {
+        files.release_text_encoders();
+    }
+
+    fn load_transformer(
+        files: &FluxFiles,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<FluxTransformer, PipelineError> {
+        files.load_transformer(precision, residency, device)
+    }
+
+    fn load_decoder(files: &FluxFiles, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {
+        files.load_decoder(precision, device)
+    }
+
+    fn encode(
+        encoders: &FluxTextEncoders,
+        text: &str,
+        settings: &Settings,
+        device: &Device,
+    ) -> Result<FluxConditioning, PipelineError> {
+        Ok(encoders.encode(text, settings, device)?)
+    }
+
+    fn velocity(
+        transformer: &FluxTransformer,
+        prompt: &Prompt<FluxConditioning>,
+        settings: &Settings,
+        step: Step,
+        latents: Tensor<4>,
+    ) -> Tensor<4> {
+        let positive = with_guidance(&prompt.positive, settings);
+        let Some(negative) = prompt.negative.as_ref().filter(|_| settings.true_cfg_scale > 1.0) else {
+            return transformer.forward(latents, step.sigma, &positive);
+        };
+        let both = FluxConditioning::batched(&with_guidance(negative, settings), &positive);
+        let twice = Tensor::cat(vec![latents.clone(), latents], 0);
+        let velocities = transformer.forward(twice, step.sigma, &both);
+        let [negative, positive] = [0, 1].map(|row| velocities.clone().narrow(0, row, 1));
+        classifier_free(positive, negative, settings.true_cfg_scale)
+    }
+
+    fn first_not_finite(
+        transformer: &FluxTransformer,
+        prompt: &Prompt<FluxConditioning>,
+        settings: &Settings,
+        step: Step,
+        latents: Tensor<4>,
+    ) -> Option<String> {
+        let mut watch = crate::watch::FirstNotFinite::default();
+        for conditioning in [Some(&prompt.positive), prompt.negative.as_ref()].into_iter().flatten() {
+            transformer.forward_watched(latents.clone(), step.sigma, &with_guidance(conditioning, settings), &mut watch);
+        }
+        watch.place()
+    }
+}
+
+/// The encoded prompt under these settings' guidance, which may differ from those it was encoded under.
+fn with_guidance(conditioning: &FluxConditioning, settings: &Settings) -> FluxConditioning {
+    FluxConditioning { distilled_guidance: settings.guidance_scale, ..conditioning.clone() }
+}

@@ -1,0 +1,211 @@
+//! From a prompt to a picture.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use diffusion_core::image::RgbImage;
+use diffusion_core::noise::latent_noise;
+use diffusion_core::{Precision, Residency, SampleError, Sampler, SamplerStep};
+use diffusion_schedulers::samplers::Euler;
+
+use crate::error::PipelineError;
+use crate::family::{Family, Prompt, Step};
+use crate::image_decoder::{ImageDecoder, Tiling};
+use crate::model_source::ModelParts;
+use crate::plan::Plan;
+use crate::settings::Settings;
+
+/// From a prompt to a picture.
+///
+/// The stages [`encode_prompt`](Self::encode_prompt), [`denoise`](Self::denoise) and [`decode`](Self::decode) load their
+/// part of the model when it is first needed; [`generate`](Self::generate) runs all three, and lets go of the text
+/// encoders before it loads the transformer. Set another part to `None` to free it.
+#[derive(Debug)]
+pub struct Pipeline<F: Family> {
+    /// The model's files.
+    pub files: F::Files,
+    /// The text encoders, once loaded.
+    pub text_encoders: Option<F::TextEncoders>,
+    /// The transformer, once loaded.
+    pub transformer: Option<F::Transformer>,
+    /// The decoder, once loaded.
+    pub decoder: Option<ImageDecoder>,
+    /// Whether large networks stay in memory or are read from their files block by block.
+    pub residency: Residency,
+    precision: Precision,
+    device: Device,
+}
+
+/// Sides of a picture are multiples of this: eight pixels a latent cell, two cells a patch.
+const SIZE_STEP: usize = 16;
+/// Pixels on the side of a latent cell.
+pub(crate) const CELL: usize = 8;
+
+impl<F: Family> Pipeline<F> {
+    /// Open a model: a diffusers folder, or a single file with or without its text encoders.
+    ///
+    /// # Errors
+    /// [`PipelineError`] naming the file and what is wrong: all that can be known without reading weights.
+    pub fn open(path: &Path, parts: &ModelParts, precision: Precision, device: &Device) -> Result<Self, PipelineError> {
+        let files = F::open(path, parts)?;
+        Ok(Self {
+            files,
+            text_encoders: None,
+            transformer: None,
+            decoder: None,
+            residency: Residency::Resident,
+            precision,
+            device: device.clone(),
+        })
+    }
+
+    /// The device that it draws on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The settings that the model's authors recommend.
+    pub fn default_settings(&self) -> Settings {
+        F::default_settings(&self.files)
+    }
+
+    /// Check settings before any work is spent on them.
+    ///
+    /// # Errors
+    /// [`PipelineError`] naming the setting, what it may be and what it is.
+    pub fn check(&self, settings: &Settings) -> Result<(), PipelineError> {
+        let Settings { width, height, .. } = *settings;
+        if width == 0 || height == 0 || width % SIZE_STEP != 0 || height % SIZE_STEP != 0 {
+            let reason = format!("both sides must be multiples of {SIZE_STEP}, above 0");
+            return Err(PipelineError::Size { width, height, reason });
+        }
+        for (setting, value) in [("guidance scale", settings.guidance_scale), ("true guidance scale", settings.true_cfg_scale)] {
+            if !value.is_finite() {
+                return Err(PipelineError::setting(setting, "a finite number", value));
+            }
+        }
+        if settings.max_sequence_length == 0 {
+            return Err(PipelineError::setting("maximum sequence length", "at least 1", 0));
+        }
+        F::check(&self.files, settings)?;
+        F::sigmas(&self.files, settings).map(drop)
+    }
+
+    /// How much memory a run with these settings will take.
+    pub fn plan(&self, settings: &Settings) -> Plan {
+        F::plan(&self.files, settings, self.precision)
+    }
+
+    /// Encode a prompt, and the negative prompt if `settings` have a use for it.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if the text encoders cannot be loaded.
+    pub fn encode_prompt(
+        &mut self,
+        prompt: &str,
+        negative: &str,
+        settings: &Settings,
+    ) -> Result<Prompt<F::Conditioning>, PipelineError> {
+        let encoders = match &mut self.text_encoders {
+            Some(encoders) => encoders,
+            empty => empty.insert(F::load_text_encoders(&self.files, self.precision, self.residency, &self.device)?),
+        };
+        let encode = |text: &str| F::encode(encoders, text, settings, &self.device);
+        let negative = F::uses_negative_prompt(settings).then(|| encode(negative)).transpose()?;
+        Ok(Prompt { positive: encode(prompt)?, negative })
+    }
+
+    /// Free the text encoders, which are loaded again if another prompt is encoded.
+    pub fn free_text_encoders(&mut self) {
+        self.text_encoders = None;
+        F::release_text_encoders(&self.files);
+    }
+
+    /// Standard normal noise for a seed, the same on every device and the same as torch's on a CPU.
+    pub fn noise(&self, seed: u64, settings: &Settings) -> Tensor<4> {
+        latent_noise(seed, self.latent_shape(settings), &self.device)
+    }
+
+    /// Shape of the latents of one picture.
+    pub fn latent_shape(&self, settings: &Settings) -> [usize; 4] {
+        [1, F::latent_channels(&self.files), settings.height / CELL, settings.width / CELL]
+    }
+
+    /// From noise to latents. `on_step` hears of every step and may cancel.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if the settings are impossible, the transformer cannot be loaded, a step gives numbers that are
+    /// not finite, or `on_step` cancels.
+    pub fn denoise(
+        &mut self,
+        prompt: &Prompt<F::Conditioning>,
+        noise: Tensor<4>,
+        settings: &Settings,
+        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
+    ) -> Result<Tensor<4>, PipelineError> {
+        self.check(settings)?;
+        let sigmas = F::sigmas(&self.files, settings)?;
+        let num_steps = sigmas.num_steps();
+        let transformer = match &mut self.transformer {
+            Some(transformer) => &*transformer,
+            empty => empty.insert(F::load_transformer(&self.files, self.precision, self.residency, &self.device)?),
+        };
+        // What the network was last asked, to find the guilty block should its answer not be finite.
+        let asked: RefCell<Option<(Step, Tensor<4>)>> = RefCell::new(None);
+        let mut velocity = |x: Tensor<4>, sigma: f64| {
+            let index = sigmas.as_slice().iter().rposition(|&level| level >= sigma).unwrap_or(0);
+            let step = Step { index, num_steps, sigma };
+            asked.replace(Some((step, x.clone())));
+            F::velocity(transformer, prompt, settings, step, x)
+        };
+        let mut failure = None;
+        let mut watched = |step: SamplerStep| {
+            if step.latents.clone().sum().into_scalar::<f32>().is_finite() {
+                return on_step(step);
+            }
+            let blame = |(step, x): (Step, Tensor<4>)| F::first_not_finite(transformer, prompt, settings, step, x);
+            let place = asked.take().and_then(blame).unwrap_or_else(|| "the latents".to_owned());
+            failure = Some(PipelineError::NotFinite { place, index: step.index, num_steps });
+            ControlFlow::Break(())
+        };
+        let result = Euler.sample(&mut velocity, noise, &sigmas, &mut watched);
+        match (result, failure) {
+            (Err(SampleError::Cancelled { .. }), Some(failure)) => Err(failure),
+            (result, _) => Ok(result?),
+        }
+    }
+
+    /// From latents to pictures.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if the decoder cannot be loaded.
+    pub fn decode(&mut self, latents: Tensor<4>, tiling: Tiling) -> Result<Vec<RgbImage>, PipelineError> {
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            empty => empty.insert(F::load_decoder(&self.files, self.precision, &self.device)?),
+        };
+        Ok(RgbImage::from_tensor(decoder.decode(latents, tiling)))
+    }
+
+    /// Draw one picture: all stages, the text encoders freed before the transformer is loaded.
+    ///
+    /// # Errors
+    /// As the stages.
+    pub fn generate(
+        &mut self,
+        prompt: &str,
+        negative: &str,
+        seed: u64,
+        settings: &Settings,
+        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
+    ) -> Result<RgbImage, PipelineError> {
+        self.check(settings)?;
+        let prompt = self.encode_prompt(prompt, negative, settings)?;
+        self.free_text_encoders();
+        let latents = self.denoise(&prompt, self.noise(seed, settings), settings, on_step)?;
+        let mut images = self.decode(latents, settings.tiling)?;
+        Ok(images.remove(0))
+    }
+}
