@@ -180,7 +180,8 @@ fn matrices_stay_as_narrow_as_they_are_stored() {
     // Text encoders compute in f32 whatever the rest does.
     let config = T5Config::from_json(&fixture.path("text_encoder_3/config.json")).unwrap();
     let checkpoint = Checkpoint::open(&fixture.path("text_encoder_3")).unwrap();
-    let t5 = T5Encoder::load(checkpoint, &config, Precision::computing_in(FloatDType::F16), &device).unwrap();
+    let t5 =
+        T5Encoder::load(checkpoint, &config, Precision::computing_in(FloatDType::F16), Residency::Resident, &device).unwrap();
     assert_eq!(dtypes(&t5), BTreeMap::from([(1, vec![DType::F32]), (2, vec![DType::BF16])]));
 }
 
@@ -329,7 +330,8 @@ fn computing_in_half_precision_stays_near_the_reference() {
     // Some tens of roundings, of 2^-9 and 2^-12 each.
     for (compute, tolerance) in [(FloatDType::BF16, 3e-2), (FloatDType::F16, 4e-3)] {
         let checkpoint = Checkpoint::open(&fixture.path("transformer")).unwrap();
-        let transformer = Sd3Transformer::load(checkpoint, &config, Precision::computing_in(compute), &device).unwrap();
+        let transformer =
+            Sd3Transformer::load(checkpoint, &config, Precision::computing_in(compute), Residency::Resident, &device).unwrap();
         let found = transformer.forward(fixture.tensor("noise"), 1.0, &fixture.prompt().positive, &[]);
         assert_close(&format!("velocity_0 in {compute:?}"), found, fixture.tensor("velocity_0"), tolerance);
     }

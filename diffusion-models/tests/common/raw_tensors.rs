@@ -49,7 +49,8 @@ impl RawTensor {
 
 /// The nearest codes of an 8-bit float.
 fn to_fp8(format: Format, values: &[f32]) -> Vec<u8> {
-    let mut codes: Vec<(f32, u8)> = format.fp8_values().into_iter().zip(0..=255).filter(|(value, _)| value.is_finite()).collect();
+    let mut codes: Vec<(f32, u8)> =
+        format.fp8_values().iter().copied().zip(0..=255).filter(|(value, _)| value.is_finite()).collect();
     codes.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let nearest = |&value: &f32| {
         let above = codes.partition_point(|&(code, _)| code < value).clamp(1, codes.len() - 1);
