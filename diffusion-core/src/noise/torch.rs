@@ -1,14 +1,8 @@
-//! Seeded noise, drawn on the host: the same on every device and the same as torch's CPU generator.
+//! Noise of torch's CPU generator.
 
 use std::f32::consts::{FRAC_1_SQRT_2, TAU};
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-
-/// Latents of standard normal noise, `torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))`.
-pub fn latent_noise(seed: u64, shape: [usize; 4], device: &Device) -> Tensor<4> {
-    let values = TorchGenerator::new(seed).normal(shape.iter().product());
-    Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
-}
+use super::NormalGenerator;
 
 /// torch's CPU generator: a Mersenne Twister, and normal numbers by the Box-Muller transform.
 ///
@@ -85,7 +79,7 @@ impl TorchGenerator {
         for chunk in values.as_chunks_mut().0 {
             box_muller(chunk);
         }
-        if len % 16 != 0 {
+        if !len.is_multiple_of(16) {
             let mut last = [0.0; 16];
             last.fill_with(|| self.uniform_f32());
             box_muller(&mut last);
@@ -102,6 +96,12 @@ impl TorchGenerator {
         let radius = (-2.0 * (-self.uniform_f64()).ln_1p()).sqrt();
         self.cached = Some(radius * angle.sin());
         radius * angle.cos()
+    }
+}
+
+impl NormalGenerator for TorchGenerator {
+    fn normal(&mut self, len: usize) -> Vec<f32> {
+        Self::normal(self, len)
     }
 }
 
@@ -126,10 +126,10 @@ fn cephes_ln(x: f32) -> f32 {
         -1.666_805_8e-1,
         2.000_071_4e-1,
         -2.499_999_4e-1,
-        3.333_333_1e-1,
+        3.333_333e-1,
     ];
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 0.693_359_4;
     let bits = x.to_bits();
     let mut exponent = (bits >> 23) as f32 - 126.0;
     let mut mantissa = f32::from_bits(bits & 0x007f_ffff | 0x3f00_0000);
