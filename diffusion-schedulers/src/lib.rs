@@ -10,6 +10,7 @@
 //! - [`guidance`]: combinations of velocities.
 //! - [`path`] and [`variance_preserving`]: what samplers need to know of a model: a flow, or a network that predicts noise or
 //!   `v` and is sampled as a velocity field.
+//! - [`kind`]: samplers and schedules by name.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -27,6 +28,7 @@
 //! ```
 
 pub mod guidance;
+pub mod kind;
 pub mod path;
 pub mod samplers;
 pub mod schedules;

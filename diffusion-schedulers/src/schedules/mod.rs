@@ -10,6 +10,8 @@
 //! | [`TimestepSpacing`], [`LcmTimesteps`] | [`SigmaTable`] | diffusers for Stable Diffusion 1 to XL |
 //! | [`ShiftTerminal`], [`AsFlow`] | another schedule | changes its levels |
 //! | [`CustomSigmas`] | the levels themselves | |
+//!
+//! [`ScheduleKind`](crate::kind::ScheduleKind) makes them from names.
 
 mod as_flow;
 mod beta;
