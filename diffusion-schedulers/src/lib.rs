@@ -4,6 +4,14 @@
 //! The crate knows no model: anything that gives a velocity can be sampled. It sits on `diffusion-core`, whose traits
 //! [`Sampler`](diffusion_core::Sampler) and [`SigmaSchedule`](diffusion_core::SigmaSchedule) it implements.
 //!
+//! - [`schedules`]: numbers of steps to noise levels.
+//! - [`samplers`]: along noise levels from noise to a picture. Those that add noise take it from a
+//!   [`NoiseSource`](diffusion_core::noise::NoiseSource).
+//! - [`guidance`]: combinations of velocities.
+//! - [`path`] and [`variance_preserving`]: what samplers need to know of a model: a flow, or a network that predicts noise or
+//!   `v` and is sampled as a velocity field.
+//! - [`kind`]: samplers and schedules by name.
+//!
 //! ```
 //! use std::ops::ControlFlow;
 //! use burn::tensor::Tensor;
@@ -20,5 +28,8 @@
 //! ```
 
 pub mod guidance;
+pub mod kind;
+pub mod path;
 pub mod samplers;
 pub mod schedules;
+pub mod variance_preserving;

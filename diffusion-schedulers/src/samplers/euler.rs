@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use burn::tensor::{DType, Tensor};
 use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
 
+use super::run::Run;
+
 /// Euler's method, one evaluation a step: `x += (σ' - σ) velocity(x, σ)`. What Stable Diffusion 3 and FLUX.1 were
-/// released with, and, for flow models, DDIM.
+/// released with, and DDIM without noise.
 ///
 /// Reference: diffusers `scheduling_flow_match_euler_discrete.py#L423` at 58eb52c; arXiv 2206.00364, algorithm 1.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,16 +22,13 @@ impl Sampler for Euler {
         sigmas: &Sigmas,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, SampleError> {
-        let num_steps = sigmas.num_steps();
+        let mut run = Run::new(velocity, sigmas, on_step);
         let mut x = latents.cast(DType::F32);
         for (index, sigma, next) in sigmas.steps() {
-            let v = velocity(x.clone(), sigma).cast(DType::F32);
+            let v = run.velocity(&x, sigma);
             let denoised = x.clone() - v.clone() * sigma;
             x = x + v * (next - sigma);
-            let step = SamplerStep { index, num_steps, sigma: next, latents: x.clone(), denoised };
-            if on_step(step).is_break() {
-                return Err(SampleError::Cancelled { index, num_steps });
-            }
+            run.finish(index, next, &x, denoised)?;
         }
         Ok(x)
     }

@@ -1,7 +1,78 @@
 //! Noise schedules: numbers of steps to noise levels, on the host, without tensors.
+//!
+//! | Schedule | needs | who uses it |
+//! |---|---|---|
+//! | [`FlowShift`] | shift | diffusers and Stability's code for Stable Diffusion 3 |
+//! | [`TimeShift`], [`ResolutionShift`] | number of patches | diffusers and Black Forest Labs for FLUX.1 |
+//! | [`Simple`], [`Normal`], [`SgmUniform`], [`DdimUniform`], [`Beta`], [`LinearQuadratic`] | [`SigmaTable`] | `ComfyUI` |
+//! | [`Karras`], [`Exponential`], [`KlOptimal`], [`BetaSpacing`] | [`SigmaRange`] | k-diffusion, `ComfyUI`, diffusers |
+//! | [`SolverFlow`] | shift | diffusers' DPM-Solver++ and `UniPC` |
+//! | [`TimestepSpacing`], [`LcmTimesteps`] | [`SigmaTable`] | diffusers for Stable Diffusion 1 to XL |
+//! | [`ShiftTerminal`], [`AsFlow`] | another schedule | changes its levels |
+//! | [`CustomSigmas`] | the levels themselves | |
+//!
+//! [`ScheduleKind`](crate::kind::ScheduleKind) makes them from names.
 
+mod as_flow;
+mod beta;
+mod custom;
+mod ddim_uniform;
+mod exponential;
 mod flow_shift;
+mod karras;
+mod kl_optimal;
+mod lcm_timesteps;
+mod linear_quadratic;
+mod normal;
 mod resolution_shift;
+mod shift_terminal;
+mod sigma_range;
+mod sigma_table;
+mod simple;
+mod solver_flow;
+mod time_shift;
+mod timestep_spacing;
 
+pub use as_flow::AsFlow;
+pub use beta::{Beta, BetaSpacing};
+pub use custom::CustomSigmas;
+pub use ddim_uniform::DdimUniform;
+pub use exponential::Exponential;
 pub use flow_shift::FlowShift;
+pub use karras::Karras;
+pub use kl_optimal::KlOptimal;
+pub use lcm_timesteps::LcmTimesteps;
+pub use linear_quadratic::LinearQuadratic;
+pub use normal::{Normal, SgmUniform};
 pub use resolution_shift::ResolutionShift;
+pub use shift_terminal::ShiftTerminal;
+pub use sigma_range::SigmaRange;
+pub use sigma_table::SigmaTable;
+pub use simple::Simple;
+pub use solver_flow::SolverFlow;
+pub use time_shift::TimeShift;
+pub use timestep_spacing::{Spacing, SpacingEnd, TimestepSpacing};
+
+use diffusion_core::{ScheduleError, Sigmas};
+
+/// `num` evenly spaced numbers from `first` on, the last one being `last`; only `first` if there is one.
+fn linspace(first: f64, last: f64, num: usize) -> impl DoubleEndedIterator<Item = f64> + ExactSizeIterator {
+    (0..num).map(move |i| match i {
+        0 => first,
+        _ if i + 1 == num => last,
+        _ => first + (last - first) * i as f64 / (num - 1) as f64,
+    })
+}
+
+/// Levels with the zero that most schedules end in. Without any, there is no run.
+fn ending_in_zero(levels: impl Iterator<Item = f64>) -> Result<Sigmas, ScheduleError> {
+    Sigmas::new(levels.chain([0.0]).collect())
+}
+
+#[cfg(test)]
+fn assert_close(found: &Sigmas, expected: &[f64]) {
+    assert_eq!(found.as_slice().len(), expected.len(), "{found:?}");
+    for (found, expected) in found.as_slice().iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+}

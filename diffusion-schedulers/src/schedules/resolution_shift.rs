@@ -1,5 +1,9 @@
 //! The shift that FLUX.1-dev moves its noise levels by.
 
+use diffusion_core::ScheduleError;
+
+use super::TimeShift;
+
 /// A shift towards noise that grows with the picture: `e^mu / (e^mu + 1/σ - 1)`, `mu` linear in the number of patches.
 ///
 /// Reference: black-forest-labs/flux `sampling.py#L277-L302` at 802fb47; diffusers `pipeline_flux.py#L73`.
@@ -29,11 +33,20 @@ impl ResolutionShift {
         let shift = self.mu(tokens).exp();
         shift / (shift + (1.0 / sigma - 1.0))
     }
+
+    /// The schedule for a number of patches.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Setting`] if the settings give no finite shift.
+    pub fn schedule(&self, tokens: usize) -> Result<TimeShift, ScheduleError> {
+        TimeShift::exponential(self.mu(tokens))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diffusion_core::SigmaSchedule;
 
     /// Values that diffusers 0.42.1 computes.
     #[test]
@@ -47,5 +60,13 @@ mod tests {
         check(4096, [1.0, 0.904_531, 0.759_511, 0.512_844]);
         check(1024, [1.0, 0.849_235, 0.652_489, 0.384_945]);
         check(256, [1.0, 0.831_824, 0.622_459, 0.354_661]);
+    }
+
+    #[test]
+    fn a_number_of_patches_gives_a_schedule() {
+        let schedule = ResolutionShift::flux().schedule(1024).unwrap();
+        super::super::assert_close(&schedule.sigmas(4).unwrap(), &[1.0, 0.849_235, 0.652_489, 0.384_945, 0.0]);
+        let nowhere = ResolutionShift { token_counts: [256, 256], ..ResolutionShift::flux() };
+        assert!(nowhere.schedule(1024).is_err());
     }
 }

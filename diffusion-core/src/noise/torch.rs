@@ -1,14 +1,8 @@
-//! Seeded noise, drawn on the host: the same on every device and the same as torch's CPU generator.
+//! Noise of torch's CPU generator.
 
 use std::f32::consts::{FRAC_1_SQRT_2, TAU};
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-
-/// Latents of standard normal noise, `torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))`.
-pub fn latent_noise(seed: u64, shape: [usize; 4], device: &Device) -> Tensor<4> {
-    let values = TorchGenerator::new(seed).normal(shape.iter().product());
-    Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
-}
+use super::NormalGenerator;
 
 /// torch's CPU generator: a Mersenne Twister, and normal numbers by the Box-Muller transform.
 ///
@@ -105,6 +99,12 @@ impl TorchGenerator {
     }
 }
 
+impl NormalGenerator for TorchGenerator {
+    fn normal(&mut self, len: usize) -> Vec<f32> {
+        Self::normal(self, len)
+    }
+}
+
 /// Sixteen uniform numbers to sixteen normal ones, pairing number j with number j + 8.
 fn box_muller(values: &mut [f32; 16]) {
     let (firsts, seconds) = values.split_at_mut(8);
@@ -127,10 +127,10 @@ fn cephes_ln(x: f32) -> f32 {
         -1.666_805_8e-1,
         2.000_071_4e-1,
         -2.499_999_4e-1,
-        3.333_333_1e-1,
+        3.333_333e-1,
     ];
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 0.693_359_4;
     let bits = x.to_bits();
     let mut exponent = (bits >> 23) as f32 - 126.0;
     let mut mantissa = f32::from_bits(bits & 0x007f_ffff | 0x3f00_0000);

@@ -1,0 +1,62 @@
+//! DPM-Solver++ (2S) with fresh noise.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{DType, Tensor};
+use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+
+use super::added_noise::{AddedNoise, AncestralStep};
+use super::run::{Run, towards};
+use crate::path::NoisePath;
+
+/// DPM-Solver++ of second order from one step, to a lower level than the next one, and noise to come back up to it. Two
+/// evaluations a step, one for a step to zero.
+///
+/// Reference: `ComfyUI` `comfy/k_diffusion/sampling.py#L640` and `#L678` (flow) at a125cd8; arXiv 2211.01095, algorithm 1.
+#[derive(Clone, Debug)]
+pub struct DpmPp2SAncestral {
+    /// What the network was trained on.
+    pub path: NoisePath,
+    /// The noise.
+    pub noise: AddedNoise,
+}
+
+impl DpmPp2SAncestral {
+    /// The level between two others, half way in the log-SNR.
+    fn middle(&self, sigma: f64, down: f64) -> f64 {
+        /// Where the reference looks for a flow that starts at 1, whose log-SNR has no middle.
+        const AFTER_PURE_NOISE: f64 = 0.9999;
+        if self.path == NoisePath::Flow && sigma >= 1.0 {
+            return AFTER_PURE_NOISE.max(down);
+        }
+        self.path.sigma_at(f64::midpoint(self.path.half_log_snr(sigma), self.path.half_log_snr(down)))
+    }
+}
+
+impl Sampler for DpmPp2SAncestral {
+    fn sample(
+        &self,
+        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
+        latents: Tensor<4>,
+        sigmas: &Sigmas,
+        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
+    ) -> Result<Tensor<4>, SampleError> {
+        let mut run = Run::new(velocity, sigmas, on_step);
+        let mut x = latents.cast(DType::F32);
+        let mut noise = self.noise.begin(&x, sigmas);
+        for (index, sigma, next) in sigmas.steps() {
+            let denoised = run.denoised(&x, sigma);
+            let split = AncestralStep::new(self.path, sigma, next, self.noise.eta);
+            let target = if split.down > 0.0 {
+                let middle = self.middle(sigma, split.down);
+                run.denoised(&towards(x.clone(), denoised.clone(), sigma, middle), middle)
+            } else {
+                denoised.clone()
+            };
+            x = towards(x, target, sigma, split.down);
+            x = split.renoise(x, &mut || noise.between(sigma, next), self.noise.scale);
+            run.finish(index, next, &x, denoised)?;
+        }
+        Ok(x)
+    }
+}

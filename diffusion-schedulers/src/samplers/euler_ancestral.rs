@@ -1,0 +1,45 @@
+//! Euler's method with fresh noise.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{DType, Tensor};
+use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+
+use super::added_noise::{AddedNoise, AncestralStep};
+use super::run::{Run, towards};
+use crate::path::NoisePath;
+
+/// Euler's method to a lower level than the next one, and noise to come back up to it. One evaluation a step.
+///
+/// Without noise (eta 0) it is [`Euler`](super::Euler).
+///
+/// Reference: `ComfyUI` `comfy/k_diffusion/sampling.py#L209` and `#L234` (flow) at a125cd8.
+#[derive(Clone, Debug)]
+pub struct EulerAncestral {
+    /// What the network was trained on.
+    pub path: NoisePath,
+    /// The noise.
+    pub noise: AddedNoise,
+}
+
+impl Sampler for EulerAncestral {
+    fn sample(
+        &self,
+        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
+        latents: Tensor<4>,
+        sigmas: &Sigmas,
+        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
+    ) -> Result<Tensor<4>, SampleError> {
+        let mut run = Run::new(velocity, sigmas, on_step);
+        let mut x = latents.cast(DType::F32);
+        let mut noise = self.noise.begin(&x, sigmas);
+        for (index, sigma, next) in sigmas.steps() {
+            let denoised = run.denoised(&x, sigma);
+            let split = AncestralStep::new(self.path, sigma, next, self.noise.eta);
+            x = towards(x, denoised.clone(), sigma, split.down);
+            x = split.renoise(x, &mut || noise.between(sigma, next), self.noise.scale);
+            run.finish(index, next, &x, denoised)?;
+        }
+        Ok(x)
+    }
+}
