@@ -19,7 +19,7 @@ pub(crate) enum DecoderFile {
 #[derive(Debug)]
 pub enum ImageDecoder {
     /// The full autoencoder's, with the side of a tile in latent cells.
-    Kl(AutoencoderKlDecoder, usize),
+    Kl(Box<AutoencoderKlDecoder>, usize),
     /// A tiny autoencoder's.
     Tiny(AutoencoderTinyDecoder),
 }
@@ -57,7 +57,7 @@ impl DecoderFile {
         Ok(match self {
             Self::Kl(checkpoint, config) => {
                 let decoder = AutoencoderKlDecoder::load(checkpoint.clone(), config, precision, device)?;
-                ImageDecoder::Kl(decoder, config.tile_latent_size())
+                ImageDecoder::Kl(Box::new(decoder), config.tile_latent_size())
             }
             Self::Tiny(checkpoint) => ImageDecoder::Tiny(AutoencoderTinyDecoder::load(
                 checkpoint.clone(),
@@ -73,7 +73,7 @@ impl ImageDecoder {
     /// Decode latents, `[batch, 16, height, width]`, to RGB in [-1, 1], `[batch, 3, 8 height, 8 width]`.
     pub fn decode(&self, latents: Tensor<4>, tiling: Tiling) -> Tensor<4> {
         match (self, tiling) {
-            (Self::Kl(decoder, tile), Tiling::Tiled) => decode_tiled(decoder, latents, *tile),
+            (Self::Kl(decoder, tile), Tiling::Tiled) => decode_tiled(decoder.as_ref(), latents, *tile),
             (Self::Kl(decoder, _), Tiling::Whole) => decoder.decode(latents),
             (Self::Tiny(decoder), _) => decoder.decode(latents),
         }

@@ -140,13 +140,16 @@ impl FluxConfig {
         Ok(config)
     }
 
+    /// More layers than any model has.
+    const MAX_LAYERS: usize = 1000;
+
     /// The sizes that a checkpoint of a released model or a finetune of one tells by its tensors, under the names of
     /// either layout without prefix. `None` if it is no such transformer.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {
         let either = |original: &str, diffusers: &str| checkpoint.shape(original).or_else(|| checkpoint.shape(diffusers));
         let count = |original: (&str, &str), diffusers: (&str, &str)| {
             let name = |(before, after): (&str, &str), i: usize| format!("{before}{i}{after}");
-            (0..).take_while(|&i| either(&name(original, i), &name(diffusers, i)).is_some()).count()
+            (0..Self::MAX_LAYERS).take_while(|&i| either(&name(original, i), &name(diffusers, i)).is_some()).count()
         };
         let &[hidden_size, in_channels] = either("img_in.weight", "x_embedder.weight")? else { return None };
         let &[_, joint_attention_dim] = either("txt_in.weight", "context_embedder.weight")? else { return None };

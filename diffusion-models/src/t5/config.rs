@@ -88,7 +88,7 @@ impl T5Config {
             return Err(ConfigError::unsupported(path, "feed_forward_proj", "gated-gelu (T5 v1.1)", json.feed_forward_proj));
         }
         let buckets = json.relative_attention_num_buckets;
-        if buckets < 4 || buckets % 4 != 0 || json.relative_attention_max_distance <= buckets / 4 {
+        if buckets < 4 || !buckets.is_multiple_of(4) || json.relative_attention_max_distance <= buckets / 4 {
             return Err(ConfigError::unsupported(
                 path,
                 "relative_attention_num_buckets",
