@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use diffusion_core::checkpoint::CheckpointError;
 use diffusion_core::{SampleError, ScheduleError};
 
+use diffusion_schedulers::kind::KindError;
+
 use crate::config::ConfigError;
 use crate::detect::ModelKind;
 use crate::tokenizer::TokenizerError;
@@ -24,6 +26,9 @@ pub enum PipelineError {
     /// The noise schedule has no such run.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// The sampler or schedule does not suit the model.
+    #[error(transparent)]
+    Kind(#[from] KindError),
     /// The run was cancelled.
     #[error(transparent)]
     Sample(#[from] SampleError),

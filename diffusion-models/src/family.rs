@@ -6,6 +6,8 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::{Precision, Residency, Sigmas};
 
+use diffusion_schedulers::schedules::SigmaTable;
+
 use crate::error::PipelineError;
 use crate::image_decoder::ImageDecoder;
 use crate::model_source::ModelParts;
@@ -41,7 +43,13 @@ pub trait Family {
     /// Channels of the latents.
     fn latent_channels(files: &Self::Files) -> usize;
 
-    /// The noise levels of a run.
+    /// The noise levels of the training, which schedules choose from.
+    ///
+    /// # Errors
+    /// [`PipelineError::Schedule`] if the shift is impossible.
+    fn sigma_table(files: &Self::Files, settings: &Settings) -> Result<SigmaTable, PipelineError>;
+
+    /// The noise levels of a run, as the model was released with.
     ///
     /// # Errors
     /// [`PipelineError::Schedule`] if there is no such run.
@@ -83,6 +91,17 @@ pub trait Family {
     /// # Errors
     /// [`PipelineError::Checkpoint`].
     fn load_decoder(files: &Self::Files, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError>;
+
+    /// Latents of a picture, loading the encoder for it.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`].
+    fn encode_image(
+        files: &Self::Files,
+        image: Tensor<4>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Tensor<4>, PipelineError>;
 
     /// Encode one text.
     ///

@@ -2,9 +2,9 @@
 
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::Checkpoint;
-use diffusion_core::{LatentDecoder, Precision};
+use diffusion_core::{LatentDecoder, LatentEncoder, Precision};
 
-use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, decode_tiled};
+use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, decode_tiled};
 use crate::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
 use crate::error::PipelineError;
 
@@ -21,7 +21,7 @@ pub enum ImageDecoder {
     /// The full autoencoder's, with the side of a tile in latent cells.
     Kl(Box<AutoencoderKlDecoder>, usize),
     /// A tiny autoencoder's.
-    Tiny(AutoencoderTinyDecoder),
+    Tiny(Box<AutoencoderTinyDecoder>),
 }
 
 /// Whether latents are decoded whole or in overlapping tiles.
@@ -53,18 +53,38 @@ impl DecoderFile {
         Ok(())
     }
 
+    /// The mean latents of a picture, by the encoder of the same autoencoder.
+    pub(crate) fn encode_image(
+        &self,
+        image: Tensor<4>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Tensor<4>, PipelineError> {
+        match self {
+            Self::Kl(checkpoint, config) => {
+                let encoder = AutoencoderKlEncoder::load(checkpoint.clone(), config, precision, device)?;
+                Ok(encoder.encode(image).mean)
+            }
+            Self::Tiny(checkpoint) => Err(PipelineError::MissingPart {
+                path: checkpoint.path().to_owned(),
+                part: "encoder of the full autoencoder, which starting from a picture needs",
+                option: "--vae",
+            }),
+        }
+    }
+
     pub(crate) fn load(&self, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {
         Ok(match self {
             Self::Kl(checkpoint, config) => {
                 let decoder = AutoencoderKlDecoder::load(checkpoint.clone(), config, precision, device)?;
                 ImageDecoder::Kl(Box::new(decoder), config.tile_latent_size())
             }
-            Self::Tiny(checkpoint) => ImageDecoder::Tiny(AutoencoderTinyDecoder::load(
+            Self::Tiny(checkpoint) => ImageDecoder::Tiny(Box::new(AutoencoderTinyDecoder::load(
                 checkpoint.clone(),
                 &AutoencoderTinyConfig::default(),
                 precision,
                 device,
-            )?),
+            )?)),
         })
     }
 }

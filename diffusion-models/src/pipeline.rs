@@ -6,9 +6,10 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
-use diffusion_core::noise::latent_noise;
-use diffusion_core::{Precision, Residency, SampleError, Sampler, SamplerStep};
-use diffusion_schedulers::samplers::Euler;
+use diffusion_core::noise::{BrownianTree, latent_noise};
+use diffusion_core::{Precision, Residency, SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_schedulers::kind::SamplerSettings;
+use diffusion_schedulers::path::NoisePath;
 
 use crate::error::PipelineError;
 use crate::family::{Family, Prompt, Step};
@@ -40,6 +41,8 @@ pub struct Pipeline<F: Family> {
 
 /// Sides of a picture are multiples of this: eight pixels a latent cell, two cells a patch.
 const SIZE_STEP: usize = 16;
+/// More steps than anybody needs.
+const MAX_STEPS: usize = 100_000;
 /// Pixels on the side of a latent cell.
 pub(crate) const CELL: usize = 8;
 
@@ -90,7 +93,32 @@ impl<F: Family> Pipeline<F> {
             return Err(PipelineError::setting("maximum sequence length", "at least 1", 0));
         }
         F::check(&self.files, settings)?;
-        F::sigmas(&self.files, settings).map(drop)
+        self.sampler(settings)?;
+        self.sigmas(settings).map(drop)
+    }
+
+    /// The noise levels of a run.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if there is no such run, or the schedule does not suit the model.
+    pub fn sigmas(&self, settings: &Settings) -> Result<Sigmas, PipelineError> {
+        if let Some(sigmas) = &settings.sigmas {
+            return Ok(sigmas.clone());
+        }
+        if settings.num_steps > MAX_STEPS {
+            return Err(PipelineError::setting("number of steps", format!("at most {MAX_STEPS}"), settings.num_steps));
+        }
+        let Some(kind) = settings.schedule else { return F::sigmas(&self.files, settings) };
+        let table = F::sigma_table(&self.files, settings)?;
+        if let Some(warning) = kind.warning(&table) {
+            tracing::warn!("{warning}");
+        }
+        Ok(kind.build(&table)?.sigmas(settings.num_steps)?)
+    }
+
+    fn sampler(&self, settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {
+        let table = F::sigma_table(&self.files, settings)?;
+        Ok(settings.sampler.build(&SamplerSettings::of(&table, BrownianTree::new(settings.sampler_seed)))?)
     }
 
     /// How much memory a run with these settings will take.
@@ -146,7 +174,51 @@ impl<F: Family> Pipeline<F> {
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, PipelineError> {
         self.check(settings)?;
-        let sigmas = F::sigmas(&self.files, settings)?;
+        let sampler = self.sampler(settings)?;
+        let sigmas = self.sigmas(settings)?;
+        self.denoise_along(&*sampler, prompt, noise, &sigmas, settings, on_step)
+    }
+
+    /// From a picture and noise to latents that resemble the picture: the more, the smaller `strength`, from 0 to 1.
+    ///
+    /// The first steps are left out, and the run starts from the picture with as much noise as the level after them.
+    ///
+    /// Reference: diffusers `pipeline_stable_diffusion_3_img2img.py#L663-L722` at 58eb52c.
+    ///
+    /// # Errors
+    /// As [`denoise`](Self::denoise), and if `strength` leaves no step.
+    pub fn denoise_from(
+        &mut self,
+        prompt: &Prompt<F::Conditioning>,
+        picture: Tensor<4>,
+        noise: Tensor<4>,
+        strength: f64,
+        settings: &Settings,
+        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
+    ) -> Result<Tensor<4>, PipelineError> {
+        self.check(settings)?;
+        let sampler = self.sampler(settings)?;
+        let sigmas = self.sigmas(settings)?;
+        let num_steps = sigmas.num_steps() as f64;
+        let left_out = (num_steps - (num_steps * strength).min(num_steps)).max(0.0) as usize;
+        if !(0.0..=1.0).contains(&strength) || left_out >= sigmas.num_steps() {
+            let expected = format!("a number above 0 and at most 1 that leaves one of {num_steps} steps");
+            return Err(PipelineError::setting("strength", expected, strength));
+        }
+        let sigmas = Sigmas::new(sigmas.as_slice()[left_out..].to_vec())?;
+        let start = NoisePath::Flow.mix(picture, noise, sigmas.first());
+        self.denoise_along(&*sampler, prompt, start, &sigmas, settings, on_step)
+    }
+
+    fn denoise_along(
+        &mut self,
+        sampler: &dyn Sampler,
+        prompt: &Prompt<F::Conditioning>,
+        start: Tensor<4>,
+        sigmas: &Sigmas,
+        settings: &Settings,
+        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
+    ) -> Result<Tensor<4>, PipelineError> {
         let num_steps = sigmas.num_steps();
         let transformer = match &mut self.transformer {
             Some(transformer) => &*transformer,
@@ -170,11 +242,24 @@ impl<F: Family> Pipeline<F> {
             failure = Some(PipelineError::NotFinite { place, index: step.index, num_steps });
             ControlFlow::Break(())
         };
-        let result = Euler.sample(&mut velocity, noise, &sigmas, &mut watched);
+        let result = sampler.sample(&mut velocity, start, sigmas, &mut watched);
         match (result, failure) {
             (Err(SampleError::Cancelled { .. }), Some(failure)) => Err(failure),
             (result, _) => Ok(result?),
         }
+    }
+
+    /// A picture's latents, the mean of what the autoencoder's encoder gives, `[1, 16, height / 8, width / 8]`.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if its sides are not multiples of 16, or the encoder cannot be loaded.
+    pub fn encode_image(&self, image: &RgbImage) -> Result<Tensor<4>, PipelineError> {
+        let RgbImage { width, height, .. } = *image;
+        if width == 0 || height == 0 || width % SIZE_STEP != 0 || height % SIZE_STEP != 0 {
+            let reason = format!("both sides of the picture to start from must be multiples of {SIZE_STEP}");
+            return Err(PipelineError::Size { width, height, reason });
+        }
+        F::encode_image(&self.files, image.to_tensor(&self.device), self.precision, &self.device)
     }
 
     /// From latents to pictures.

@@ -116,7 +116,6 @@ fn box_muller(values: &mut [f32; 16]) {
 }
 
 /// Natural logarithm of a normal positive number (Cephes `logf`, with the roundings of its AVX2 build).
-#[expect(clippy::excessive_precision, reason = "the digits of Cephes")]
 fn cephes_ln(x: f32) -> f32 {
     const POLYNOMIAL: [f32; 9] = [
         7.037_683_6e-2,

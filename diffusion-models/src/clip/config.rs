@@ -117,7 +117,7 @@ impl ClipConfig {
                 ("projection_dim", json.projection_dim),
             ],
         )?;
-        if json.hidden_size % json.num_attention_heads != 0 {
+        if !json.hidden_size.is_multiple_of(json.num_attention_heads) {
             let expected = format!("a divisor of hidden_size, {}", json.hidden_size);
             return Err(ConfigError::unsupported(path, "num_attention_heads", expected, json.num_attention_heads));
         }

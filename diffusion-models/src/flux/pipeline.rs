@@ -5,6 +5,8 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::{Precision, Residency, ScheduleError, Sigmas};
 use diffusion_schedulers::guidance::classifier_free;
+use diffusion_schedulers::kind::SamplerKind;
+use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
 
 use super::config::DistilledGuidance;
 use super::files::{FluxFiles, Shift};
@@ -48,6 +50,11 @@ impl Family for Flux {
             width: 1024,
             height: 1024,
             num_steps,
+            sampler: SamplerKind::Euler,
+            sampler_seed: 0,
+            schedule: None,
+            shift: None,
+            sigmas: None,
             guidance_scale,
             true_cfg_scale: 1.0,
             max_sequence_length: files.t5_length().min(t5_length),
@@ -78,13 +85,21 @@ impl Family for Flux {
         if num_steps == 0 {
             return Err(ScheduleError::TooFew { found: 1 }.into());
         }
-        let tokens = (settings.width / PATCH_PIXELS) * (settings.height / PATCH_PIXELS);
-        let shifted = |sigma: f64| match files.shift() {
-            Shift::Constant(shift) => shift.apply(sigma),
-            Shift::ByResolution(shift) => shift.apply(sigma, tokens),
+        let given = settings.shift.map(FlowShift::new).transpose()?;
+        let shifted = |sigma: f64| match (given, files.shift()) {
+            (Some(shift), _) | (None, Shift::Constant(shift)) => shift.apply(sigma),
+            (None, Shift::ByResolution(shift)) => shift.apply(sigma, tokens(settings)),
         };
         let even = (0..num_steps).map(|i| 1.0 - i as f64 / num_steps as f64);
         Ok(Sigmas::new(even.map(shifted).chain([0.0]).collect())?)
+    }
+
+    fn sigma_table(files: &FluxFiles, settings: &Settings) -> Result<SigmaTable, PipelineError> {
+        Ok(match (settings.shift, files.shift()) {
+            (Some(shift), _) => SigmaTable::flow(shift)?,
+            (None, Shift::Constant(shift)) => SigmaTable::flow(shift.shift())?,
+            (None, Shift::ByResolution(shift)) => SigmaTable::flux(shift.mu(tokens(settings)))?,
+        })
     }
 
     fn uses_negative_prompt(settings: &Settings) -> bool {
@@ -119,6 +134,15 @@ impl Family for Flux {
 
     fn load_decoder(files: &FluxFiles, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {
         files.load_decoder(precision, device)
+    }
+
+    fn encode_image(
+        files: &FluxFiles,
+        image: Tensor<4>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Tensor<4>, PipelineError> {
+        files.encode_image(image, precision, device)
     }
 
     fn encode(
@@ -161,6 +185,11 @@ impl Family for Flux {
         }
         watch.place()
     }
+}
+
+/// Patches of the picture.
+fn tokens(settings: &Settings) -> usize {
+    (settings.width / PATCH_PIXELS) * (settings.height / PATCH_PIXELS)
 }
 
 /// The encoded prompt under these settings' guidance, which may differ from those it was encoded under.

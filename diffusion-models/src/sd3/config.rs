@@ -151,9 +151,6 @@ impl Sd3Config {
         Ok(config)
     }
 
-    /// More layers than any model has.
-    const MAX_LAYERS: usize = 1000;
-
     /// The sizes that a checkpoint of a released model or a finetune of one tells by its tensors, under the names of
     /// either layout without prefix. `None` if it is no such transformer, or one whose heads are not of the published width.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {

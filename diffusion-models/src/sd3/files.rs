@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::{Device, FloatDType, Tensor};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::{Precision, Residency};
 use diffusion_schedulers::schedules::FlowShift;
@@ -215,6 +215,14 @@ impl Sd3Files {
     pub fn release_text_encoders(&self) {
         let clips = self.clip_l.iter().chain(&self.clip_g).map(|clip| &clip.checkpoint);
         clips.chain(self.t5.iter().map(|t5| &t5.checkpoint)).for_each(Checkpoint::release);
+    }
+
+    /// Latents of a picture, loading the encoder for it.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`]; [`PipelineError::MissingPart`] if the autoencoder is a tiny decoder alone.
+    pub fn encode_image(&self, image: Tensor<4>, precision: Precision, device: &Device) -> Result<Tensor<4>, PipelineError> {
+        self.decoder.encode_image(image, precision, device)
     }
 
     /// Load the decoder.

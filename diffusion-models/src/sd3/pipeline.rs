@@ -5,6 +5,8 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::{Precision, Residency, SigmaSchedule, Sigmas};
 use diffusion_schedulers::guidance::classifier_free;
+use diffusion_schedulers::kind::SamplerKind;
+use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
 
 use super::config::{QkNorm, Sd3Config};
 use super::files::Sd3Files;
@@ -21,6 +23,12 @@ use crate::settings::Settings;
 /// Stable Diffusion 3 and 3.5: Medium, Large and Large Turbo.
 #[derive(Clone, Copy, Debug)]
 pub struct Sd3;
+
+impl Sd3 {
+    fn shift(files: &Sd3Files, settings: &Settings) -> Result<FlowShift, PipelineError> {
+        Ok(settings.shift.map_or_else(|| Ok(files.schedule()), FlowShift::new)?)
+    }
+}
 
 /// Stable Diffusion 3 and 3.5, from a prompt to a picture.
 pub type Sd3Pipeline = Pipeline<Sd3>;
@@ -54,6 +62,11 @@ impl Family for Sd3 {
             width: config.sample_size * CELL,
             height: config.sample_size * CELL,
             num_steps,
+            sampler: SamplerKind::Euler,
+            sampler_seed: 0,
+            schedule: None,
+            shift: None,
+            sigmas: None,
             guidance_scale,
             true_cfg_scale: 1.0,
             max_sequence_length: files.t5_length().min(MAX_SEQUENCE_LENGTH),
@@ -89,7 +102,11 @@ impl Family for Sd3 {
     }
 
     fn sigmas(files: &Sd3Files, settings: &Settings) -> Result<Sigmas, PipelineError> {
-        Ok(files.schedule().sigmas(settings.num_steps)?)
+        Ok(Self::shift(files, settings)?.sigmas(settings.num_steps)?)
+    }
+
+    fn sigma_table(files: &Sd3Files, settings: &Settings) -> Result<SigmaTable, PipelineError> {
+        Ok(SigmaTable::flow(settings.shift.unwrap_or(files.schedule().shift()))?)
     }
 
     fn uses_negative_prompt(settings: &Settings) -> bool {
@@ -124,6 +141,15 @@ impl Family for Sd3 {
 
     fn load_decoder(files: &Sd3Files, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {
         files.load_decoder(precision, device)
+    }
+
+    fn encode_image(
+        files: &Sd3Files,
+        image: Tensor<4>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Tensor<4>, PipelineError> {
+        files.encode_image(image, precision, device)
     }
 
     fn encode(

@@ -11,6 +11,7 @@ use diffusion_core::checkpoint::Checkpoint;
 use diffusion_models::sd3::{Sd3Conditioning, Sd3Files};
 use diffusion_models::{ModelParts, PipelineError, Prompt, Settings, Tiling};
 use diffusion_schedulers::guidance::SkipLayerGuidance;
+use diffusion_schedulers::kind::SamplerKind;
 use serde::Deserialize;
 
 use crate::common;
@@ -94,6 +95,11 @@ impl Fixture {
             width: self.run.width,
             height: self.run.height,
             num_steps: self.run.steps,
+            sampler: SamplerKind::Euler,
+            sampler_seed: 0,
+            schedule: None,
+            shift: None,
+            sigmas: None,
             guidance_scale: self.run.guidance_scale,
             true_cfg_scale: 1.0,
             max_sequence_length: self.run.max_sequence_length,

@@ -30,6 +30,11 @@ impl FlowShift {
         }
     }
 
+    /// The shift.
+    pub fn shift(&self) -> f64 {
+        self.shift
+    }
+
     /// The shifted level of `sigma`.
     pub fn apply(&self, sigma: f64) -> f64 {
         self.shift * sigma / (1.0 + (self.shift - 1.0) * sigma)

@@ -1,16 +1,21 @@
 //! The command line of `txt2img`.
 
+#![allow(clippy::doc_markdown, reason = "these texts are what --help prints, where backticks would be noise")]
+
 use std::path::PathBuf;
 
 use clap::Parser;
 use diffusion_examples::device::{DeviceName, PrecisionName};
 use diffusion_models::{Family, ModelParts, Pipeline, Settings, Tiling};
 use diffusion_schedulers::guidance::SkipLayerGuidance;
+use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
+use diffusion_schedulers::schedules::CustomSigmas;
 
 /// Draw a picture from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
 /// Without --model it draws with a miniature that comes with the repository and knows shapes, letters and landscapes.
 #[derive(Parser, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a command line has as many switches as it needs")]
 #[command(version)]
 pub(crate) struct Arguments {
     /// What the picture shall show.
@@ -25,6 +30,24 @@ pub(crate) struct Arguments {
     /// Number of steps [default: what the model's authors recommend].
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
+    /// Sampler: euler, heun, dpmpp_2m, uni_pc, ddim, euler_ancestral, dpmpp_2m_sde, lcm ...; any other word lists them all.
+    #[arg(long, value_name = "NAME", default_value = "euler")]
+    sampler: SamplerKind,
+    /// Noise schedule: simple, normal, sgm_uniform, beta, karras ... [default: what the model was released with].
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<ScheduleKind>,
+    /// Shift of the noise levels towards noise [default: the model's].
+    #[arg(long, value_name = "X")]
+    shift: Option<f64>,
+    /// Exactly these noise levels, in place of --schedule, --shift and --steps.
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "steps"])]
+    sigmas: Option<CustomSigmas>,
+    /// A picture to start from, a PNG of the size to be drawn.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// How far to go from the picture, above 0 and at most 1.
+    #[arg(long, value_name = "X", default_value_t = 0.6, requires = "image")]
+    pub(crate) strength: f64,
     /// How strictly to follow the prompt [default: the authors' choice].
     ///
     /// Stable Diffusion 3: scale of classifier-free guidance; 1 draws without, twice as fast. FLUX.1-dev: the distilled
@@ -135,6 +158,14 @@ impl Arguments {
         set(&mut settings.width, self.width);
         set(&mut settings.height, self.height);
         set(&mut settings.max_sequence_length, self.max_sequence_length);
+        settings.sampler = self.sampler;
+        settings.sampler_seed = self.seed;
+        settings.schedule = self.schedule;
+        settings.shift = self.shift;
+        settings.sigmas = self.sigmas.clone().map(|CustomSigmas(sigmas)| sigmas);
+        if let Some(sigmas) = &settings.sigmas {
+            settings.num_steps = sigmas.num_steps();
+        }
         settings.guidance_scale = self.guidance_scale.unwrap_or(settings.guidance_scale);
         settings.true_cfg_scale = self.true_cfg_scale.unwrap_or(settings.true_cfg_scale);
         settings.skip_layers = self.skip_layer_guidance();

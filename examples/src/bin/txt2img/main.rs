@@ -14,7 +14,7 @@ use burn::tensor::Tensor;
 use clap::Parser;
 use diffusion_core::{Residency, SamplerStep};
 use diffusion_examples::device::available_memory;
-use diffusion_examples::output::{check_writable, write_png};
+use diffusion_examples::output::{check_writable, read_png, write_png};
 use diffusion_examples::progress::Verbosity;
 use diffusion_models::flux::Flux;
 use diffusion_models::sd3::Sd3;
@@ -116,15 +116,33 @@ fn draw_one<F: Family>(
         Some(path) => latents_file::read_noise(path, pipeline.latent_shape(settings), pipeline.device())?,
         None => pipeline.noise(seed, settings),
     };
+    let picture = arguments.image.as_deref().map(read_png).transpose()?;
+    let picture = match picture {
+        Some(picture) if (picture.width, picture.height) != (settings.width, settings.height) => {
+            let (found, expected) = ((picture.width, picture.height), (settings.width, settings.height));
+            return Err(format!(
+                "--image is {} x {} pixels, the picture to draw {} x {}; give --width and --height, or scale it",
+                found.0, found.1, expected.0, expected.1
+            )
+            .into());
+        }
+        picture => picture.map(|picture| pipeline.encode_image(&picture)).transpose()?,
+    };
     let mut kept: BTreeMap<String, Tensor<4>> = BTreeMap::new();
+    let settings = &Settings { sampler_seed: seed, ..settings.clone() };
     let bar = verbosity.steps("drawing", settings.num_steps);
-    let latents = pipeline.denoise(prompt, noise, settings, &mut |step: SamplerStep| {
+    let mut on_step = |step: SamplerStep| {
+        bar.set_length(step.num_steps as u64);
         bar.set_position(step.index as u64 + 1);
         if arguments.save_all_latents {
             kept.insert(format!("latents_{}", step.index + 1), step.latents);
         }
         ControlFlow::Continue(())
-    });
+    };
+    let latents = match picture {
+        Some(picture) => pipeline.denoise_from(prompt, picture, noise, arguments.strength, settings, &mut on_step),
+        None => pipeline.denoise(prompt, noise, settings, &mut on_step),
+    };
     bar.finish_and_clear();
     let latents = latents?;
     verbosity.note(format_args!("drew {} steps in {:.1} s", settings.num_steps, start.elapsed().as_secs_f64()));
@@ -153,7 +171,8 @@ fn parameters(arguments: &Arguments, settings: &Settings, seed: u64) -> String {
         arguments.model.as_deref().and_then(Path::file_stem).map_or_else(|| "mini-sd3".into(), |stem| stem.to_string_lossy());
     let Settings { width, height, num_steps, guidance_scale, .. } = settings;
     text += &format!(
-        "\nSteps: {num_steps}, Sampler: Euler, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}"
+        "\nSteps: {num_steps}, Sampler: {}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}",
+        settings.sampler
     );
     if let Some(guidance) = &settings.skip_layers {
         text += &format!(", Skip layers: {:?}, SLG scale: {}", guidance.layers, guidance.scale);
