@@ -42,6 +42,7 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let outputs = [Some(&arguments.output), arguments.save_latents.as_ref()];
         outputs.into_iter().flatten().try_for_each(|path| check_writable(&numbered(path, index, arguments.count)))?;
     }
+    verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
     announce(arguments, &model, &settings, verbosity);
 
     let prompt = verbosity.stage("encoding the prompt", "encoded the prompt", || {
