@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     max_sequence_length: Option<usize>,
 
-    /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan`, `metal` or `webgpu`, if the program was built with it.
+    /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan[:N]`, `metal[:N]` or `webgpu[:N]`, if the program was built with it.
     #[arg(long, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
     /// Numbers to compute in; weights are stored as published.

@@ -56,6 +56,7 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
         let outputs = [Some(&arguments.output), arguments.save_latents.as_ref()];
         outputs.into_iter().flatten().try_for_each(|path| check_writable(&numbered(path, index, arguments.count)))?;
     }
+    verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
     announce::<F>(arguments, model, &settings, verbosity);
 
     let prompt = verbosity.stage("encoding the prompt", "encoded the prompt", || {
@@ -163,21 +164,21 @@ fn draw_one<F: Family>(
 
 /// Prompt and settings in the form that AUTOMATIC1111's web interface introduced and other programs read.
 fn parameters(arguments: &Arguments, settings: &Settings, seed: u64) -> String {
-    let mut text = arguments.prompt.clone();
-    if !arguments.negative_prompt.is_empty() {
-        text += &format!("\nNegative prompt: {}", arguments.negative_prompt);
-    }
     let model =
         arguments.model.as_deref().and_then(Path::file_stem).map_or_else(|| "mini-sd3".into(), |stem| stem.to_string_lossy());
-    let Settings { width, height, num_steps, guidance_scale, .. } = settings;
-    text += &format!(
-        "\nSteps: {num_steps}, Sampler: {}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}",
-        settings.sampler
-    );
-    if let Some(guidance) = &settings.skip_layers {
-        text += &format!(", Skip layers: {:?}, SLG scale: {}", guidance.layers, guidance.scale);
-    }
-    text
+    let Settings { width, height, num_steps, guidance_scale, sampler, .. } = settings;
+    let negative = match arguments.negative_prompt.as_str() {
+        "" => String::new(),
+        negative => format!("\nNegative prompt: {negative}"),
+    };
+    let skipped = match &settings.skip_layers {
+        Some(guidance) => format!(", Skip layers: {:?}, SLG scale: {}", guidance.layers, guidance.scale),
+        None => String::new(),
+    };
+    format!(
+        "{}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}",
+        arguments.prompt
+    )
 }
 
 /// The same path, with a number before the extension where there are several pictures.
