@@ -102,7 +102,7 @@ fn a_picture_has_its_size_and_tells_its_parameters() {
     let (text, width, height) = picture(&run.path("output.png"));
     assert_eq!((width, height), (80, 64));
     let expected = format!(
-        "{PROMPT}\nNegative prompt: a gray ring\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 7, Size: 80x64, Model: mini-sd3"
+        "{PROMPT}\nNegative prompt: a gray ring\nSteps: 2, Sampler: euler, CFG scale: 5, Seed: 7, Size: 80x64, Model: mini-sd3"
     );
     assert_eq!(text, expected);
     assert!(run.stdout.is_empty(), "{}", run.stdout);

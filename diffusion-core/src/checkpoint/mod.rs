@@ -1,7 +1,7 @@
 //! Checkpoint files: memory-mapped, lazy, strict.
 //!
 //! [`Checkpoint::open`] reads only headers. [`Checkpoint::renamed`] applies a family's [`KeyMap`]; [`Checkpoint::load_into`]
-//! fills a module and refuses whatever does not fit to the last name. [`write`] goes the other way.
+//! fills a module and refuses whatever does not fit to the last name. [`write`](mod@write) goes the other way.
 
 mod blocks;
 mod error;
