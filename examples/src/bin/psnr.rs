@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Print the peak signal-to-noise ratio of two PNGs in decibels; equal pictures have `inf`.
+/// Print the peak signal-to-noise ratio of two PNG pictures in decibels; equal pictures have `inf`.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
