@@ -83,7 +83,12 @@ impl DeviceName {
         // A device that is not there would be a panic at the first tensor.
         let devices = Device::enumerate(device_type).into_vec();
         let found = devices.len();
-        devices.into_iter().nth(index).ok_or_else(|| self.not_found(found))
+        let device = devices.into_iter().nth(index).ok_or_else(|| self.not_found(found))?;
+        #[cfg(feature = "vulkan")]
+        if let (Self::Vulkan(_), Some(identity)) = (self, device.identity()) {
+            crate::vulkan::check_driver(&identity.name)?;
+        }
+        Ok(device)
     }
 
     /// Features of this package, and what the machine needs besides.

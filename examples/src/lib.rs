@@ -3,6 +3,8 @@
 pub mod device;
 pub mod output;
 pub mod progress;
+#[cfg(feature = "vulkan")]
+mod vulkan;
 
 use std::error::Error;
 use std::process::ExitCode;
