@@ -18,13 +18,15 @@
 //! - `flex`: Burn's CPU backend, and faster bodies of [`ops`] for tensors on it. Off by default: which backends there
 //!   are is for the program at the top to choose.
 
+pub mod attached_weight;
 pub mod autoencoder;
-pub mod block_stream;
 pub mod checkpoint;
 pub mod image;
+pub mod loaded_weights;
 pub mod noise;
 pub mod ops;
 pub mod packed_weight;
+pub mod part;
 pub mod precision;
 pub mod projection;
 pub mod sampler;
@@ -32,10 +34,13 @@ pub mod sigmas;
 pub mod text_encoder;
 pub mod token_embedding;
 pub mod velocity_model;
+pub mod weight_change;
 
+pub use attached_weight::AttachedWeight;
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
-pub use block_stream::{BlockStream, Residency};
+pub use loaded_weights::{LoadedWeights, Residency};
 pub use packed_weight::PackedWeight;
+pub use part::{ChangeWeights, Part, PartChanges};
 pub use precision::{Precision, Storage};
 pub use projection::Projection;
 pub use sampler::{SampleError, Sampler, SamplerStep};
@@ -43,3 +48,4 @@ pub use sigmas::{ScheduleError, SigmaSchedule, Sigmas};
 pub use text_encoder::{TextEmbedding, TextEncoder};
 pub use token_embedding::TokenEmbedding;
 pub use velocity_model::VelocityModel;
+pub use weight_change::{Application, LowRank, WeightChange, WeightChanges};

@@ -1,13 +1,13 @@
 //! Matrices in number formats that Burn has no tensors of (8-bit floats, GGUF's blocks): kept packed, widened where they are
 //! used.
 
-use burn::module::{Module, Param, ParamId, Reparameterization};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::checkpoint::Format;
 use crate::ops;
 
-/// The packed values of a matrix, attached to the parameter that stands for it.
+/// The packed values of a matrix, [attached](crate::AttachedWeight) to the parameter that stands for it.
 ///
 /// The parameter itself stays empty and only tells the shape; [`Projection`](crate::Projection) and
 /// [`TokenEmbedding`](crate::TokenEmbedding) ask for [`unpack`](Self::unpack).
@@ -59,14 +59,5 @@ impl PackedWeight {
             None => values,
         };
         ops::cast(values, compute)
-    }
-}
-
-impl Reparameterization for PackedWeight {
-    const NAME: &'static str = "packed";
-
-    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let compute = base.dtype().into();
-        self.unpack(compute).reshape(base.shape())
     }
 }

@@ -3,15 +3,15 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 
+use crate::attached_weight::{Adapter, AttachedWeight};
 use crate::ops;
-use crate::packed_weight::PackedWeight;
 
 /// A linear layer, `y = x Wᵀ + b`, with its weight as published: `[output_size, input_size]`, in any float type or packed.
 ///
 /// Not called `Linear`, and not Burn's: that one stores its weight transposed, so every file would have to be copied.
 #[derive(Module, Debug)]
 pub struct Projection {
-    /// `[output_size, input_size]`; its values may sit in a [`PackedWeight`] attached to it.
+    /// `[output_size, input_size]`; its values may be [packed](AttachedWeight) beside it.
     pub weight: Param<Tensor<2>>,
     /// `[output_size]`.
     pub bias: Option<Param<Tensor<1>>>,
@@ -68,19 +68,21 @@ impl Projection {
         let rows = dims[..D - 1].iter().product();
         dims[D - 1] = output_size;
 
-        let output = input.reshape([rows, input_size]).matmul(self.weight_in(compute).transpose());
+        let input = input.reshape([rows, input_size]);
+        let attached = self.weight.reparameterization::<AttachedWeight>();
+        let stored = match attached.and_then(|attached| attached.packed.as_ref()) {
+            Some(packed) => packed.unpack(compute),
+            None => ops::cast(self.weight.base(), compute),
+        };
+        let output = match attached.and_then(AttachedWeight::adapter).as_deref() {
+            None => input.matmul(stored.transpose()),
+            Some(Adapter::LowRank(low_rank)) => input.clone().matmul(stored.transpose()) + low_rank.forward(input),
+            Some(other) => input.matmul(other.widened(stored, compute).transpose()),
+        };
         let output = match &self.bias {
             Some(bias) => output + bias.val().cast(compute).unsqueeze(),
             None => output,
         };
         output.reshape(dims)
-    }
-
-    /// The weight, `[output_size, input_size]`, widened to `compute`.
-    fn weight_in(&self, compute: FloatDType) -> Tensor<2> {
-        match self.weight.reparameterization::<PackedWeight>() {
-            Some(packed) => packed.unpack(compute),
-            None => ops::cast(self.weight.val(), compute),
-        }
     }
 }

@@ -3,13 +3,13 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 
-use crate::packed_weight::PackedWeight;
+use crate::attached_weight::AttachedWeight;
 use crate::projection::uninitialized;
 
 /// A table of `[num_rows, hidden_size]`, stored as published.
 #[derive(Module, Debug)]
 pub struct TokenEmbedding {
-    /// `[num_rows, hidden_size]`; its values may sit in a [`PackedWeight`] attached to it.
+    /// `[num_rows, hidden_size]`; its values may be [packed](AttachedWeight) beside it.
     pub weight: Param<Tensor<2>>,
 }
 
@@ -27,7 +27,9 @@ impl TokenEmbedding {
         let [batch, seq_len] = ids.dims();
         let [_, hidden_size] = self.weight.lazy_shape().dims();
         let ids = ids.reshape([batch * seq_len]);
-        let rows = match self.weight.reparameterization::<PackedWeight>() {
+        let attached = self.weight.reparameterization::<AttachedWeight>();
+        let packed = attached.filter(|attached| attached.adapter().is_none()).and_then(|attached| attached.packed.as_ref());
+        let rows = match packed {
             Some(packed) => packed.unpack_rows(ids, compute),
             None => self.weight.val().select(0, ids).cast(compute),
         };

@@ -1,10 +1,12 @@
 //! What a model family is to the pipeline.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::{Precision, Residency, Sigmas};
+use diffusion_core::checkpoint::PublishedNames;
+use diffusion_core::{Application, Part, PartChanges, Precision, Residency, Sigmas, WeightChanges};
 
 use diffusion_schedulers::schedules::SigmaTable;
 
@@ -84,6 +86,29 @@ pub trait Family {
         precision: Precision,
         residency: Residency,
         device: &Device,
+    ) -> Result<Self::Transformer, PipelineError>;
+
+    /// What published files call the parameters of the networks that the model has.
+    fn published_names(files: &Self::Files) -> BTreeMap<Part, PublishedNames>;
+
+    /// Make `changes` the changes of the text encoders' weights.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`] if a file cannot be read any more.
+    fn change_text_encoders(
+        encoders: Self::TextEncoders,
+        changes: &PartChanges,
+        application: Application,
+    ) -> Result<Self::TextEncoders, PipelineError>;
+
+    /// Make `changes` the changes of the denoising network's weights.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`] if its file cannot be read any more.
+    fn change_transformer(
+        transformer: Self::Transformer,
+        changes: &WeightChanges,
+        application: Application,
     ) -> Result<Self::Transformer, PipelineError>;
 
     /// Load the decoder.

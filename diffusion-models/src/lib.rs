@@ -8,6 +8,7 @@ pub mod clip;
 mod common;
 pub mod config;
 mod detect;
+mod encoded_prompts;
 mod error;
 mod family;
 pub mod flux;

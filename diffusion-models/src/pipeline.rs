@@ -1,17 +1,22 @@
 //! From a prompt to a picture.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
 use diffusion_core::noise::{BrownianTree, latent_noise};
-use diffusion_core::{Precision, Residency, SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_core::checkpoint::PublishedNames;
+use diffusion_core::{
+    Application, ChangeWeights, Part, PartChanges, Precision, Residency, SampleError, Sampler, SamplerStep, Sigmas, WeightChanges,
+};
 use diffusion_schedulers::kind::SamplerSettings;
 use diffusion_schedulers::path::NoisePath;
 
 use crate::error::PipelineError;
+use crate::encoded_prompts::{EncodedPrompts, PromptKey};
 use crate::family::{Family, Prompt, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::model_source::ModelParts;
@@ -37,6 +42,9 @@ pub struct Pipeline<F: Family> {
     pub residency: Residency,
     precision: Precision,
     device: Device,
+    changes: PartChanges,
+    application: Application,
+    encoded: EncodedPrompts<F::Conditioning>,
 }
 
 /// Sides of a picture are multiples of this: eight pixels a latent cell, two cells a patch.
@@ -61,6 +69,9 @@ impl<F: Family> Pipeline<F> {
             residency: Residency::Resident,
             precision,
             device: device.clone(),
+            changes: PartChanges::new(),
+            application: Application::default(),
+            encoded: EncodedPrompts::default(),
         })
     }
 
@@ -126,7 +137,8 @@ impl<F: Family> Pipeline<F> {
         F::plan(&self.files, settings, self.precision)
     }
 
-    /// Encode a prompt, and the negative prompt if `settings` have a use for it.
+    /// Encode a prompt, and the negative prompt if `settings` have a use for it. The last prompts are kept, each with the
+    /// changes of the text encoders that it was encoded with, and not encoded again.
     ///
     /// # Errors
     /// [`PipelineError`] if the text encoders cannot be loaded.
@@ -136,13 +148,23 @@ impl<F: Family> Pipeline<F> {
         negative: &str,
         settings: &Settings,
     ) -> Result<Prompt<F::Conditioning>, PipelineError> {
+        let guided = F::uses_negative_prompt(settings);
+        let texts = [Some(prompt), guided.then_some(negative)];
+        let key = PromptKey::new(texts, settings, &self.changes);
+        if let Some(encoded) = self.encoded.get(&key) {
+            return Ok(encoded);
+        }
         let encoders = match &mut self.text_encoders {
             Some(encoders) => encoders,
-            empty => empty.insert(F::load_text_encoders(&self.files, self.precision, self.residency, &self.device)?),
+            empty => {
+                let encoders = F::load_text_encoders(&self.files, self.precision, self.residency, &self.device)?;
+                empty.insert(F::change_text_encoders(encoders, &self.changes, self.application)?)
+            }
         };
         let encode = |text: &str| F::encode(encoders, text, settings, &self.device);
-        let negative = F::uses_negative_prompt(settings).then(|| encode(negative)).transpose()?;
-        Ok(Prompt { positive: encode(prompt)?, negative })
+        let encoded = Prompt { positive: encode(prompt)?, negative: guided.then(|| encode(negative)).transpose()? };
+        self.encoded.keep(key, &encoded);
+        Ok(encoded)
     }
 
     /// Free the text encoders, which are loaded again if another prompt is encoded.
@@ -222,7 +244,11 @@ impl<F: Family> Pipeline<F> {
         let num_steps = sigmas.num_steps();
         let transformer = match &mut self.transformer {
             Some(transformer) => &*transformer,
-            empty => empty.insert(F::load_transformer(&self.files, self.precision, self.residency, &self.device)?),
+            empty => {
+                let transformer = F::load_transformer(&self.files, self.precision, self.residency, &self.device)?;
+                let changes = self.changes.get(&Part::Transformer).cloned().unwrap_or_default();
+                empty.insert(F::change_transformer(transformer, &changes, self.application)?)
+            }
         };
         // What the network was last asked, to find the guilty block should its answer not be finite.
         let asked: RefCell<Option<(Step, Tensor<4>)>> = RefCell::new(None);
@@ -292,5 +318,32 @@ impl<F: Family> Pipeline<F> {
         let latents = self.denoise(&prompt, self.noise(seed, settings), settings, on_step)?;
         let mut images = self.decode(latents, settings.tiling)?;
         Ok(images.remove(0))
+    }
+}
+
+impl<F: Family> ChangeWeights for Pipeline<F> {
+    type Error = PipelineError;
+
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+
+    fn published_names(&self) -> BTreeMap<Part, PublishedNames> {
+        F::published_names(&self.files)
+    }
+
+    fn change_weights(&mut self, changes: PartChanges, application: Application) -> Result<(), PipelineError> {
+        self.changes = changes;
+        self.application = application;
+        // What fails here stays unloaded, and is loaded with the changes when it is needed.
+        if let Some(transformer) = self.transformer.take() {
+            let none = WeightChanges::default();
+            let changes = self.changes.get(&Part::Transformer).unwrap_or(&none);
+            self.transformer = Some(F::change_transformer(transformer, changes, application)?);
+        }
+        if let Some(encoders) = self.text_encoders.take() {
+            self.text_encoders = Some(F::change_text_encoders(encoders, &self.changes, application)?);
+        }
+        Ok(())
     }
 }

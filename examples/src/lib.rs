@@ -1,6 +1,7 @@
 //! What the example programs share: devices by name, output files, progress.
 
 pub mod device;
+pub mod lora;
 pub mod output;
 pub mod progress;
 #[cfg(feature = "vulkan")]

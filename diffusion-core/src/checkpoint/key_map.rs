@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::CheckpointError;
+use super::published_names::Arrangement;
 use super::stored_tensor::StoredTensor;
 
 /// How the tensors of one published layout become the parameters of a module.
@@ -39,6 +40,16 @@ enum Action {
     SwapHalves(String),
     Transpose(String),
     Ignore,
+}
+
+impl Action {
+    fn arrangement(&self) -> Arrangement {
+        match self {
+            Self::SwapHalves(_) => Arrangement::HalvesSwapped,
+            Self::Transpose(_) => Arrangement::Transposed,
+            Self::Rename(_) | Self::Split(_) | Self::Ignore => Arrangement::Same,
+        }
+    }
 }
 
 impl KeyMap {
@@ -150,6 +161,29 @@ impl KeyMap {
         })
     }
 
+    /// The map the other way round: the names that become parameters among `parameters`, with what they become.
+    pub(super) fn sources<'p>(&self, parameters: impl Iterator<Item = &'p str>) -> Vec<(String, Vec<String>, Arrangement)> {
+        let mut sources = BTreeMap::new();
+        for parameter in parameters {
+            let candidates = self.rules.iter().flat_map(|rule| {
+                let targets = match &rule.action {
+                    Action::Rename(to) | Action::SwapHalves(to) | Action::Transpose(to) => vec![to],
+                    Action::Split(parts) => parts.iter().map(|(to, _)| to).collect(),
+                    Action::Ignore => Vec::new(),
+                };
+                targets.into_iter().filter_map(|to| Some(Match::of(to, parameter)?.fill(&rule.from)))
+            });
+            for name in candidates.chain([parameter.to_owned()]) {
+                let targets = self.targets(&name);
+                if targets.iter().any(|target| target == parameter) {
+                    let arrangement = self.find(&name).map_or(Arrangement::Same, |(rule, _)| rule.action.arrangement());
+                    sources.insert(name, (targets, arrangement));
+                }
+            }
+        }
+        sources.into_iter().map(|(name, (targets, arrangement))| (name, targets, arrangement)).collect()
+    }
+
     fn find<'n>(&self, name: &'n str) -> Option<(&Rule, Match<'n>)> {
         self.rules.iter().find_map(|rule| Some((rule, Match::of(&rule.from, name)?)))
     }
@@ -198,6 +232,33 @@ mod tests {
         for other in ["block.12.ab.weight", "block.x.a.weight", "block.12", "xblock.12.a"] {
             assert_eq!(map.targets(other), [other]);
         }
+    }
+
+    #[test]
+    fn a_map_can_be_read_backwards() {
+        let map = KeyMap::new()
+            .split("block.{i}.qkv", [("b.{i}.query", 2), ("b.{i}.key", 2)])
+            .swap_halves("last", "end")
+            .rename("block.{i}", "b.{i}");
+        let parameters = ["b.3.query.weight", "b.3.key.weight", "b.3.mlp.weight", "end.bias", "other"];
+        let sources = map.sources(parameters.into_iter());
+        let names: Vec<&str> = sources.iter().map(|(name, ..)| name.as_str()).collect();
+        // A rule that renames whole blocks takes the parts' own names too; the names of parameters are nobody's else.
+        let expected = [
+            "b.3.key.weight",
+            "b.3.mlp.weight",
+            "b.3.query.weight",
+            "block.3.key.weight",
+            "block.3.mlp.weight",
+            "block.3.qkv.weight",
+            "block.3.query.weight",
+            "end.bias",
+            "last.bias",
+            "other",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(sources[5].1, ["b.3.query.weight", "b.3.key.weight"]);
+        assert_eq!((&sources[8].1[0][..], sources[8].2), ("end.bias", Arrangement::HalvesSwapped));
     }
 
     #[test]

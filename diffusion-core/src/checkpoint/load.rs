@@ -1,16 +1,19 @@
 //! Filling a module's parameters from a checkpoint, strictly.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterizer};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, Reparameterizer};
 use burn::tensor::{FloatDType, Tensor};
 
 use super::Checkpoint;
 use super::error::{CheckpointError, Mismatch};
 use super::format::Format;
 use super::stored_tensor::StoredTensor;
-use crate::packed_weight::PackedWeight;
+use crate::attached_weight::{AdapterSlot, AttachedWeight};
+use crate::ops;
 use crate::precision::{Precision, Storage};
+use crate::weight_change::WeightChange;
 
 /// Paths and shapes of all float parameters of a module, in published terms: Burn's `gamma` and `beta` of norms are
 /// `weight` and `bias` here. Allocates nothing.
@@ -76,7 +79,7 @@ pub(super) fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BT
 
 /// See [`Checkpoint::load_into`].
 pub(super) fn load_into<M: Module>(checkpoint: Checkpoint, module: M, precision: Precision) -> Result<M, CheckpointError> {
-    load_into_except(checkpoint, module, precision, |_| false)
+    load_into_except(checkpoint, module, precision, |_| false).map(|(module, _)| module)
 }
 
 /// See [`Checkpoint::load_into_except`].
@@ -85,14 +88,25 @@ pub(super) fn load_into_except<M: Module>(
     module: M,
     precision: Precision,
     skip: impl Fn(&str) -> bool,
-) -> Result<M, CheckpointError> {
+) -> Result<(M, BTreeMap<String, AdapterSlot>), CheckpointError> {
     let mut tensors = fitted(checkpoint, &module)?;
     tensors.retain(|name, _| !skip(name));
-    let mut failure = None;
-    let module = module.apply_reparameterization(Loader { tensors, precision, failure: &mut failure });
+    let (mut slots, mut failure) = (BTreeMap::new(), None);
+    let module = module.apply_reparameterization(Loader { tensors, precision, slots: &mut slots, failure: &mut failure });
     match failure {
         Some(error) => Err(error),
-        None => Ok(module),
+        None => Ok((module, slots)),
+    }
+}
+
+/// The type to convert a parameter of `D` dimensions to. Matrices and tables are widened where they are used; vectors and
+/// convolution kernels are used by layers that do not widen. A tensor that cannot stay packed is widened while it is
+/// loaded: one of three dimensions, a transposed one, or one on a device that has no bytes.
+fn converted<const D: usize>(precision: Precision, format: Format) -> Option<FloatDType> {
+    match (D, precision.storage) {
+        (2 | 3, Storage::AsPublished) if !format.is_packed() => None,
+        (2 | 3, Storage::Converted(dtype)) => Some(dtype),
+        _ => Some(precision.compute),
     }
 }
 
@@ -100,44 +114,114 @@ pub(super) fn load_into_except<M: Module>(
 struct Loader<'a> {
     tensors: BTreeMap<String, StoredTensor>,
     precision: Precision,
+    slots: &'a mut BTreeMap<String, AdapterSlot>,
     failure: &'a mut Option<CheckpointError>,
 }
 
-impl Loader<'_> {
-    /// The type to convert a tensor of `D` dimensions to. Matrices and tables are widened where they are used;
-    /// vectors and convolution kernels are used by layers that do not widen. A tensor that cannot stay packed is widened
-    /// while it is loaded: one of three dimensions, a transposed one, or one on a device that has no bytes.
-    fn converted<const D: usize>(&self, format: Format) -> Option<FloatDType> {
-        match (D, self.precision.storage) {
-            (2 | 3, Storage::AsPublished) if !format.is_packed() => None,
-            (2 | 3, Storage::Converted(dtype)) => Some(dtype),
-            _ => Some(self.precision.compute),
-        }
-    }
-}
-
 impl Reparameterizer for Loader<'_> {
-    type Reparam = PackedWeight;
+    type Reparam = AttachedWeight;
 
     fn reparameterize<const D: usize>(
         &mut self,
         path: &str,
         param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<PackedWeight>) {
-        let Some(tensor) = self.tensors.remove(&published_path(path)) else { return (param, None) };
+    ) -> (Param<Tensor<D>>, Option<AttachedWeight>) {
+        let path = published_path(path);
+        let Some(tensor) = self.tensors.remove(&path) else { return (param, None) };
         let device = param.lazy_device();
+        let mut attach = |packed| {
+            let attached = AttachedWeight::new(packed);
+            self.slots.insert(path.clone(), attached.slot.clone());
+            attached
+        };
         if D == 2
             && self.precision.storage == Storage::AsPublished
             && let Some(packed) = tensor.load_packed(&device)
         {
-            return (param, Some(packed));
+            return (param, Some(attach(Some(packed))));
         }
-        match tensor.load(&device, self.converted::<D>(tensor.format())) {
-            Ok(loaded) => (Param::initialized(ParamId::new(), loaded), None),
+        match tensor.load(&device, converted::<D>(self.precision, tensor.format())) {
+            Ok(loaded) => (Param::initialized(ParamId::new(), loaded), (D == 2).then(|| attach(None))),
             Err(error) => {
                 self.failure.get_or_insert(error);
                 (param, None)
             }
         }
     }
+}
+
+/// See [`Checkpoint::reload`].
+pub(super) fn reload<M: Module>(
+    checkpoint: &Checkpoint,
+    module: M,
+    precision: Precision,
+    mut parameters: BTreeMap<String, Option<Arc<dyn WeightChange>>>,
+) -> Result<M, CheckpointError> {
+    if parameters.is_empty() {
+        return Ok(module);
+    }
+    let mut failure = None;
+    let mut reloader =
+        Reloader { path: Vec::new(), checkpoint, precision, parameters: &mut parameters, failure: &mut failure };
+    let module = module.map(&mut reloader);
+    debug_assert!(failure.is_some() || parameters.is_empty(), "changes of parameters that are not there: {parameters:?}");
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
+}
+
+/// Replaces the parameters at some paths by what the file says, changed or not.
+struct Reloader<'a> {
+    path: Vec<String>,
+    checkpoint: &'a Checkpoint,
+    precision: Precision,
+    parameters: &'a mut BTreeMap<String, Option<Arc<dyn WeightChange>>>,
+    failure: &'a mut Option<CheckpointError>,
+}
+
+impl ModuleMapper for Reloader<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = published_path(&self.path.join("."));
+        let Some(change) = self.parameters.remove(&path) else { return param };
+        let Some(stored) = self.checkpoint.get(&path) else { return param };
+        let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape().to_vec());
+        // Gives back the memory of a merged weight before the next one is made.
+        drop(param);
+        let stored = stored.clone().fit_unit_dimensions(&shape);
+        match stored.load::<D>(&device, converted::<D>(self.precision, stored.format())) {
+            Ok(loaded) => Param::initialized(id, merge(loaded, change.as_deref())),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                Param::initialized(id, Tensor::zeros(shape, &device))
+            }
+        }
+    }
+}
+
+/// The changed parameter, in the type that it is stored in.
+fn merge<const D: usize>(stored: Tensor<D>, change: Option<&dyn WeightChange>) -> Tensor<D> {
+    let Some(change) = change else { return stored };
+    let dims = stored.dims();
+    let columns: usize = dims[1..].iter().product();
+    let dtype: FloatDType = stored.dtype().into();
+    let matrix = stored.reshape([dims[0], columns]);
+    let merged = match change.low_rank() {
+        Some(low_rank) => ops::add_low_rank(matrix, low_rank),
+        None => ops::cast(change.merged(ops::cast(matrix, FloatDType::F32)), dtype),
+    };
+    // A change may widen a matrix; of other parameters it keeps the shape.
+    let mut shape = dims;
+    if D == 2 {
+        shape[1] = merged.dims()[1];
+    }
+    merged.reshape(shape)
 }

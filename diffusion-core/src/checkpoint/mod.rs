@@ -10,11 +10,13 @@ mod gguf;
 mod key_map;
 mod load;
 mod open;
+mod published_names;
 mod stored_tensor;
 pub mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 
@@ -23,10 +25,13 @@ pub use format::{BlockSize, Format};
 pub use gguf::GgufProblem;
 pub use key_map::KeyMap;
 pub use load::parameter_shapes;
+pub use published_names::{Arrangement, PublishedNames, PublishedPart, PublishedTensor};
 pub use stored_tensor::StoredTensor;
 
 pub(crate) use self::blocks::iq::IQ4_NL_VALUES;
+use crate::attached_weight::AdapterSlot;
 use crate::precision::Precision;
+use crate::weight_change::WeightChange;
 
 /// The tensors of a checkpoint by name. Cheap to clone: the files stay mapped, nothing is read until it is loaded.
 #[derive(Clone, Debug)]
@@ -61,6 +66,14 @@ impl Checkpoint {
     /// The file or folder that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What a safetensors file says about itself in its header, besides the tensors; nothing for other files.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn metadata(&self) -> Result<BTreeMap<String, String>, CheckpointError> {
+        open::metadata(&self.path)
     }
 
     /// Names and tensors, in order of names.
@@ -152,7 +165,8 @@ impl Checkpoint {
         load::load_into(self, module, precision)
     }
 
-    /// Fill the parameters of `module` but those whose names `skip` holds for, which stay empty.
+    /// Fill the parameters of `module` but those whose names `skip` holds for, which stay empty; and get the places for
+    /// adapters of its matrices, by path.
     ///
     /// # Errors
     /// As [`load_into`](Self::load_into); the skipped parameters are checked too.
@@ -161,7 +175,20 @@ impl Checkpoint {
         module: M,
         precision: Precision,
         skip: impl Fn(&str) -> bool,
-    ) -> Result<M, CheckpointError> {
+    ) -> Result<(M, BTreeMap<String, AdapterSlot>), CheckpointError> {
         load::load_into_except(self, module, precision, skip)
+    }
+
+    /// Load some parameters of `module` once more, each merged with a change if there is one for it.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if a tensor cannot be read.
+    pub(crate) fn reload<M: Module>(
+        &self,
+        module: M,
+        precision: Precision,
+        parameters: BTreeMap<String, Option<Arc<dyn WeightChange>>>,
+    ) -> Result<M, CheckpointError> {
+        load::reload(self, module, precision, parameters)
     }
 }

@@ -92,6 +92,16 @@ fn read_safetensors(file: &Arc<MappedFile>) -> Result<Tensors, CheckpointError> 
     Ok(tensors)
 }
 
+/// The text of a safetensors header that is about no tensor.
+pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
+    if !path.is_file() {
+        return Ok(BTreeMap::new());
+    }
+    let file = MappedFile::open(path)?;
+    let header = read_header(&file.bytes).ok().and_then(|(_, metadata)| metadata.metadata().clone());
+    Ok(header.unwrap_or_default().into_iter().collect())
+}
+
 /// Where the data of a safetensors file starts, and what its header says: tensors that follow one another, as long as their
 /// shapes and types call for, and that take up the rest of the file.
 ///

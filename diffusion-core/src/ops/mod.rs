@@ -1,11 +1,13 @@
 //! Operations with a generic body in Burn operations, and faster ones for Burn's CPU backend (feature `flex`).
 
 mod activation;
+mod add_low_rank;
 mod attention;
 mod cast;
 mod unpack;
 
 pub use activation::{gelu_erf, gelu_quick, gelu_tanh};
+pub use add_low_rank::add_low_rank;
 pub use attention::{AttentionOptions, attention};
 pub use cast::cast;
 pub use unpack::unpack;

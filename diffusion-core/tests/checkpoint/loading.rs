@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor, TensorData};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, Format, KeyMap};
 use diffusion_core::projection::{ProjectionConfig, uninitialized};
-use diffusion_core::{PackedWeight, Precision, Storage, TokenEmbedding};
+use diffusion_core::{AttachedWeight, PackedWeight, Precision, Storage, TokenEmbedding};
 
 use crate::files::{GgufFile, GgufTensor, assert_names, data, f32_bytes, metadata, open, safetensors, values};
 
@@ -44,7 +44,7 @@ fn matrices_of_blocks_stay_packed_and_multiply_as_if_widened() {
         let weight = Tensor::<2>::from_data(TensorData::new(values(&checkpoint, "weight"), [10, columns]), &device);
         let module = ProjectionConfig::without_bias(columns, 10).init(&device);
         let module = checkpoint.load_into(module, Precision::f32()).unwrap();
-        assert!(module.weight.reparameterization::<PackedWeight>().is_some(), "{format}");
+        assert!(packed(&module.weight).is_some(), "{format}");
         let input = Tensor::<2>::random([3, columns], Distribution::Default, &device);
         assert_eq!(host(module.forward(input.clone())), host(input.matmul(weight.transpose())), "{format}");
     }
@@ -98,10 +98,10 @@ fn swapped_halves_stay_packed_and_a_transposed_matrix_is_widened() {
         (checkpoint.load_into(module, Precision::f32()).unwrap(), expected)
     };
     let (swapped, expected) = load(KeyMap::new().swap_halves("a.weight", "weight"), [10, 32]);
-    let packed = swapped.weight.reparameterization::<PackedWeight>().unwrap();
+    let packed = packed(&swapped.weight).unwrap();
     assert_eq!(host(packed.unpack(FloatDType::F32)), expected);
     let (transposed, expected) = load(KeyMap::new().transpose("a.weight", "weight"), [32, 10]);
-    assert!(transposed.weight.reparameterization::<PackedWeight>().is_none());
+    assert!(packed(&transposed.weight).is_none());
     assert_eq!(host(transposed.weight.val()), expected);
 }
 
@@ -111,7 +111,7 @@ fn storage_may_be_another_type_than_the_published_one() {
     let precision = Precision { storage: Storage::Converted(FloatDType::F16), compute: FloatDType::F32 };
     let checkpoint = one_matrix("weight", Format::Q8_0, 8);
     let module = checkpoint.load_into(ProjectionConfig::without_bias(32, 10).init(&device), precision).unwrap();
-    assert!(module.weight.reparameterization::<PackedWeight>().is_none());
+    assert!(packed(&module.weight).is_none());
     assert_eq!(module.weight.val().dtype(), DType::F16);
 }
 
@@ -160,7 +160,7 @@ fn fp8_matrices_stay_packed_with_their_scale() {
     let file = safetensors(&[("a.weight", "F8_E4M3", &[2, 2], &codes), ("a.scale_weight", "F32", &[], &scale)]);
     let checkpoint = open(&file).unwrap().under("a.");
     let module = checkpoint.load_into(ProjectionConfig::without_bias(2, 2).init(&device), Precision::f32()).unwrap();
-    let packed = module.weight.reparameterization::<PackedWeight>().unwrap();
+    let packed = packed(&module.weight).unwrap();
     assert_eq!(host(packed.unpack(FloatDType::F32)), [0.5, -0.5, 224.0, 2f32.powi(-10)]);
 }
 
@@ -193,4 +193,9 @@ fn a_shape_that_does_not_fit_names_the_tensor_in_the_file() {
     let error = checkpoint.load_into(module, Precision::f32()).unwrap_err();
     assert!(matches!(error, CheckpointError::Shape { .. }));
     assert_names(&error, "broken.file", &["enc.blk.0.attn_q.weight", "[10, 32]", "[10, 64]", "T5"]);
+}
+
+/// What is kept packed beside a parameter.
+fn packed(weight: &Param<Tensor<2>>) -> Option<&PackedWeight> {
+    weight.reparameterization::<AttachedWeight>()?.packed.as_ref()
 }

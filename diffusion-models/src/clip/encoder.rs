@@ -3,10 +3,12 @@
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
 use diffusion_core::ops::{self, AttentionOptions};
 use diffusion_core::projection::{ProjectionConfig, uninitialized};
-use diffusion_core::{Precision, Projection, TextEmbedding, TextEncoder, TokenEmbedding};
+use diffusion_core::{
+    Application, LoadedWeights, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding, WeightChanges,
+};
 
 use super::config::{ClipActivation, ClipConfig, EndOfText};
 use super::keys;
@@ -28,6 +30,9 @@ pub struct ClipTextEncoder {
     projection: Option<Projection>,
     #[module(skip)]
     config: ClipConfig,
+    /// Where its weights come from; `None` if it was not loaded.
+    #[module(skip)]
+    weights: Option<LoadedWeights>,
 }
 
 #[derive(Module, Debug)]
@@ -71,6 +76,7 @@ impl ClipConfig {
             final_norm: norm(),
             projection: self.projection_size.map(projection),
             config: self.clone(),
+            weights: None,
         }
     }
 
@@ -82,6 +88,13 @@ impl ClipConfig {
         let name = if self.projection_size.is_some() { "a CLIP text encoder with projection" } else { "a CLIP text encoder" };
         let map = keys::key_map(self.projection_size.is_some());
         checkpoint.without_prefix(keys::PREFIX).named(name).renamed(&map)
+    }
+
+    /// What published files call the encoder's parameters.
+    pub fn published_names(&self) -> PublishedNames {
+        let map = keys::key_map(self.projection_size.is_some());
+        let names = PublishedNames::of(&self.init(&Device::default()));
+        names.with_layout(&map, keys::PREFIX).with_layout(&map, "")
     }
 }
 
@@ -96,7 +109,21 @@ impl ClipTextEncoder {
         precision: Precision,
         device: &Device,
     ) -> Result<Self, CheckpointError> {
-        config.rename(checkpoint)?.load_into(config.init(device), precision.with_f32_compute())
+        let (precision, empty) = (precision.with_f32_compute(), config.init(device));
+        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[], precision, Residency::Resident)?;
+        Ok(Self { weights: Some(weights), ..loaded })
+    }
+
+    /// Make `changes` the changes of its weights, in place of those of now.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
+    /// # Panics
+    /// If it was not loaded.
+    pub fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
+        let mut weights = self.weights.take().expect("a network that was loaded");
+        let changed = weights.change(self, changes, application)?;
+        Ok(Self { weights: Some(weights), ..changed })
     }
 
     /// Where the text of each row ends.

@@ -1,10 +1,11 @@
 //! The files of a FLUX.1 model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType, Tensor};
-use diffusion_core::checkpoint::Checkpoint;
-use diffusion_core::{Precision, Residency};
+use diffusion_core::checkpoint::{Checkpoint, PublishedNames};
+use diffusion_core::{Part, Precision, Residency};
 use diffusion_schedulers::schedules::{FlowShift, ResolutionShift};
 
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
@@ -151,6 +152,16 @@ impl FluxFiles {
             Some(clip) => clip.require_width(clip.config.pooled_size(), pooled_projection_dim),
             None => Ok(()),
         }
+    }
+
+    /// What published files call the parameters of the networks that there are.
+    pub fn published_names(&self) -> BTreeMap<Part, PublishedNames> {
+        let mut names = BTreeMap::from([(Part::Transformer, self.config().published_names())]);
+        for (part, clip) in [(Part::ClipL, &self.clip_l)] {
+            names.extend(clip.as_ref().map(|clip| (part, clip.config.published_names())));
+        }
+        names.extend(self.t5.as_ref().map(|t5| (Part::T5, t5.config.published_names())));
+        names
     }
 
     /// Load the transformer.

@@ -78,6 +78,11 @@ pub(super) fn key_map(checkpoint: &Checkpoint, config: &FluxConfig) -> KeyMap {
     if is_diffusers { diffusers() } else { original(config) }
 }
 
+/// The maps of all published layouts.
+pub(super) fn layouts(config: &FluxConfig) -> [KeyMap; 2] {
+    [original(config), diffusers()]
+}
+
 /// Black Forest Labs' single-file layout.
 fn original(config: &FluxConfig) -> KeyMap {
     let hidden_size = config.hidden_size();

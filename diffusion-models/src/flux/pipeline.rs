@@ -1,9 +1,11 @@
 //! FLUX.1 as a family of the pipeline.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::{Precision, Residency, ScheduleError, Sigmas};
+use diffusion_core::checkpoint::PublishedNames;
+use diffusion_core::{Application, Part, PartChanges, Precision, Residency, ScheduleError, Sigmas, WeightChanges};
 use diffusion_schedulers::guidance::classifier_free;
 use diffusion_schedulers::kind::SamplerKind;
 use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
@@ -130,6 +132,26 @@ impl Family for Flux {
         device: &Device,
     ) -> Result<FluxTransformer, PipelineError> {
         files.load_transformer(precision, residency, device)
+    }
+
+    fn published_names(files: &FluxFiles) -> BTreeMap<Part, PublishedNames> {
+        files.published_names()
+    }
+
+    fn change_text_encoders(
+        encoders: FluxTextEncoders,
+        changes: &PartChanges,
+        application: Application,
+    ) -> Result<FluxTextEncoders, PipelineError> {
+        Ok(encoders.change_weights(changes, application)?)
+    }
+
+    fn change_transformer(
+        transformer: FluxTransformer,
+        changes: &WeightChanges,
+        application: Application,
+    ) -> Result<FluxTransformer, PipelineError> {
+        Ok(transformer.change_weights(changes, application)?)
     }
 
     fn load_decoder(files: &FluxFiles, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {

@@ -1,7 +1,8 @@
 //! CLIP-L for the whole prompt, T5 for its words.
 
 use burn::tensor::{DType, Device, Tensor};
-use diffusion_core::TextEncoder;
+use diffusion_core::checkpoint::CheckpointError;
+use diffusion_core::{Application, Part, PartChanges, TextEncoder};
 
 use super::transformer::FluxConditioning;
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
@@ -45,5 +46,20 @@ impl FluxTextEncoders {
         };
         let pooled = pooled.unwrap_or_else(|| Tensor::zeros([1, self.pooled_projection_dim], (device, DType::F32)));
         Ok(FluxConditioning { text, pooled, distilled_guidance: settings.guidance_scale })
+    }
+
+    /// Make `changes` the changes of the encoders' weights, in place of those of now.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if a file cannot be read any more; the encoders are used up.
+    pub fn change_weights(self, changes: &PartChanges, application: Application) -> Result<Self, CheckpointError> {
+        let of = |part| changes.get(&part).cloned().unwrap_or_default();
+        let clip_l = self.clip_l.map(|(tokenizer, encoder)| {
+            Ok::<_, CheckpointError>((tokenizer, encoder.change_weights(&of(Part::ClipL), application)?))
+        });
+        let t5 = self.t5.map(|(tokenizer, encoder)| {
+            Ok::<_, CheckpointError>((tokenizer, encoder.change_weights(&of(Part::T5), application)?))
+        });
+        Ok(Self { clip_l: clip_l.transpose()?, t5: t5.transpose()?, ..self })
     }
 }

@@ -2,9 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
 use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{BlockStream, Precision, Projection, Residency, VelocityModel, ops};
+use diffusion_core::{Application, LoadedWeights, Precision, Projection, Residency, VelocityModel, WeightChanges, ops};
 
 use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
@@ -30,9 +30,9 @@ pub struct FluxTransformer {
     config: FluxConfig,
     #[module(skip)]
     compute: FloatDType,
-    /// Where the blocks are read from, if they are not kept.
+    /// Where its weights come from; `None` if it was not loaded.
     #[module(skip)]
-    stream: Option<BlockStream>,
+    weights: Option<LoadedWeights>,
 }
 
 /// Prefixes of the blocks' parameters.
@@ -79,7 +79,7 @@ impl FluxConfig {
             final_projection: ProjectionConfig::new(hidden_size, PATCH_CHANNELS).init(device),
             config: self.clone(),
             compute,
-            stream: None,
+            weights: None,
         }
     }
 
@@ -90,6 +90,12 @@ impl FluxConfig {
     pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         let map = keys::key_map(&checkpoint, self);
         checkpoint.named("a FLUX.1 transformer of this size").renamed(&map)
+    }
+
+    /// What published files of both layouts call the transformer's parameters.
+    pub fn published_names(&self) -> PublishedNames {
+        let names = PublishedNames::of(&self.init(FloatDType::F32, &Device::default()));
+        keys::layouts(self).iter().fold(names, |names, layout| names.with_layout(layout, ""))
     }
 }
 
@@ -106,21 +112,37 @@ impl FluxTransformer {
         device: &Device,
     ) -> Result<Self, CheckpointError> {
         let empty = config.init(precision.compute, device);
-        let (loaded, stream) = BlockStream::load(config.rename(checkpoint)?, empty, &[DOUBLE, SINGLE], precision, residency)?;
-        Ok(Self { stream, ..loaded })
+        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[DOUBLE, SINGLE], precision, residency)?;
+        Ok(Self { weights: Some(weights), ..loaded })
+    }
+
+    /// Make `changes` the changes of its weights, in place of those of now.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
+    /// # Panics
+    /// If it was not loaded.
+    pub fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
+        let mut weights = self.weights.take().expect("a network that was loaded");
+        let changed = weights.change(self, changes, application)?;
+        Ok(Self { weights: Some(weights), ..changed })
     }
 
     fn with_double_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&DoubleBlock) -> R) -> R {
-        let Some(stream) = &self.stream else { return work(&self.double_blocks[index]) };
+        let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
+            return work(&self.double_blocks[index]);
+        };
         let next = if index + 1 < self.double_blocks.len() { format!("{DOUBLE}{}.", index + 1) } else { format!("{SINGLE}0.") };
-        stream.with_block(&format!("{DOUBLE}{index}."), Some(&next), DoubleBlock::new(&self.config, device), work)
+        weights.with_block(&format!("{DOUBLE}{index}."), Some(&next), DoubleBlock::new(&self.config, device), work)
     }
 
     fn with_single_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&SingleBlock) -> R) -> R {
-        let Some(stream) = &self.stream else { return work(&self.single_blocks[index]) };
+        let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
+            return work(&self.single_blocks[index]);
+        };
         // After the last block comes the first, of the next step.
         let next = if index + 1 < self.single_blocks.len() { format!("{SINGLE}{}.", index + 1) } else { format!("{DOUBLE}0.") };
-        stream.with_block(&format!("{SINGLE}{index}."), Some(&next), SingleBlock::new(&self.config, device), work)
+        weights.with_block(&format!("{SINGLE}{index}."), Some(&next), SingleBlock::new(&self.config, device), work)
     }
 
     /// Its sizes.

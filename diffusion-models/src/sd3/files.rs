@@ -1,10 +1,11 @@
 //! The files of a Stable Diffusion 3 model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType, Tensor};
-use diffusion_core::checkpoint::Checkpoint;
-use diffusion_core::{Precision, Residency};
+use diffusion_core::checkpoint::{Checkpoint, PublishedNames};
+use diffusion_core::{Part, Precision, Residency};
 use diffusion_schedulers::schedules::FlowShift;
 
 use super::config::Sd3Config;
@@ -169,6 +170,16 @@ impl Sd3Files {
             }
             (None, None) => Ok(()),
         }
+    }
+
+    /// What published files call the parameters of the networks that there are.
+    pub fn published_names(&self) -> BTreeMap<Part, PublishedNames> {
+        let mut names = BTreeMap::from([(Part::Transformer, self.config().published_names())]);
+        for (part, clip) in [(Part::ClipL, &self.clip_l), (Part::ClipG, &self.clip_g)] {
+            names.extend(clip.as_ref().map(|clip| (part, clip.config.published_names())));
+        }
+        names.extend(self.t5.as_ref().map(|t5| (Part::T5, t5.config.published_names())));
+        names
     }
 
     /// Load the transformer.

@@ -76,6 +76,11 @@ pub(super) fn key_map(checkpoint: &Checkpoint, config: &Sd3Config) -> KeyMap {
     if is_diffusers { diffusers(config) } else { original(config) }
 }
 
+/// The maps of all published layouts.
+pub(super) fn layouts(config: &Sd3Config) -> [KeyMap; 2] {
+    [original(config), diffusers(config)]
+}
+
 /// Stability's single-file layout.
 fn original(config: &Sd3Config) -> KeyMap {
     let hidden_size = config.hidden_size();

@@ -1,9 +1,11 @@
 //! Stable Diffusion 3 as a family of the pipeline.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::{Precision, Residency, SigmaSchedule, Sigmas};
+use diffusion_core::checkpoint::PublishedNames;
+use diffusion_core::{Application, Part, PartChanges, Precision, Residency, SigmaSchedule, Sigmas, WeightChanges};
 use diffusion_schedulers::guidance::classifier_free;
 use diffusion_schedulers::kind::SamplerKind;
 use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
@@ -137,6 +139,26 @@ impl Family for Sd3 {
         device: &Device,
     ) -> Result<Sd3Transformer, PipelineError> {
         files.load_transformer(precision, residency, device)
+    }
+
+    fn published_names(files: &Sd3Files) -> BTreeMap<Part, PublishedNames> {
+        files.published_names()
+    }
+
+    fn change_text_encoders(
+        encoders: Sd3TextEncoders,
+        changes: &PartChanges,
+        application: Application,
+    ) -> Result<Sd3TextEncoders, PipelineError> {
+        Ok(encoders.change_weights(changes, application)?)
+    }
+
+    fn change_transformer(
+        transformer: Sd3Transformer,
+        changes: &WeightChanges,
+        application: Application,
+    ) -> Result<Sd3Transformer, PipelineError> {
+        Ok(transformer.change_weights(changes, application)?)
     }
 
     fn load_decoder(files: &Sd3Files, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {

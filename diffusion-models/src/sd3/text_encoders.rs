@@ -1,7 +1,8 @@
 //! The three text encoders, and how their results are put together.
 
 use burn::tensor::{DType, Device, Tensor};
-use diffusion_core::{TextEmbedding, TextEncoder};
+use diffusion_core::checkpoint::CheckpointError;
+use diffusion_core::{Application, Part, PartChanges, TextEmbedding, TextEncoder};
 
 use super::transformer::Sd3Conditioning;
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
@@ -49,6 +50,26 @@ impl Sd3TextEncoders {
             None => Tensor::zeros([1, max_sequence_length, self.joint_attention_dim], (device, DType::F32)),
         };
         Ok(Sd3Conditioning { text: Tensor::cat(vec![clip, t5], 1), pooled })
+    }
+
+    /// Make `changes` the changes of the encoders' weights, in place of those of now.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if a file cannot be read any more; the encoders are used up.
+    pub fn change_weights(self, changes: &PartChanges, application: Application) -> Result<Self, CheckpointError> {
+        let of = |part| changes.get(&part).cloned().unwrap_or_default();
+        let clip = |clip: Option<(ClipTokenizer, ClipTextEncoder)>, part| -> Result<_, CheckpointError> {
+            clip.map(|(tokenizer, encoder)| Ok((tokenizer, encoder.change_weights(&of(part), application)?))).transpose()
+        };
+        let t5 = self.t5.map(|(tokenizer, encoder)| {
+            Ok::<_, CheckpointError>((tokenizer, encoder.change_weights(&of(Part::T5), application)?))
+        });
+        Ok(Self {
+            clip_l: clip(self.clip_l, Part::ClipL)?,
+            clip_g: clip(self.clip_g, Part::ClipG)?,
+            t5: t5.transpose()?,
+            ..self
+        })
     }
 
     /// Both CLIPs side by side, at the width of the text tokens, and their pooled embeddings.

@@ -3,9 +3,9 @@
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
 use diffusion_core::projection::{ProjectionConfig, uninitialized};
-use diffusion_core::{BlockStream, Precision, Projection, Residency, VelocityModel, ops};
+use diffusion_core::{Application, LoadedWeights, Precision, Projection, Residency, VelocityModel, WeightChanges, ops};
 
 use super::block::JointBlock;
 use super::config::Sd3Config;
@@ -31,9 +31,9 @@ pub struct Sd3Transformer {
     config: Sd3Config,
     #[module(skip)]
     compute: FloatDType,
-    /// Where the blocks are read from, if they are not kept.
+    /// Where its weights come from; `None` if it was not loaded.
     #[module(skip)]
-    stream: Option<BlockStream>,
+    weights: Option<LoadedWeights>,
 }
 
 /// Prefix of the blocks' parameters.
@@ -76,7 +76,7 @@ impl Sd3Config {
             final_projection: ProjectionConfig::new(hidden_size, patch_values).init(device),
             config: self.clone(),
             compute,
-            stream: None,
+            weights: None,
         }
     }
 
@@ -87,6 +87,12 @@ impl Sd3Config {
     pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         let map = keys::key_map(&checkpoint, self);
         checkpoint.named("a Stable Diffusion 3 transformer of this size").renamed(&map)
+    }
+
+    /// What published files of both layouts call the transformer's parameters.
+    pub fn published_names(&self) -> PublishedNames {
+        let names = PublishedNames::of(&self.init(FloatDType::F32, &Device::default()));
+        keys::layouts(self).iter().fold(names, |names, layout| names.with_layout(layout, ""))
     }
 }
 
@@ -103,15 +109,29 @@ impl Sd3Transformer {
         device: &Device,
     ) -> Result<Self, CheckpointError> {
         let empty = config.init(precision.compute, device);
-        let (loaded, stream) = BlockStream::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
-        Ok(Self { stream, ..loaded })
+        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
+        Ok(Self { weights: Some(weights), ..loaded })
+    }
+
+    /// Make `changes` the changes of its weights, in place of those of now.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
+    /// # Panics
+    /// If it was not loaded.
+    pub fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
+        let mut weights = self.weights.take().expect("a network that was loaded");
+        let changed = weights.change(self, changes, application)?;
+        Ok(Self { weights: Some(weights), ..changed })
     }
 
     fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&JointBlock) -> R) -> R {
-        let Some(stream) = &self.stream else { return work(&self.blocks[index]) };
+        let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
+            return work(&self.blocks[index]);
+        };
         // After the last block comes the first, of the next step.
         let next = format!("{BLOCKS}{}.", (index + 1) % self.blocks.len());
-        stream.with_block(&format!("{BLOCKS}{index}."), Some(&next), JointBlock::new(&self.config, index, device), work)
+        weights.with_block(&format!("{BLOCKS}{index}."), Some(&next), JointBlock::new(&self.config, index, device), work)
     }
 
     /// Its sizes.

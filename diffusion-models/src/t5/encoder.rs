@@ -3,10 +3,12 @@
 use burn::module::Module;
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
 use diffusion_core::ops::{self, AttentionOptions};
 use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{BlockStream, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding};
+use diffusion_core::{
+    Application, LoadedWeights, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding, WeightChanges,
+};
 
 use super::config::T5Config;
 use super::keys;
@@ -24,9 +26,9 @@ pub struct T5Encoder {
     final_norm: RmsNorm,
     #[module(skip)]
     config: T5Config,
-    /// Where the blocks are read from, if they are not kept.
+    /// Where its weights come from; `None` if it was not loaded.
     #[module(skip)]
-    stream: Option<BlockStream>,
+    weights: Option<LoadedWeights>,
 }
 
 /// Prefix of the blocks' parameters.
@@ -57,7 +59,7 @@ impl T5Config {
             blocks: (0..self.num_layers).map(|_| T5Block::new(self, device)).collect(),
             final_norm: norm(),
             config: self.clone(),
-            stream: None,
+            weights: None,
         }
     }
 
@@ -69,6 +71,11 @@ impl T5Config {
         let both = checkpoint.get(keys::SHARED_TABLE).is_some() && checkpoint.get(keys::ENCODER_TABLE).is_some();
         let once = checkpoint.filtered(|name| !(both && name == keys::ENCODER_TABLE));
         once.named("a T5 encoder").renamed(&keys::key_map())
+    }
+
+    /// What published files call the encoder's parameters.
+    pub fn published_names(&self) -> PublishedNames {
+        PublishedNames::of(&self.init(&Device::default())).with_layout(&keys::key_map(), "")
     }
 
     /// The bucket of a relative position, `key - query`.
@@ -100,14 +107,28 @@ impl T5Encoder {
     ) -> Result<Self, CheckpointError> {
         let precision = precision.with_f32_compute();
         let empty = config.init(device);
-        let (loaded, stream) = BlockStream::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
-        Ok(Self { stream, ..loaded })
+        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
+        Ok(Self { weights: Some(weights), ..loaded })
+    }
+
+    /// Make `changes` the changes of its weights, in place of those of now.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
+    /// # Panics
+    /// If it was not loaded.
+    pub fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
+        let mut weights = self.weights.take().expect("a network that was loaded");
+        let changed = weights.change(self, changes, application)?;
+        Ok(Self { weights: Some(weights), ..changed })
     }
 
     fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&T5Block) -> R) -> R {
-        let Some(stream) = &self.stream else { return work(&self.blocks[index]) };
+        let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
+            return work(&self.blocks[index]);
+        };
         let next = (index + 1 < self.blocks.len()).then(|| format!("{BLOCKS}{}.", index + 1));
-        stream.with_block(&format!("{BLOCKS}{index}."), next.as_deref(), T5Block::new(&self.config, device), work)
+        weights.with_block(&format!("{BLOCKS}{index}."), next.as_deref(), T5Block::new(&self.config, device), work)
     }
 
     /// `[1, num_heads, seq_len, seq_len]`, added to the scores of every block.

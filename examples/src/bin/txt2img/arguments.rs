@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use diffusion_examples::device::{DeviceName, PrecisionName};
+use diffusion_examples::lora::LoraOptions;
 use diffusion_models::{Family, ModelParts, Pipeline, Settings, Tiling};
 use diffusion_schedulers::guidance::SkipLayerGuidance;
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
@@ -95,6 +96,9 @@ pub(crate) struct Arguments {
     /// A diffusers folder whose configurations and tokenizers go with a single file.
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) loras: LoraOptions,
 
     /// Blocks to leave out for skip-layer guidance, such as 7,8,9 for Stable Diffusion 3.5 Medium.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]

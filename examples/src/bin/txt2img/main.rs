@@ -12,10 +12,11 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use clap::Parser;
-use diffusion_core::{Residency, SamplerStep};
+use diffusion_core::{Part, Residency, SamplerStep};
 use diffusion_examples::device::available_memory;
 use diffusion_examples::output::{check_writable, read_png, write_png};
 use diffusion_examples::progress::Verbosity;
+use diffusion_lora::SetLoras;
 use diffusion_models::flux::Flux;
 use diffusion_models::sd3::Sd3;
 use diffusion_models::{Family, ModelKind, Pipeline, Plan, Prompt, Settings, model_kind};
@@ -58,6 +59,7 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
     }
     verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
     announce::<F>(arguments, model, &settings, verbosity);
+    set_loras(arguments, &mut pipeline, &settings, verbosity)?;
 
     let prompt = verbosity.stage("encoding the prompt", "encoded the prompt", || {
         pipeline.encode_prompt(&arguments.prompt, &arguments.negative_prompt, &settings)
@@ -66,6 +68,29 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
     pipeline.free_text_encoders();
     for index in 0..arguments.count {
         draw_one(arguments, &mut pipeline, &prompt, &settings, index, verbosity)?;
+    }
+    Ok(())
+}
+
+/// Apply the LoRAs, and say what they are.
+fn set_loras<F: Family>(
+    arguments: &Arguments,
+    pipeline: &mut Pipeline<F>,
+    settings: &Settings,
+    verbosity: Verbosity,
+) -> Result<(), Box<dyn Error>> {
+    if arguments.loras.lora.is_empty() {
+        return Ok(());
+    }
+    let plan = pipeline.plan(settings);
+    let transformer = plan.parts.iter().find(|part| part.name == Part::Transformer.to_string());
+    let merged = transformer.map_or(0, |part| part.weights);
+    let application = arguments.loras.application(plan.peak_resident, merged, available_memory(arguments.device));
+    for report in pipeline.set_loras(&arguments.loras.set()?.applied(application))? {
+        verbosity.note(format_args!("{report}"));
+        if !report.fits() {
+            eprintln!("warning: {} does not fit the model completely; what fits is used", report.path.display());
+        }
     }
     Ok(())
 }
@@ -176,8 +201,9 @@ fn parameters(arguments: &Arguments, settings: &Settings, seed: u64) -> String {
         None => String::new(),
     };
     format!(
-        "{}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}",
-        arguments.prompt
+        "{}{}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}",
+        arguments.prompt,
+        arguments.loras.describe()
     )
 }
 

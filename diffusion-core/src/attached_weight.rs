@@ -1,0 +1,91 @@
+//! What may be attached to a matrix: its values, where Burn has no tensors of their format, and an adapter.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use burn::module::{Module, Reparameterization};
+use burn::tensor::{FloatDType, Tensor};
+
+use crate::ops;
+use crate::packed_weight::PackedWeight;
+use crate::weight_change::{LowRank, WeightChange};
+
+/// What is attached to a loaded matrix. Burn allows one attachment per parameter, so this one carries both kinds.
+#[derive(Module, Debug)]
+pub struct AttachedWeight {
+    /// The values, if they are kept packed; the parameter itself is then empty.
+    pub packed: Option<PackedWeight>,
+    #[module(skip)]
+    pub(crate) slot: AdapterSlot,
+}
+
+impl AttachedWeight {
+    pub(crate) fn new(packed: Option<PackedWeight>) -> Self {
+        let slot = AdapterSlot { is_packed: packed.is_some(), adapter: Arc::default() };
+        Self { packed, slot }
+    }
+
+    /// The adapter that is in the slot now.
+    pub(crate) fn adapter(&self) -> Option<Arc<Adapter>> {
+        self.slot.adapter.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Reparameterization for AttachedWeight {
+    const NAME: &'static str = "attached";
+
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let shape = base.shape();
+        let stored: FloatDType = base.dtype().into();
+        let weight = match &self.packed {
+            Some(packed) => packed.unpack(stored),
+            None => base.reshape([shape[0], shape[1]]),
+        };
+        match self.adapter() {
+            Some(adapter) => adapter.widened(weight, stored).reshape(shape),
+            None => weight.reshape(shape),
+        }
+    }
+}
+
+/// Where an adapter of one matrix is put and taken away while the network stays loaded. Clones are the same slot.
+#[derive(Clone, Debug)]
+pub(crate) struct AdapterSlot {
+    /// Whether the matrix is packed, so that nothing can be merged with it.
+    pub(crate) is_packed: bool,
+    adapter: Arc<RwLock<Option<Arc<Adapter>>>>,
+}
+
+impl AdapterSlot {
+    pub(crate) fn set(&self, change: Option<&Arc<dyn WeightChange>>) {
+        let adapter = change.map(|change| Arc::new(Adapter::of(change.clone())));
+        *self.adapter.write().unwrap_or_else(PoisonError::into_inner) = adapter;
+    }
+}
+
+/// A change that is computed where the weight is used.
+#[derive(Debug)]
+pub(crate) enum Adapter {
+    /// Two narrow products beside the wide one.
+    LowRank(LowRank),
+    /// Anything else is done to the weight itself.
+    Other(Arc<dyn WeightChange>),
+}
+
+impl Adapter {
+    fn of(change: Arc<dyn WeightChange>) -> Self {
+        match change.low_rank() {
+            Some(low_rank) => Self::LowRank(low_rank),
+            None => Self::Other(change),
+        }
+    }
+
+    /// The changed weight, in the type `dtype`.
+    pub(crate) fn widened(&self, weight: Tensor<2>, dtype: FloatDType) -> Tensor<2> {
+        let weight = ops::cast(weight, FloatDType::F32);
+        let changed = match self {
+            Self::LowRank(LowRank { down, up }) => weight + up.clone().matmul(down.clone()),
+            Self::Other(change) => change.merged(weight),
+        };
+        ops::cast(changed, dtype)
+    }
+}

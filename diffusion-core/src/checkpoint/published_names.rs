@@ -1,0 +1,84 @@
+//! The names of published layouts, asked the other way round: what a name means in a module.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+
+use super::key_map::KeyMap;
+use super::load::parameter_shapes;
+
+/// What files call the parameters of one network, in every layout that it is published in.
+///
+/// Adapters name the weights that they change by these names, in the layout that their trainer used, which need not be the
+/// one that the base model is in.
+#[derive(Clone, Debug, Default)]
+pub struct PublishedNames {
+    tensors: BTreeMap<String, PublishedTensor>,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+/// A tensor of a published layout in terms of a module's parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedTensor {
+    /// The parameters that its rows belong to, in their order; one, unless it is fused.
+    pub parts: Vec<PublishedPart>,
+    /// How its values lie.
+    pub arrangement: Arrangement,
+}
+
+/// Rows of a [`PublishedTensor`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedPart {
+    /// Path of the parameter in the module.
+    pub parameter: String,
+    /// Its shape, outermost dimension first.
+    pub shape: Vec<usize>,
+}
+
+/// How the values of a published tensor lie, compared with the parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    /// In the same order.
+    Same,
+    /// First and second half of the rows change places.
+    HalvesSwapped,
+    /// Rows are columns.
+    Transposed,
+}
+
+impl PublishedPart {
+    /// Length of the first dimension.
+    pub fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+}
+
+impl PublishedNames {
+    /// The names of the parameters of `module`, in no layout yet.
+    pub fn of<M: Module>(module: &M) -> Self {
+        Self { tensors: BTreeMap::new(), shapes: parameter_shapes(module) }
+    }
+
+    /// Names that `layout` gives, each after `prefix`.
+    #[must_use]
+    pub fn with_layout(mut self, layout: &KeyMap, prefix: &str) -> Self {
+        for (name, parts, arrangement) in layout.sources(self.shapes.keys().map(String::as_str)) {
+            let part = |parameter: String| Some(PublishedPart { shape: self.shapes.get(&parameter)?.clone(), parameter });
+            // A fused tensor with a part that this model lacks is not in its files.
+            if let Some(parts) = parts.into_iter().map(part).collect::<Option<Vec<_>>>() {
+                self.tensors.insert(format!("{prefix}{name}"), PublishedTensor { parts, arrangement });
+            }
+        }
+        self
+    }
+
+    /// The tensor of a published name.
+    pub fn get(&self, name: &str) -> Option<&PublishedTensor> {
+        self.tensors.get(name)
+    }
+
+    /// All names with their tensors.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &PublishedTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+}

@@ -1,0 +1,135 @@
+//! `W + B A`, the merge of low-rank adaptation.
+
+use burn::tensor::{FloatDType, Tensor};
+
+use super::cast;
+use crate::weight_change::LowRank;
+
+/// `weight + up · down`, computed in f32 and rounded once to the type of `weight`.
+///
+/// On Burn's CPU backend (feature `flex`) all cores work on it a few rows at a time, so that the weight is read once, the
+/// result written once, and nothing of their size besides.
+///
+/// # Shapes
+/// - weight and result: `[rows, columns]`; down: `[rank, columns]`, up: `[rows, rank]`
+pub fn add_low_rank(weight: Tensor<2>, low_rank: LowRank) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if let Some(merged) = flex::add_low_rank(&weight, &low_rank) {
+        return merged;
+    }
+    let dtype: FloatDType = weight.dtype().into();
+    let delta = low_rank.up.matmul(low_rank.down);
+    cast(cast(weight, FloatDType::F32) + delta, dtype)
+}
+
+#[cfg(feature = "flex")]
+mod flex {
+    use burn::tensor::{Bytes, DType, Tensor, TensorData};
+    use burn_flex::Flex;
+    use rayon::prelude::*;
+
+    use crate::checkpoint::Format;
+    use crate::weight_change::LowRank;
+
+    /// Numbers that a core works on at a time: their f32 values stay in its cache.
+    const CHUNK: usize = 1 << 17;
+
+    /// `None` where the general way must do.
+    pub(super) fn add_low_rank(weight: &Tensor<2>, low_rank: &LowRank) -> Option<Tensor<2>> {
+        let dtype = weight.dtype();
+        let format = match dtype {
+            DType::F32 => Format::F32,
+            DType::F16 => Format::F16,
+            DType::BF16 => Format::BF16,
+            _ => return None,
+        };
+        let [rows, columns] = weight.dims();
+        let [rank, _] = low_rank.down.dims();
+        let device = weight.device();
+        let primitive = weight.clone().try_into_primitive::<Flex>().ok()?;
+        let (start, end) = primitive.layout().contiguous_offsets()?;
+        let size = dtype.size();
+        let source = &primitive.bytes()[size * start..size * end];
+        let down: Vec<f32> = low_rank.down.to_data().try_into_vec().ok()?;
+        let up: Vec<f32> = low_rank.up.to_data().try_into_vec().ok()?;
+
+        let chunk_rows = (CHUNK / columns.max(1)).max(1);
+        let mut merged = vec![0u8; rows * columns * size];
+        let chunks = merged.par_chunks_mut(chunk_rows * columns * size).zip(source.par_chunks(chunk_rows * columns * size));
+        chunks.zip(up.par_chunks(chunk_rows * rank)).for_each_init(
+            || vec![0f32; chunk_rows * columns],
+            |values, ((merged, source), up)| {
+                let num_rows = up.len() / rank;
+                let values = &mut values[..num_rows * columns];
+                format.widen(source, values);
+                add_product(values, up, &down, [num_rows, rank, columns]);
+                format.narrow(values, merged);
+            },
+        );
+        let data = TensorData::from_bytes(Bytes::from_bytes_vec(merged), [rows, columns], dtype);
+        Some(Tensor::from_data(data, (&device, dtype)))
+    }
+
+    /// `values += up · down`, row-major, of sizes `[rows, columns]`, `[rows, rank]` and `[rank, columns]`.
+    fn add_product(values: &mut [f32], up: &[f32], down: &[f32], [rows, rank, columns]: [usize; 3]) {
+        assert!(values.len() == rows * columns && up.len() == rows * rank && down.len() == rank * columns);
+        let (columns_stride, rank_stride) = (columns as isize, rank as isize);
+        // SAFETY: the three matrices are contiguous, of the sizes asserted above, and do not overlap.
+        unsafe {
+            gemm::gemm(
+                rows,
+                columns,
+                rank,
+                values.as_mut_ptr(),
+                1,
+                columns_stride,
+                true,
+                up.as_ptr(),
+                1,
+                rank_stride,
+                down.as_ptr(),
+                1,
+                columns_stride,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use burn::tensor::{Device, FloatDType};
+
+        use super::*;
+        use crate::noise::TorchGenerator;
+        use crate::ops::cast;
+
+        /// The fast way rounds as the general way does, in every type that weights are stored in.
+        #[test]
+        fn merging_rounds_once_and_to_nearest() {
+            let device = Device::flex();
+            let mut generator = TorchGenerator::new(3);
+            let mut random = |rows: usize, columns: usize| {
+                Tensor::<2>::from_data(TensorData::new(generator.normal(rows * columns), [rows, columns]), &device)
+            };
+            let (weight, down, up) = (random(150, 1100), random(5, 1100), random(150, 5));
+            for dtype in [FloatDType::F32, FloatDType::F16, FloatDType::BF16] {
+                let weight = cast(weight.clone(), dtype);
+                let low_rank = LowRank { down: down.clone(), up: up.clone() };
+                let found = super::add_low_rank(&weight, &low_rank).unwrap();
+                let exact = cast(weight, FloatDType::F32) + up.clone().matmul(down.clone());
+                let difference = (cast(found, FloatDType::F32) - exact.clone()).abs() / exact.abs().clamp_min(1.0);
+                let half_step = match dtype {
+                    FloatDType::BF16 => 2f32.powi(-8),
+                    FloatDType::F16 => 2f32.powi(-11),
+                    _ => 2f32.powi(-22),
+                };
+                assert!(difference.max().into_scalar::<f32>() <= half_step * 1.01, "{dtype:?}");
+            }
+        }
+    }
+}

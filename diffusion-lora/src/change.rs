@@ -1,0 +1,134 @@
+//! What several adapters together make of one parameter.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use diffusion_core::weight_change::RecipeStep;
+use diffusion_core::{LowRank, WeightChange};
+
+use crate::factors::{Factors, Method};
+
+/// Below the square of the smallest normal f32 nothing is lost; the reference divides by the length plus this.
+///
+/// Reference: LyCORIS `modules/locon.py#L239-L260`, `torch.finfo(torch.float32).eps`.
+const EPSILON: f32 = f32::EPSILON;
+
+/// What one adapter does to one parameter.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) factors: Arc<Factors>,
+    pub(crate) action: Action,
+    /// The user's strength.
+    pub(crate) scale: f64,
+    /// The file that it comes from.
+    pub(crate) lora: u64,
+}
+
+/// How an adapter acts on a parameter.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// Rows of the change are the parameter's rows.
+    Weight {
+        method: Method,
+        rows: Range<usize>,
+        /// The file has the two halves of the parameter's rows in the other order.
+        halves_swapped: bool,
+    },
+    /// Rows of the added bias are the parameter's.
+    Bias { rows: Range<usize>, halves_swapped: bool },
+}
+
+/// The steps of all adapters, in the order of the set.
+#[derive(Debug)]
+pub(crate) struct ParameterChange {
+    steps: Vec<Step>,
+    recipe: Vec<RecipeStep>,
+}
+
+impl ParameterChange {
+    pub(crate) fn new(steps: Vec<Step>) -> Self {
+        let recipe = steps.iter().map(|step| RecipeStep { adapter: step.lora, scale: step.scale }).collect();
+        Self { steps, recipe }
+    }
+}
+
+impl WeightChange for ParameterChange {
+    fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
+        self.steps.iter().fold(weight, |weight, step| step.apply(weight))
+    }
+
+    fn low_rank(&self) -> Option<LowRank> {
+        let factors: Option<Vec<_>> = self.steps.iter().map(Step::low_rank).collect();
+        let (ups, downs): (Vec<_>, Vec<_>) = factors?.into_iter().unzip();
+        Some(LowRank { down: Tensor::cat(downs, 0), up: Tensor::cat(ups, 1) })
+    }
+
+    fn recipe(&self) -> &[RecipeStep] {
+        &self.recipe
+    }
+}
+
+impl Step {
+    fn apply(&self, weight: Tensor<2>) -> Tensor<2> {
+        match &self.action {
+            Action::Bias { rows, halves_swapped } => {
+                let bias = self.factors.bias.clone().expect("an adapter with a bias").narrow(0, rows.start, rows.len());
+                weight + in_order(bias, *halves_swapped).mul_scalar(self.scale)
+            }
+            // A replaced parameter is not mixed with the old one, whatever the strength: as ComfyUI and diffusers do it.
+            Action::Weight { method: Method::Replacement, rows, halves_swapped } => {
+                in_order(self.factors.rows(rows.clone()), *halves_swapped)
+            }
+            Action::Weight { rows, halves_swapped, .. } => {
+                let change = in_order(self.factors.rows(rows.clone()), *halves_swapped).mul_scalar(self.factors.scale);
+                let weight = widened(weight, change.dims()[1]);
+                match &self.factors.magnitude {
+                    None => weight + change.mul_scalar(self.scale),
+                    Some(magnitude) => {
+                        let is_of_columns = magnitude.dims()[0] == 1 && rows.len() != 1;
+                        let magnitude = match is_of_columns {
+                            true => magnitude.clone(),
+                            false => in_order(magnitude.clone().narrow(0, rows.start, rows.len()), *halves_swapped),
+                        };
+                        let with_length = with_lengths(weight.clone() + change, magnitude, is_of_columns);
+                        // Between the old weight and the new one, as ComfyUI understands strength.
+                        weight.clone() + (with_length - weight).mul_scalar(self.scale)
+                    }
+                }
+            }
+        }
+    }
+
+    fn low_rank(&self) -> Option<(Tensor<2>, Tensor<2>)> {
+        let Action::Weight { method: Method::LowRank, rows, halves_swapped } = &self.action else { return None };
+        let (up, down) = self.factors.low_rank(rows.clone())?;
+        Some((in_order(up, *halves_swapped).mul_scalar(self.factors.scale * self.scale), down))
+    }
+}
+
+/// Rows of a file in the order of the parameter.
+fn in_order(rows: Tensor<2>, halves_swapped: bool) -> Tensor<2> {
+    if !halves_swapped {
+        return rows;
+    }
+    let [len, _] = rows.dims();
+    Tensor::cat(vec![rows.clone().narrow(0, len / 2, len - len / 2), rows.narrow(0, 0, len / 2)], 0)
+}
+
+/// Columns of zeros at the end, for an adapter that takes more inputs.
+fn widened(weight: Tensor<2>, columns: usize) -> Tensor<2> {
+    let [rows, present] = weight.dims();
+    if columns <= present {
+        return weight;
+    }
+    let zeros = Tensor::zeros([rows, columns - present], (&weight.device(), weight.dtype()));
+    Tensor::cat(vec![weight, zeros], 1)
+}
+
+/// Rows, or columns, with the directions that they have and the lengths of `magnitude`. arXiv 2402.09353, equation 5.
+fn with_lengths(weight: Tensor<2>, magnitude: Tensor<2>, of_columns: bool) -> Tensor<2> {
+    let along = usize::from(!of_columns);
+    let lengths = weight.clone().square().sum_dim(along).sqrt().add_scalar(EPSILON);
+    weight * (magnitude / lengths)
+}

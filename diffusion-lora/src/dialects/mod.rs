@@ -1,0 +1,166 @@
+//! How LoRA files spell the modules that they change: tables.
+
+use std::fmt::{self, Display};
+
+use diffusion_core::Part;
+use diffusion_core::checkpoint::KeyMap;
+
+mod other_models;
+
+pub(crate) use other_models::made_for;
+
+/// Who spells names so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dialect {
+    /// diffusers: names of diffusers after `transformer.`, as ai-toolkit and `SimpleTuner` write them too.
+    Diffusers,
+    /// PEFT without diffusers: names after `base_model.model.`.
+    Peft,
+    /// `ComfyUI`: original names after `diffusion_model.`, as ai-toolkit writes them too.
+    ComfyUi,
+    /// kohya's sd-scripts: original names with underscores after `lora_unet_`.
+    Kohya,
+    /// `OneTrainer`: names of diffusers with underscores after `lora_transformer_`.
+    OneTrainer,
+    /// `LyCORIS` as `SimpleTuner` writes it: names of diffusers with underscores after `lycoris_`.
+    Lycoris,
+    /// `XLabs`' x-flux, FLUX.1-RealismLora's: names of attention processors.
+    Xlabs,
+    /// Black Forest Labs' control LoRAs: original names, and norms besides.
+    BflControl,
+    /// Names without a prefix.
+    Bare,
+}
+
+impl Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Diffusers => "diffusers",
+            Self::Peft => "PEFT",
+            Self::ComfyUi => "ComfyUI",
+            Self::Kohya => "kohya",
+            Self::OneTrainer => "OneTrainer",
+            Self::Lycoris => "LyCORIS",
+            Self::Xlabs => "XLabs",
+            Self::BflControl => "Black Forest Labs control",
+            Self::Bare => "names without a prefix",
+        })
+    }
+}
+
+/// How the parts of a module's name are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    Dots,
+    /// By underscores, which occur inside the parts as well: names are compared, never split.
+    Underscores,
+}
+
+/// A module as a file names it, understood as far as that goes without the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ModuleName {
+    pub(crate) dialect: Dialect,
+    pub(crate) spelling: Spelling,
+    /// The name after its prefix.
+    pub(crate) name: String,
+    /// The networks that it may be in; the first that has such a module.
+    pub(crate) parts: &'static [Part],
+    /// Whether only the leading rows of the weight are meant: queries, keys and values of a layer that is fused with more.
+    pub(crate) leading_rows: bool,
+}
+
+const TRANSFORMER: &[Part] = &[Part::Transformer];
+/// The number of a text encoder is its place in the pipeline: the second is CLIP-G in Stable Diffusion 3, T5 in FLUX.1.
+const FIRST_ENCODER: &[Part] = &[Part::ClipL];
+const SECOND_ENCODER: &[Part] = &[Part::ClipG, Part::T5];
+const THIRD_ENCODER: &[Part] = &[Part::T5];
+const CLIP_G: &[Part] = &[Part::ClipG];
+
+/// Prefixes, with those first that others start with.
+const PREFIXES: &[(&str, Dialect, Spelling, &[Part])] = &[
+    ("lora_unet_", Dialect::Kohya, Spelling::Underscores, TRANSFORMER),
+    ("lora_transformer_", Dialect::OneTrainer, Spelling::Underscores, TRANSFORMER),
+    ("lycoris_", Dialect::Lycoris, Spelling::Underscores, TRANSFORMER),
+    ("lora_te1_", Dialect::Kohya, Spelling::Underscores, FIRST_ENCODER),
+    ("lora_te2_", Dialect::Kohya, Spelling::Underscores, SECOND_ENCODER),
+    ("lora_te3_", Dialect::Kohya, Spelling::Underscores, THIRD_ENCODER),
+    ("lora_te_", Dialect::Kohya, Spelling::Underscores, FIRST_ENCODER),
+    ("model.diffusion_model.", Dialect::ComfyUi, Spelling::Dots, TRANSFORMER),
+    ("diffusion_model.", Dialect::ComfyUi, Spelling::Dots, TRANSFORMER),
+    ("transformer.", Dialect::Diffusers, Spelling::Dots, TRANSFORMER),
+    ("text_encoder.", Dialect::Diffusers, Spelling::Dots, FIRST_ENCODER),
+    ("text_encoder_2.", Dialect::Diffusers, Spelling::Dots, SECOND_ENCODER),
+    ("text_encoder_3.", Dialect::Diffusers, Spelling::Dots, THIRD_ENCODER),
+    ("text_encoders.clip_l.transformer.", Dialect::ComfyUi, Spelling::Dots, FIRST_ENCODER),
+    ("text_encoders.clip_g.transformer.", Dialect::ComfyUi, Spelling::Dots, CLIP_G),
+    ("text_encoders.t5xxl.transformer.", Dialect::ComfyUi, Spelling::Dots, THIRD_ENCODER),
+    ("clip_l.transformer.", Dialect::ComfyUi, Spelling::Dots, FIRST_ENCODER),
+    ("clip_g.transformer.", Dialect::ComfyUi, Spelling::Dots, CLIP_G),
+    ("t5xxl.transformer.", Dialect::ComfyUi, Spelling::Dots, THIRD_ENCODER),
+    ("", Dialect::Bare, Spelling::Dots, TRANSFORMER),
+];
+
+/// What PEFT puts before names, its own prefix or another's.
+const PEFT_PREFIX: &str = "base_model.model.";
+
+/// `XLabs`' processors, and what they work on. Reference: XLabs-AI/x-flux `modules/layers.py` at 4749542.
+const XLABS: &[(&str, &str)] = &[
+    ("double_blocks.{i}.processor.qkv_lora1", "double_blocks.{i}.img_attn.qkv"),
+    ("double_blocks.{i}.processor.proj_lora1", "double_blocks.{i}.img_attn.proj"),
+    ("double_blocks.{i}.processor.qkv_lora2", "double_blocks.{i}.txt_attn.qkv"),
+    ("double_blocks.{i}.processor.proj_lora2", "double_blocks.{i}.txt_attn.proj"),
+    ("single_blocks.{i}.processor.qkv_lora", "single_blocks.{i}.linear1_qkv"),
+    ("single_blocks.{i}.processor.proj_lora", "single_blocks.{i}.linear2"),
+];
+
+/// A name of `ComfyUI`'s for the leading rows of `linear1`.
+const LEADING: (&str, &str) = ("linear1_qkv", "linear1");
+
+/// What a file means by the name of a module.
+pub(crate) fn module_name(key: &str) -> ModuleName {
+    let (stripped, peft) = key.strip_prefix(PEFT_PREFIX).map_or((key, false), |rest| (rest, true));
+    let (name, dialect, spelling, parts) = PREFIXES
+        .iter()
+        .find_map(|&(prefix, dialect, spelling, parts)| Some((stripped.strip_prefix(prefix)?, dialect, spelling, parts)))
+        .unwrap_or((stripped, Dialect::Bare, Spelling::Dots, TRANSFORMER));
+    let is_xlabs = name.contains(".processor.");
+    let dialect = match dialect {
+        _ if is_xlabs => Dialect::Xlabs,
+        _ if peft => Dialect::Peft,
+        dialect => dialect,
+    };
+    let mut name = match is_xlabs {
+        true => KeyMap::new().rename_all(XLABS).targets(name).remove(0),
+        false => name.to_owned(),
+    };
+    let leading_rows = name.ends_with(LEADING.0);
+    if leading_rows {
+        name.truncate(name.len() - LEADING.0.len());
+        name.push_str(LEADING.1);
+    }
+    ModuleName { dialect, spelling, name, parts, leading_rows }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_tell_dialect_and_network() {
+        let found = module_name("lora_te2_text_model_encoder_layers_0_mlp_fc1");
+        assert_eq!((found.dialect, found.parts), (Dialect::Kohya, SECOND_ENCODER));
+        let found = module_name("base_model.model.transformer_blocks.0.attn.to_q");
+        assert_eq!((found.dialect, found.name.as_str()), (Dialect::Peft, "transformer_blocks.0.attn.to_q"));
+        let found = module_name("transformer.single_transformer_blocks.3.proj_out");
+        assert_eq!((found.dialect, found.name.as_str()), (Dialect::Diffusers, "single_transformer_blocks.3.proj_out"));
+        assert_eq!(module_name("double_blocks.0.img_attn.qkv").dialect, Dialect::Bare);
+    }
+
+    #[test]
+    fn processors_are_what_they_work_on() {
+        let found = module_name("diffusion_model.double_blocks.7.processor.qkv_lora2");
+        assert_eq!((found.dialect, found.name.as_str()), (Dialect::Xlabs, "double_blocks.7.txt_attn.qkv"));
+        let found = module_name("single_blocks.7.processor.qkv_lora");
+        assert_eq!((found.name.as_str(), found.leading_rows), ("single_blocks.7.linear1", true));
+    }
+}

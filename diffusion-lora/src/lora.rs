@@ -1,0 +1,141 @@
+//! A LoRA file: which modules it changes, and with which tensors.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use diffusion_core::checkpoint::{Checkpoint, StoredTensor};
+
+use crate::dialects::{self, Dialect, ModuleName};
+use crate::error::LoraError;
+use crate::factors::{AdapterTensors, Method};
+use crate::metadata::PeftSettings;
+use crate::tensor_role::{self, Role};
+
+/// A LoRA file, opened and understood, no weight read. Cheap to clone; what was read is kept and shared.
+#[derive(Clone, Debug)]
+pub struct Lora {
+    file: Arc<LoraFile>,
+}
+
+#[derive(Debug)]
+pub(crate) struct LoraFile {
+    pub(crate) path: PathBuf,
+    /// Another for every file that is opened.
+    pub(crate) id: u64,
+    pub(crate) adapters: Vec<Arc<Adapter>>,
+    /// Tensors that are no part of an adapter.
+    pub(crate) strangers: Vec<String>,
+}
+
+/// What a file does to one module.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    /// The module, as the file spells it.
+    pub(crate) key: String,
+    pub(crate) module: ModuleName,
+    pub(crate) tensors: AdapterTensors,
+}
+
+/// Names under which folders hold a LoRA.
+const FILE_NAMES: [&str; 3] = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors", "lora.safetensors"];
+
+impl Lora {
+    /// Open a safetensors file, or a folder as diffusers or PEFT write it.
+    ///
+    /// # Errors
+    /// [`LoraError`] if the file cannot be read, is no LoRA, or has adapters that are incomplete, of impossible shapes, or of
+    /// a kind that is not read.
+    pub fn open(path: &Path) -> Result<Self, LoraError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let in_folder = || FILE_NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
+        let path = if path.is_dir() { in_folder().unwrap_or_else(|| path.join(FILE_NAMES[0])) } else { path.to_owned() };
+        let checkpoint = Checkpoint::open(&path)?;
+        let settings = PeftSettings::find(&path, &checkpoint.metadata()?)?;
+
+        let mut modules: BTreeMap<&str, BTreeMap<Role, StoredTensor>> = BTreeMap::new();
+        let mut strangers = Vec::new();
+        for (name, tensor) in checkpoint.tensors() {
+            match tensor_role::parse(name) {
+                Some((module, Role::Unsupported(kind))) => {
+                    return Err(LoraError::Unsupported { path, kind, module: module.to_owned() });
+                }
+                Some((module, role)) => {
+                    modules.entry(module).or_default().insert(role, tensor.clone());
+                }
+                None => strangers.push(name.to_owned()),
+            }
+        }
+        let changes_something = modules.values().any(|tensors| tensors.keys().any(|role| !matches!(role, Role::Alpha)));
+        if !changes_something {
+            return Err(LoraError::NotALora { found: what_it_is(&checkpoint), path });
+        }
+        let adapter = |(key, tensors): (&str, BTreeMap<Role, StoredTensor>)| {
+            let module = dialects::module_name(key);
+            let tensors = AdapterTensors::new(&path, key, tensors, settings.as_ref().map(|settings| (settings, &module)))?;
+            Ok(Arc::new(Adapter { key: key.to_owned(), module, tensors }))
+        };
+        let mut adapters = modules.into_iter().map(adapter).collect::<Result<Vec<_>, LoraError>>()?;
+        mark_control(&mut adapters);
+        let id = COUNTER.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { file: Arc::new(LoraFile { path, id, adapters, strangers }) })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    pub(crate) fn file(&self) -> &Arc<LoraFile> {
+        &self.file
+    }
+
+    /// How many modules it changes.
+    pub fn num_adapters(&self) -> usize {
+        self.file.adapters.len()
+    }
+
+    /// The dialects that its names are in.
+    pub fn dialects(&self) -> Vec<Dialect> {
+        let mut dialects: Vec<_> = self.file.adapters.iter().map(|adapter| adapter.module.dialect).collect();
+        dialects.sort_unstable();
+        dialects.dedup();
+        dialects
+    }
+}
+
+/// Bare original names with norms or biases beside the factors are Black Forest Labs' control LoRAs.
+fn mark_control(adapters: &mut [Arc<Adapter>]) {
+    let is_bare = adapters.iter().all(|adapter| adapter.module.dialect == Dialect::Bare);
+    let is_control = adapters.iter().any(|adapter| adapter.tensors.method == Method::Replacement);
+    if is_bare && is_control {
+        for adapter in adapters {
+            if let Some(adapter) = Arc::get_mut(adapter) {
+                adapter.module.dialect = Dialect::BflControl;
+            }
+        }
+    }
+}
+
+/// What a file without adapters seems to hold.
+fn what_it_is(checkpoint: &Checkpoint) -> String {
+    /// Names of embeddings in the files that textual inversion makes.
+    const EMBEDDINGS: [&str; 5] = ["emb_params", "clip_l", "clip_g", "t5xxl", "<concept>"];
+    let names: Vec<&str> = checkpoint.tensors().map(|(name, _)| name).collect();
+    if names.is_empty() {
+        return "no tensors".to_owned();
+    }
+    let is_embedding = |(name, tensor): (&str, &StoredTensor)| {
+        tensor.shape().len() <= 2 && (EMBEDDINGS.contains(&name) || (name.starts_with('<') && name.ends_with('>')))
+    };
+    if checkpoint.tensors().all(is_embedding) {
+        return "the embedding of a textual inversion, which stands for a word of the prompt".to_owned();
+    }
+    let whole = checkpoint.tensors().any(|(name, tensor)| name.ends_with(".weight") && tensor.num_bytes() > 1 << 20);
+    let examples = names.iter().take(2).copied().collect::<Vec<_>>().join(", ");
+    match whole {
+        true => format!("whole weights, as a model does (--model), {examples} among them"),
+        false => format!("no adapters that are known, but {examples}"),
+    }
+}

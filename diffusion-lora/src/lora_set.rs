@@ -1,0 +1,127 @@
+//! Several LoRAs with their strengths, and a pipeline that draws with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use diffusion_core::checkpoint::PublishedNames;
+use diffusion_core::{Application, ChangeWeights, Part, PartChanges, WeightChange, WeightChanges};
+
+use crate::change::{Action, ParameterChange, Step};
+use crate::error::{LoraError, SetLorasError};
+use crate::lora::Lora;
+use crate::report::Report;
+use crate::resolve::Vocabulary;
+
+/// LoRAs with their strengths, in the order in which they are applied.
+///
+/// Plain LoRAs add up in any order. `DoRA` and replaced parameters work on what those before them made.
+#[derive(Clone, Debug, Default)]
+pub struct LoraSet {
+    loras: Vec<(Lora, f64)>,
+    application: Application,
+    allow_misfits: bool,
+}
+
+impl LoraSet {
+    /// No LoRA.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more LoRA. A `scale` of 1 is the strength that it was trained with, 0 is none; below 0 it does the contrary.
+    #[must_use]
+    pub fn with(mut self, lora: &Lora, scale: f64) -> Self {
+        self.loras.push((lora.clone(), scale));
+        self
+    }
+
+    /// Whether LoRAs are merged with the weights, or attached to them.
+    #[must_use]
+    pub fn applied(self, application: Application) -> Self {
+        Self { application, ..self }
+    }
+
+    /// Use what fits of a LoRA that does not fit completely. A LoRA of which nothing fits stays an error.
+    #[must_use]
+    pub fn allowing_misfits(self) -> Self {
+        Self { allow_misfits: true, ..self }
+    }
+
+    /// The LoRAs and their strengths.
+    pub fn loras(&self) -> &[(Lora, f64)] {
+        &self.loras
+    }
+
+    /// What the set makes of a model with these names, and a report for each LoRA.
+    ///
+    /// # Errors
+    /// [`LoraError`] if one of them does not fit, holds numbers that are not finite, or cannot be read.
+    pub fn changes(
+        &self,
+        names: BTreeMap<Part, PublishedNames>,
+        device: &Device,
+    ) -> Result<(PartChanges, Vec<Report>), LoraError> {
+        let vocabulary = Vocabulary::new(names);
+        let mut steps: BTreeMap<(Part, String), Vec<Step>> = BTreeMap::new();
+        let mut reports = Vec::new();
+        for (lora, scale) in &self.loras {
+            let file = lora.file();
+            if !scale.is_finite() {
+                return Err(LoraError::Scale { path: file.path.clone(), scale: *scale });
+            }
+            let (targets, report) = vocabulary.resolve(file);
+            if report.num_matched() == 0 || !(report.fits() || self.allow_misfits) {
+                return Err(LoraError::DoesNotFit { report: Box::new(report) });
+            }
+            reports.push(report);
+            // Nothing of it is read, so that a strength of 0 restores every bit.
+            if *scale == 0.0 {
+                continue;
+            }
+            for target in targets {
+                let (rows, halves_swapped) = (target.rows, target.halves_swapped);
+                let action = match target.is_bias {
+                    true => Action::Bias { rows, halves_swapped },
+                    false => Action::Weight { method: target.adapter.tensors.method, rows, halves_swapped },
+                };
+                let factors = target.adapter.tensors.load(device)?;
+                let step = Step { factors, action, scale: *scale, lora: file.id };
+                steps.entry((target.part, target.parameter)).or_default().push(step);
+            }
+        }
+        let mut changes: BTreeMap<Part, Vec<(String, Arc<dyn WeightChange>)>> = BTreeMap::new();
+        for ((part, parameter), steps) in steps {
+            changes.entry(part).or_default().push((parameter, Arc::new(ParameterChange::new(steps))));
+        }
+        let changes = changes.into_iter().map(|(part, changes)| (part, WeightChanges::from_iter(changes)));
+        Ok((changes.collect(), reports))
+    }
+}
+
+/// A pipeline that draws with LoRAs.
+pub trait SetLoras: ChangeWeights {
+    /// Draw with `set` from now on, in place of the set before. Only weights that the two sets change differently are
+    /// touched; those that no LoRA changes any more are the file's again, to the bit.
+    ///
+    /// # Errors
+    /// [`SetLorasError::Lora`] if one of the set cannot be used: nothing has changed then.
+    fn set_loras(&mut self, set: &LoraSet) -> Result<Vec<Report>, SetLorasError<Self::Error>>
+    where
+        Self::Error: std::error::Error + 'static;
+}
+
+impl<P: ChangeWeights> SetLoras for P {
+    fn set_loras(&mut self, set: &LoraSet) -> Result<Vec<Report>, SetLorasError<P::Error>>
+    where
+        P::Error: std::error::Error + 'static,
+    {
+        let (changes, reports) = set.changes(self.published_names(), &self.device())?;
+        if let Some(report) = reports.iter().find(|report| !report.widened.is_empty()) {
+            let (path, module) = (report.path.clone(), report.widened[0].clone());
+            return Err(LoraError::Control { path, module }.into());
+        }
+        self.change_weights(changes, set.application).map_err(SetLorasError::Pipeline)?;
+        Ok(reports)
+    }
+}

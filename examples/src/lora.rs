@@ -1,0 +1,114 @@
+//! LoRAs on the command line.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use diffusion_core::Application;
+use diffusion_lora::{Lora, LoraError, LoraSet};
+
+/// A LoRA file and its strength: `FILE`, or `FILE:STRENGTH`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraArgument {
+    /// The file, or a folder with it.
+    pub path: PathBuf,
+    /// How strong it is; 1 is what it was trained with.
+    pub scale: f64,
+}
+
+impl FromStr for LoraArgument {
+    type Err = String;
+
+    fn from_str(argument: &str) -> Result<Self, String> {
+        let whole = || Self { path: argument.into(), scale: 1.0 };
+        // A colon may be a part of the path; a file of that name counts first.
+        if Path::new(argument).exists() {
+            return Ok(whole());
+        }
+        match argument.rsplit_once(':') {
+            Some((path, scale)) if !scale.contains(['/', '\\']) => {
+                let scale = scale.parse().ok().filter(|scale: &f64| scale.is_finite());
+                let scale = scale.ok_or_else(|| format!("{argument:?} does not end in a strength, as in lora.safetensors:0.8"))?;
+                Ok(Self { path: path.into(), scale })
+            }
+            _ => Ok(whole()),
+        }
+    }
+}
+
+/// What `txt2img` is told about LoRAs.
+#[derive(clap::Args, Debug)]
+pub struct LoraOptions {
+    /// A LoRA, and its strength after a colon; may be given several times.
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    pub lora: Vec<LoraArgument>,
+    /// Merge LoRAs with the weights, or compute them beside the weights [default: merge, if memory suffices].
+    #[arg(long, value_enum, value_name = "HOW", requires = "lora")]
+    pub lora_mode: Option<LoraMode>,
+    /// Use what fits of a LoRA, even if some of it does not.
+    #[arg(long, requires = "lora")]
+    pub allow_lora_misfits: bool,
+}
+
+/// How LoRAs reach the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LoraMode {
+    /// Added to the weights: nothing is slower afterwards.
+    Merge,
+    /// Beside the weights: nothing is copied.
+    Attach,
+}
+
+impl LoraOptions {
+    /// The files, opened, with their strengths.
+    ///
+    /// # Errors
+    /// As [`Lora::open`].
+    pub fn set(&self) -> Result<LoraSet, LoraError> {
+        let set = self.lora.iter().try_fold(LoraSet::new(), |set, LoraArgument { path, scale }| {
+            Ok::<_, LoraError>(set.with(&Lora::open(path)?, *scale))
+        })?;
+        Ok(if self.allow_lora_misfits { set.allowing_misfits() } else { set })
+    }
+
+    /// How to apply them, where merging may take up to `merged_bytes` on top of `resident_bytes`, and `available` bytes of
+    /// memory are free, if that is known.
+    pub fn application(&self, resident_bytes: usize, merged_bytes: usize, available: Option<usize>) -> Application {
+        match self.lora_mode {
+            Some(LoraMode::Merge) => Application::Merged,
+            Some(LoraMode::Attach) => Application::Attached,
+            None if available.is_some_and(|available| resident_bytes + merged_bytes > available) => Application::Attached,
+            None => Application::Merged,
+        }
+    }
+
+    /// Names and strengths, as they are written into a picture.
+    pub fn describe(&self) -> String {
+        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        self.lora.iter().map(|lora| format!(" <lora:{}:{}>", stem(&lora.path), lora.scale)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strength_follows_the_last_colon() {
+        let parsed = |text: &str| text.parse::<LoraArgument>().map(|lora| (lora.path, lora.scale));
+        assert_eq!(parsed("a/b.safetensors:0.8"), Ok(("a/b.safetensors".into(), 0.8)));
+        assert_eq!(parsed("b.safetensors:-0.3"), Ok(("b.safetensors".into(), -0.3)));
+        assert_eq!(parsed("b.safetensors"), Ok(("b.safetensors".into(), 1.0)));
+        assert_eq!(parsed(r"C:\loras\b.safetensors"), Ok((r"C:\loras\b.safetensors".into(), 1.0)));
+        assert!(parsed("b.safetensors:strong").is_err());
+        assert!(parsed("b.safetensors:nan").is_err());
+    }
+
+    #[test]
+    fn loras_are_attached_where_merging_does_not_fit() {
+        let options = |lora_mode| LoraOptions { lora: Vec::new(), lora_mode, allow_lora_misfits: false };
+        assert_eq!(options(None).application(6, 3, Some(10)), Application::Merged);
+        assert_eq!(options(None).application(6, 5, Some(10)), Application::Attached);
+        assert_eq!(options(None).application(6, 5, None), Application::Merged);
+        assert_eq!(options(Some(LoraMode::Merge)).application(6, 5, Some(10)), Application::Merged);
+    }
+}
