@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use diffusion_core::checkpoint::{Checkpoint, StoredTensor};
+use diffusion_core::Part;
+use diffusion_core::checkpoint::{Checkpoint, PublishedNames, StoredTensor};
 
 use crate::dialects::{self, Dialect, ModuleName};
 use crate::error::LoraError;
 use crate::factors::{AdapterTensors, Method};
 use crate::metadata::PeftSettings;
+use crate::report::Report;
+use crate::resolve::Vocabulary;
 use crate::tensor_role::{self, Role};
 
 /// A LoRA file, opened and understood, no weight read. Cheap to clone; what was read is kept and shared.
@@ -94,6 +97,20 @@ impl Lora {
     /// How many modules it changes.
     pub fn num_adapters(&self) -> usize {
         self.file.adapters.len()
+    }
+
+    /// What the file holds, and what of it fits a model with these names.
+    pub fn report(&self, names: &BTreeMap<Part, PublishedNames>) -> Report {
+        Vocabulary::new(names.clone()).resolve(&self.file).1
+    }
+
+    /// The parameters that the file changes in a model with these names, by network and path, in order.
+    pub fn targets(&self, names: &BTreeMap<Part, PublishedNames>) -> Vec<(Part, String)> {
+        let (targets, _) = Vocabulary::new(names.clone()).resolve(&self.file);
+        let mut targets: Vec<_> = targets.into_iter().map(|target| (target.part, target.parameter)).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        targets
     }
 
     /// The dialects that its names are in.

@@ -102,10 +102,13 @@ impl Report {
     }
 
     pub(crate) fn model_sentence(&self) -> String {
-        let advice = match (self.num_matched(), self.made_for) {
-            (0, Some(model)) => format!("this model at all; its names are those of {model}"),
-            (0, None) => "this model at all".to_owned(),
-            _ => "this model completely".to_owned(),
+        let extent = if self.num_matched() == 0 { "this model at all" } else { "this model completely" };
+        // A few names, such as those of the last layers, are the same in several families.
+        let advice = match self.made_for {
+            Some(model) if 2 * self.num_matched() < self.num_adapters => {
+                format!("{extent}; its names are those of {model}")
+            }
+            _ => extent.to_owned(),
         };
         format!("{advice}.\n")
     }

@@ -1,0 +1,188 @@
+//! What is no usable LoRA is refused with a sentence that says what it is.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use common::{lora_file, pipeline};
+use diffusion_core::Precision;
+use diffusion_lora::{Lora, LoraError, LoraSet, SetLoras, SetLorasError};
+use diffusion_models::flux::Flux;
+use diffusion_models::sd3::Sd3;
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+
+type Tensors<'a> = &'a [(&'a str, &'a [usize], f32)];
+
+/// A file of f32 tensors, each of one number over and over.
+fn write(folder: &Path, tensors: Tensors) -> PathBuf {
+    let path = folder.join("lora.safetensors");
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, shape, value)| value.to_le_bytes().repeat(shape.iter().product()))
+        .collect();
+    let view = |(name, shape, _): &(&str, &[usize], f32), bytes| {
+        ((*name).to_owned(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap())
+    };
+    let views = tensors.iter().zip(&bytes).map(|(tensor, bytes)| view(tensor, &bytes[..]));
+    serialize_to_file(views.collect::<Vec<_>>(), None, &path).unwrap();
+    path
+}
+
+fn open(tensors: Tensors) -> Result<Lora, LoraError> {
+    let folder = tempfile::tempdir().unwrap();
+    Lora::open(&write(folder.path(), tensors))
+}
+
+/// The error of using a file with FLUX.1's fixture.
+fn apply(tensors: Tensors) -> LoraError {
+    let folder = tempfile::tempdir().unwrap();
+    let lora = Lora::open(&write(folder.path(), tensors)).unwrap();
+    refused(&LoraSet::new().with(&lora, 1.0))
+}
+
+fn refused(set: &LoraSet) -> LoraError {
+    match pipeline::<Flux>(false, Precision::f32()).set_loras(set) {
+        Err(SetLorasError::Lora(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+const QUERY: &str = "transformer.transformer_blocks.0.attn.to_q";
+
+#[test]
+fn other_kinds_of_files_are_named() {
+    let error = open(&[("emb_params", &[4, 22], 0.1)]).unwrap_err();
+    assert!(error.to_string().contains("textual inversion"), "{error}");
+    let error = open(&[("clip_l", &[4, 22], 0.1), ("clip_g", &[4, 32], 0.1)]).unwrap_err();
+    assert!(error.to_string().contains("textual inversion"), "{error}");
+    let error = open(&[("transformer_blocks.0.attn.to_q.weight", &[600, 600], 0.1)]).unwrap_err();
+    assert!(error.to_string().contains("whole weights"), "{error}");
+    let error = open(&[("something", &[2], 0.1)]).unwrap_err();
+    assert!(error.to_string().contains("something"), "{error}");
+    let error = open(&[("lora_unet_a.alpha", &[], 1.0)]).unwrap_err();
+    assert!(matches!(error, LoraError::NotALora { .. }), "{error}");
+    let error = open(&[(&format!("{QUERY}.oft_blocks"), &[2, 2], 0.1)]).unwrap_err();
+    assert!(error.to_string().contains("OFT") && error.to_string().contains(QUERY), "{error}");
+}
+
+#[test]
+fn a_lora_for_a_unet_is_called_that() {
+    let module = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q";
+    let (down, up) = (format!("{module}.lora_down.weight"), format!("{module}.lora_up.weight"));
+    let error = apply(&[(&down, &[4, 320], 0.1), (&up, &[320, 4], 0.1)]);
+    assert!(matches!(error, LoraError::DoesNotFit { .. }));
+    assert!(error.to_string().contains("SDXL") && error.to_string().contains(module), "{error}");
+}
+
+#[test]
+fn a_lora_of_the_other_family_is_refused() {
+    let flux = Lora::open(&lora_file("flux-dev", "kohya")).unwrap();
+    let result = pipeline::<Sd3>(false, Precision::f32()).set_loras(&LoraSet::new().with(&flux, 1.0));
+    let Err(SetLorasError::Lora(error)) = result else { panic!("{result:?}") };
+    assert!(error.to_string().contains("FLUX.1"), "{error}");
+    let sd3 = Lora::open(&lora_file("sd3", "kohya")).unwrap();
+    let error = refused(&LoraSet::new().with(&sd3, 1.0));
+    assert!(error.to_string().contains("Stable Diffusion 3"), "{error}");
+    // The names of diffusers are partly the same; then the shapes tell.
+    let sd3 = Lora::open(&lora_file("sd3", "lycoris")).unwrap();
+    assert!(matches!(refused(&LoraSet::new().with(&sd3, 1.0)), LoraError::DoesNotFit { .. }));
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(lora_file("flux-dev", "kohya")).unwrap();
+    for len in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        let path = folder.path().join("cut.safetensors");
+        std::fs::write(&path, &bytes[..len]).unwrap();
+        let error = Lora::open(&path).unwrap_err();
+        assert!(matches!(error, LoraError::Checkpoint(_)) && error.to_string().contains("cut.safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn incomplete_and_impossible_adapters_are_refused() {
+    let (down, up) = (format!("{QUERY}.lora_A.weight"), format!("{QUERY}.lora_B.weight"));
+    let error = open(&[(&down, &[4, 28], 0.1)]).unwrap_err();
+    assert!(matches!(&error, LoraError::Incomplete { module, .. } if module == QUERY), "{error}");
+    let error = open(&[(&down, &[4, 28], 0.1), (&up, &[28, 3], 0.1)]).unwrap_err();
+    assert!(matches!(&error, LoraError::Shape { tensor, .. } if *tensor == up), "{error}");
+    let error = open(&[(&down, &[0, 28], 0.1), (&up, &[28, 0], 0.1)]).unwrap_err();
+    assert!(error.to_string().contains("rank of at least 1"), "{error}");
+    let hadamard = |role: &str| format!("{QUERY}.hada_{role}");
+    let error = open(&[(&hadamard("w1_a"), &[28, 2], 0.1), (&hadamard("w1_b"), &[2, 28], 0.1)]).unwrap_err();
+    assert!(matches!(&error, LoraError::Incomplete { missing, .. } if missing.contains("hada_w2_a")), "{error}");
+    let error = open(&[(&format!("{QUERY}.lokr_w1"), &[4, 4], 0.1)]).unwrap_err();
+    assert!(matches!(&error, LoraError::Incomplete { missing, .. } if missing.contains("lokr_w2")), "{error}");
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_by_tensor() {
+    let (down, up) = (format!("{QUERY}.lora_A.weight"), format!("{QUERY}.lora_B.weight"));
+    for value in [f32::NAN, f32::INFINITY] {
+        let error = apply(&[(&down, &[4, 28], 0.1), (&up, &[28, 4], value)]);
+        assert!(matches!(&error, LoraError::NotFinite { tensor, .. } if *tensor == up), "{error}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_listed_and_may_be_allowed() {
+    let other = "transformer.transformer_blocks.0.attn.to_k";
+    let stranger = "transformer.transformer_blocks.77.attn.to_q";
+    let names: Vec<String> = [QUERY, other, stranger]
+        .iter()
+        .flat_map(|module| [format!("{module}.lora_A.weight"), format!("{module}.lora_B.weight")])
+        .collect();
+    let shapes: [&[usize]; 6] = [&[4, 28], &[28, 4], &[4, 29], &[28, 4], &[4, 28], &[28, 4]];
+    let mut tensors: Vec<(&str, &[usize], f32)> = names.iter().zip(shapes).map(|(name, shape)| (&name[..], shape, 0.1)).collect();
+    tensors.push(("transformer.note", &[1], 0.0));
+    let folder = tempfile::tempdir().unwrap();
+    let lora = Lora::open(&write(folder.path(), &tensors)).unwrap();
+    let set = LoraSet::new().with(&lora, 1.0);
+    let error = refused(&set);
+    let LoraError::DoesNotFit { report } = &error else { panic!("{error}") };
+    assert_eq!((report.num_matched(), report.unmatched.len(), report.misshapen.len()), (1, 2, 1));
+    for word in [stranger, other, "transformer.note", "[28, 29]", "[28, 28]", "lora.safetensors"] {
+        assert!(error.to_string().contains(word), "{word}: {error}");
+    }
+    let reports = pipeline::<Flux>(false, Precision::f32()).set_loras(&set.allowing_misfits()).unwrap();
+    assert!(!reports[0].fits());
+}
+
+#[test]
+fn nothing_that_fits_is_an_error_even_if_misfits_are_allowed() {
+    let stranger = "transformer.transformer_blocks.77.attn.to_q";
+    let (down, up) = (format!("{stranger}.lora_A.weight"), format!("{stranger}.lora_B.weight"));
+    let lora = open_kept(&[(&down, &[4, 28], 0.1), (&up, &[28, 4], 0.1)]);
+    let error = refused(&LoraSet::new().with(&lora.1, 1.0).allowing_misfits());
+    assert!(matches!(error, LoraError::DoesNotFit { .. }), "{error}");
+}
+
+#[test]
+fn strengths_are_finite() {
+    let lora = Lora::open(&lora_file("flux-dev", "kohya")).unwrap();
+    assert!(matches!(refused(&LoraSet::new().with(&lora, f64::NAN)), LoraError::Scale { .. }));
+}
+
+#[test]
+fn a_control_lora_that_widens_the_model_is_refused_by_name() {
+    let (down, up) = ("img_in.lora_A.weight", "img_in.lora_B.weight");
+    let norm = "double_blocks.0.img_attn.norm.query_norm.scale";
+    let error = apply(&[(down, &[4, 128], 0.1), (up, &[28, 4], 0.1), (norm, &[14], 1.0)]);
+    assert!(matches!(&error, LoraError::Control { module, .. } if module == "img_in"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let error = Lora::open(Path::new("nowhere/lora.safetensors")).unwrap_err();
+    assert!(error.to_string().contains("nowhere"), "{error}");
+    assert!(LoraSet::new().changes(Default::default(), &Device::flex()).unwrap().0.is_empty());
+}
+
+/// A file with its folder, which goes away with it.
+fn open_kept(tensors: Tensors) -> (tempfile::TempDir, Lora) {
+    let folder = tempfile::tempdir().unwrap();
+    let lora = Lora::open(&write(folder.path(), tensors)).unwrap();
+    (folder, lora)
+}
