@@ -53,7 +53,7 @@ impl Lora {
     pub fn open(path: &Path) -> Result<Self, LoraError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let in_folder = || FILE_NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
-        let path = if path.is_dir() { in_folder().unwrap_or_else(|| path.join(FILE_NAMES[0])) } else { path.to_owned() };
+        let path = if path.is_dir() { in_folder().unwrap_or_else(|| path.to_owned()) } else { path.to_owned() };
         let checkpoint = Checkpoint::open(&path)?;
         let settings = PeftSettings::find(&path, &checkpoint.metadata()?)?;
 

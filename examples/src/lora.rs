@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use diffusion_core::Application;
+use diffusion_core::{Application, Residency};
 use diffusion_lora::{Lora, LoraError, LoraSet};
 
 /// A LoRA file and its strength: `FILE`, or `FILE:STRENGTH`.
@@ -70,13 +70,14 @@ impl LoraOptions {
         Ok(if self.allow_lora_misfits { set.allowing_misfits() } else { set })
     }
 
-    /// How to apply them, where merging may take up to `merged_bytes` on top of `resident_bytes`, and `available` bytes of
-    /// memory are free, if that is known.
-    pub fn application(&self, resident_bytes: usize, merged_bytes: usize, available: Option<usize>) -> Application {
+    /// How to apply them, where merging may take as many bytes as `needed`, and `available` bytes of memory are free, if that
+    /// is known. What is streamed cannot be merged for good, so nothing is then.
+    pub fn application(&self, residency: Residency, needed: usize, available: Option<usize>) -> Application {
         match self.lora_mode {
             Some(LoraMode::Merge) => Application::Merged,
             Some(LoraMode::Attach) => Application::Attached,
-            None if available.is_some_and(|available| resident_bytes + merged_bytes > available) => Application::Attached,
+            None if residency == Residency::Streamed => Application::Attached,
+            None if available.is_some_and(|available| needed > available) => Application::Attached,
             None => Application::Merged,
         }
     }
@@ -106,9 +107,11 @@ mod tests {
     #[test]
     fn loras_are_attached_where_merging_does_not_fit() {
         let options = |lora_mode| LoraOptions { lora: Vec::new(), lora_mode, allow_lora_misfits: false };
-        assert_eq!(options(None).application(6, 3, Some(10)), Application::Merged);
-        assert_eq!(options(None).application(6, 5, Some(10)), Application::Attached);
-        assert_eq!(options(None).application(6, 5, None), Application::Merged);
-        assert_eq!(options(Some(LoraMode::Merge)).application(6, 5, Some(10)), Application::Merged);
+        let resident = Residency::Resident;
+        assert_eq!(options(None).application(resident, 9, Some(10)), Application::Merged);
+        assert_eq!(options(None).application(resident, 11, Some(10)), Application::Attached);
+        assert_eq!(options(None).application(resident, 11, None), Application::Merged);
+        assert_eq!(options(None).application(Residency::Streamed, 9, Some(10)), Application::Attached);
+        assert_eq!(options(Some(LoraMode::Merge)).application(resident, 11, Some(10)), Application::Merged);
     }
 }

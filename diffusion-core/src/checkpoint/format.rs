@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use float8::{F8E4M3, F8E5M2};
 use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
+use half::f16;
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::blocks::{iq, k_quants, k_quants_encode, legacy};
@@ -121,7 +122,7 @@ impl Format {
             Self::F64 => widen_each(bytes, out, |value| f64::from_le_bytes(value) as f32),
             Self::F32 => widen_each(bytes, out, f32::from_le_bytes),
             Self::F16 => widen_f16(bytes, out),
-            Self::BF16 => widen_each(bytes, out, |value| bf16::from_le_bytes(value).to_f32()),
+            Self::BF16 => widen_bf16(bytes, out),
             Self::F8E4M3 | Self::F8E5M2 => {
                 let values = self.fp8_values();
                 widen_each(bytes, out, |[code]| values[usize::from(code)]);
@@ -169,7 +170,7 @@ impl Format {
         let tasks = values.par_chunks(elements).zip(out.par_chunks_mut(task_bytes));
         tasks.for_each(|(values, out)| match self {
             Self::F16 => narrow_each(values, out, |value| f16::from_f32(value).to_le_bytes()),
-            Self::BF16 => narrow_each(values, out, |value| bf16::from_f32(value).to_le_bytes()),
+            Self::BF16 => narrow_bf16(values, out),
             Self::F8E4M3 => narrow_each(values, out, |value| [F8E4M3::from_f32(value).to_bits()]),
             Self::Q4_0 => legacy::encode_q4_0(values, out),
             Self::Q8_0 => legacy::encode_q8_0(values, out),
@@ -215,6 +216,7 @@ impl Format {
 static E4M3: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|code| F8E4M3::from_bits(code as u8).to_f32()));
 static E5M2: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|code| F8E5M2::from_bits(code as u8).to_f32()));
 
+#[inline(always)]
 fn widen_each<const BYTES: usize>(bytes: &[u8], out: &mut [f32], widen: impl Fn([u8; BYTES]) -> f32) {
     let (values, rest) = bytes.as_chunks();
     assert!(rest.is_empty() && values.len() == out.len(), "{} bytes for {} elements of {BYTES}", bytes.len(), out.len());
@@ -223,10 +225,29 @@ fn widen_each<const BYTES: usize>(bytes: &[u8], out: &mut [f32], widen: impl Fn(
     }
 }
 
+#[inline(always)]
 fn narrow_each<const BYTES: usize>(values: &[f32], out: &mut [u8], narrow: impl Fn(f32) -> [u8; BYTES]) {
     for (to, from) in out.as_chunks_mut().0.iter_mut().zip(values) {
         *to = narrow(*from);
     }
+}
+
+/// Without branches, for as many numbers at a time as the processor has lanes.
+#[multiversion(targets("x86_64+avx2"))]
+fn widen_bf16(bytes: &[u8], out: &mut [f32]) {
+    widen_each(bytes, out, |value| f32::from_bits(u32::from(u16::from_le_bytes(value)) << 16));
+}
+
+/// To the nearest, ties to even, as the crate `half` rounds; without branches.
+#[multiversion(targets("x86_64+avx2"))]
+fn narrow_bf16(values: &[f32], out: &mut [u8]) {
+    const QUIET: u32 = 0x40;
+    narrow_each(values, out, |value| {
+        let bits = value.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        let not_a_number = bits >> 16 | QUIET;
+        (if value.is_nan() { not_a_number } else { rounded } as u16).to_le_bytes()
+    });
 }
 
 /// Half precision in chunks that stay in the cache: the conversion of a slice uses the processor's instructions.
@@ -274,6 +295,8 @@ impl Display for Format {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
 
     #[test]
@@ -286,6 +309,17 @@ mod tests {
         let bytes: Vec<u8> = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
         Format::BF16.widen(&bytes, &mut out);
         assert_eq!(out[..256], values[..256].iter().map(|&v| bf16::from_f32(v).to_f32()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn brain_floats_are_rounded_to_nearest_even() {
+        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE, 1e-45];
+        let ties = (0..2000u32).map(|i| f32::from_bits(0x3f80_0000 + i * 0x2000 + (i % 5) * 0x7fff));
+        let values: Vec<f32> = special.into_iter().chain(ties).collect();
+        let mut bytes = vec![0; 2 * values.len()];
+        Format::BF16.narrow(&values, &mut bytes);
+        let expected: Vec<u8> = values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect();
+        assert_eq!(bytes, expected);
     }
 
     /// Values from the OCP 8-bit floating point specification, revision 1.0, table 1.

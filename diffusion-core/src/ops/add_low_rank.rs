@@ -24,11 +24,12 @@ pub fn add_low_rank(weight: Tensor<2>, low_rank: LowRank) -> Tensor<2> {
 
 #[cfg(feature = "flex")]
 mod flex {
-    use burn::tensor::{Bytes, DType, Tensor, TensorData};
+    use burn::tensor::{DType, Tensor};
     use burn_flex::Flex;
     use rayon::prelude::*;
 
     use crate::checkpoint::Format;
+    use crate::ops::large_buffer::filled;
     use crate::weight_change::LowRank;
 
     /// Numbers that a core works on at a time: their f32 values stay in its cache.
@@ -54,20 +55,20 @@ mod flex {
         let up: Vec<f32> = low_rank.up.to_data().try_into_vec().ok()?;
 
         let chunk_rows = (CHUNK / columns.max(1)).max(1);
-        let mut merged = vec![0u8; rows * columns * size];
-        let chunks = merged.par_chunks_mut(chunk_rows * columns * size).zip(source.par_chunks(chunk_rows * columns * size));
-        chunks.zip(up.par_chunks(chunk_rows * rank)).for_each_init(
-            || vec![0f32; chunk_rows * columns],
-            |values, ((merged, source), up)| {
-                let num_rows = up.len() / rank;
-                let values = &mut values[..num_rows * columns];
-                format.widen(source, values);
-                add_product(values, up, &down, [num_rows, rank, columns]);
-                format.narrow(values, merged);
-            },
-        );
-        let data = TensorData::from_bytes(Bytes::from_bytes_vec(merged), [rows, columns], dtype);
-        Some(Tensor::from_data(data, (&device, dtype)))
+        let chunk_bytes = chunk_rows * columns * size;
+        Some(filled([rows, columns], dtype, &device, |merged| {
+            let chunks = merged.par_chunks_mut(chunk_bytes).zip(source.par_chunks(chunk_bytes));
+            chunks.zip(up.par_chunks(chunk_rows * rank)).for_each_init(
+                || vec![0f32; chunk_rows * columns],
+                |values, ((merged, source), up)| {
+                    let num_rows = up.len() / rank;
+                    let values = &mut values[..num_rows * columns];
+                    format.widen(source, values);
+                    add_product(values, up, &down, [num_rows, rank, columns]);
+                    format.narrow(values, merged);
+                },
+            );
+        }))
     }
 
     /// `values += up · down`, row-major, of sizes `[rows, columns]`, `[rows, rank]` and `[rank, columns]`.
@@ -102,7 +103,7 @@ mod flex {
 
     #[cfg(test)]
     mod tests {
-        use burn::tensor::{Device, FloatDType};
+        use burn::tensor::{Device, FloatDType, TensorData};
 
         use super::*;
         use crate::noise::TorchGenerator;

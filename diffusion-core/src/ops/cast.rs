@@ -16,10 +16,11 @@ pub fn cast<const D: usize>(tensor: Tensor<D>, dtype: FloatDType) -> Tensor<D> {
 
 #[cfg(feature = "flex")]
 mod flex {
-    use burn::tensor::{DType, FloatDType, Tensor, TensorData};
+    use burn::tensor::{DType, FloatDType, Tensor};
     use burn_flex::Flex;
 
     use crate::checkpoint::Format;
+    use crate::ops::large_buffer::filled_f32;
 
     /// Half precision to f32 on all cores; `None` where the general way must do.
     pub(super) fn widen<const D: usize>(tensor: &Tensor<D>, dtype: FloatDType) -> Option<Tensor<D>> {
@@ -33,8 +34,6 @@ mod flex {
         let primitive = tensor.clone().try_into_primitive::<Flex>().ok()?;
         let (start, end) = primitive.layout().contiguous_offsets()?;
         let bytes = &primitive.bytes()[2 * start..2 * end];
-        let mut values = vec![0f32; end - start];
-        format.widen_parallel(bytes, &mut values);
-        Some(Tensor::from_data(TensorData::new(values, shape), (&device, DType::F32)))
+        Some(filled_f32(shape.dims::<D>(), &device, |values| format.widen_parallel(bytes, values)))
     }
 }

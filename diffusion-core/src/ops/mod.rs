@@ -4,6 +4,8 @@ mod activation;
 mod add_low_rank;
 mod attention;
 mod cast;
+#[cfg(feature = "flex")]
+mod large_buffer;
 mod unpack;
 
 pub use activation::{gelu_erf, gelu_quick, gelu_tanh};

@@ -23,17 +23,17 @@ pub fn unpack(bytes: Tensor<1, Int>, format: Format, shape: [usize; 2]) -> Tenso
 
 #[cfg(feature = "flex")]
 mod flex {
-    use burn::tensor::{DType, Int, Tensor, TensorData};
+    use burn::tensor::{Int, Tensor};
     use burn_flex::Flex;
 
     use crate::checkpoint::Format;
+    use crate::ops::large_buffer::filled_f32;
 
     pub(super) fn unpack(bytes: &Tensor<1, Int>, format: Format, shape: [usize; 2]) -> Option<Tensor<2>> {
         let device = bytes.device();
         let primitive = bytes.clone().try_into_primitive::<Flex>().ok()?;
         let (start, end) = primitive.layout().contiguous_offsets()?;
-        let mut values = vec![0f32; shape.iter().product()];
-        format.widen_parallel(&primitive.bytes()[start..end], &mut values);
-        Some(Tensor::from_data(TensorData::new(values, shape), (&device, DType::F32)))
+        let bytes = &primitive.bytes()[start..end];
+        Some(filled_f32(shape, &device, |values| format.widen_parallel(bytes, values)))
     }
 }

@@ -85,7 +85,8 @@ fn set_loras<F: Family>(
     let plan = pipeline.plan(settings);
     let transformer = plan.parts.iter().find(|part| part.name == Part::Transformer.to_string());
     let merged = transformer.map_or(0, |part| part.weights);
-    let application = arguments.loras.application(plan.peak_resident, merged, available_memory(arguments.device));
+    let (needed, available) = (plan.peak_resident + merged, available_memory(arguments.device));
+    let application = arguments.loras.application(pipeline.residency, needed, available);
     for report in pipeline.set_loras(&arguments.loras.set()?.applied(application))? {
         verbosity.note(format_args!("{report}"));
         if !report.fits() {

@@ -1,0 +1,107 @@
+//! LoRAs as a user meets them: `txt2img --lora` and `inspect`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use safetensors::SafeTensors;
+use tempfile::TempDir;
+
+fn fixture(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(path).to_str().unwrap().to_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// One step of the fixture's model, with these options besides.
+fn draw(folder: &TempDir, options: &[&str]) -> Output {
+    let model = fixture("sd3");
+    let common = ["--model", &model, "--width", "96", "--height", "48", "--steps", "1", "--guidance-scale", "1"];
+    let files = ["--save-latents", "latents.safetensors", "a prompt"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_txt2img"));
+    command.args(common).args(options).args(files).current_dir(folder).output().unwrap()
+}
+
+#[track_caller]
+fn latents(options: &[&str]) -> Vec<f32> {
+    let folder = tempfile::tempdir().unwrap();
+    let output = draw(&folder, options);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let bytes = fs::read(folder.path().join("latents.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let data = tensors.tensor("latents").unwrap().data().to_vec();
+    data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)))
+        / norm(&mut expected.iter().map(|&b| f64::from(b)))
+}
+
+#[test]
+fn loras_change_the_picture_alike_in_every_mode() {
+    let lora = fixture("sd3/lora/kohya.safetensors:0.8");
+    let plain = latents(&[]);
+    let attached = latents(&["--lora", &lora, "--lora-mode", "attach"]);
+    assert!(relative_error(&attached, &plain) > 0.1);
+    let streamed = latents(&["--lora", &lora, "--stream-weights"]);
+    assert!(relative_error(&streamed, &attached) < 1e-6);
+    // The fixture stores bf16, which merging rounds to.
+    let merged = latents(&["--lora", &lora, "--lora-mode", "merge"]);
+    assert!(relative_error(&merged, &attached) < 2e-2);
+    assert_eq!(latents(&["--lora", &fixture("sd3/lora/kohya.safetensors:0")]), plain);
+}
+
+#[test]
+fn what_a_lora_is_gets_printed_and_written_into_the_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["kohya.safetensors:0.5", "peft:-0.25"].map(|name| fixture(&format!("sd3/lora/{name}")));
+    let output = draw(&folder, &["--lora", &first, "--lora", &second]);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    for words in ["kohya.safetensors: ", "dialect kohya", "dialect PEFT", "matched", "rank 2 to 4"] {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+    let picture = fs::read(folder.path().join("output.png")).unwrap();
+    let text = String::from_utf8_lossy(&picture);
+    assert!(text.contains("a prompt <lora:kohya:0.5> <lora:peft:-0.25>"));
+}
+
+#[track_caller]
+fn assert_refused(options: &[&str], words: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = draw(&folder, options);
+    let said = stderr(&output);
+    assert!(matches!(output.status.code(), Some(1 | 2)) && !said.contains("panicked"), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "{said}");
+}
+
+#[test]
+fn loras_that_do_not_fit_are_refused_before_anything_is_drawn() {
+    assert_refused(&["--lora", "nowhere.safetensors:1"], &["nowhere.safetensors"]);
+    assert_refused(&["--lora", "nowhere.safetensors:strong"], &["strength"]);
+    assert_refused(&["--lora", &fixture("flux-dev/lora/xlabs.safetensors")], &["does not fit", "FLUX.1", "double_blocks.0"]);
+    assert_refused(&["--lora", &fixture("sd3/transformer")], &["is no LoRA"]);
+    assert_refused(&["--lora-mode", "merge"], &["--lora"]);
+}
+
+fn inspect(path: PathBuf) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_inspect")).arg(path).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output))
+}
+
+#[test]
+fn inspect_tells_what_files_hold() {
+    let (ok, said) = inspect(fixture("flux-dev/lora/xlabs.safetensors").into());
+    assert!(ok && said.contains("dialect XLabs") && said.contains("rank 2"), "{said}");
+    let (ok, said) = inspect(fixture("sd3/transformer").into());
+    assert!(ok && said.contains("Stable Diffusion 3 transformer") && said.contains("BF16"), "{said}");
+    let (ok, said) = inspect("nowhere.safetensors".into());
+    assert!(!ok && said.contains("nowhere.safetensors"), "{said}");
+}
