@@ -57,8 +57,13 @@ pub trait Family {
     /// [`PipelineError::Schedule`] if there is no such run.
     fn sigmas(files: &Self::Files, settings: &Settings) -> Result<Sigmas, PipelineError>;
 
+    /// The scale of classifier-free guidance, 1 or less for none.
+    fn classifier_free_scale(settings: &Settings) -> f64;
+
     /// Whether these settings have a use for a negative prompt.
-    fn uses_negative_prompt(settings: &Settings) -> bool;
+    fn uses_negative_prompt(settings: &Settings) -> bool {
+        Self::classifier_free_scale(settings) > 1.0
+    }
 
     /// How much memory the parts take.
     fn plan(files: &Self::Files, settings: &Settings, precision: Precision) -> Plan;
@@ -139,13 +144,14 @@ pub trait Family {
         device: &Device,
     ) -> Result<Self::Conditioning, PipelineError>;
 
-    /// The velocity with all guidance applied; `step` is the index of the step that `sigma` belongs to.
+    /// Conditionings, at least one and of equal lengths, as one batch.
+    fn batched(conditionings: &[&Self::Conditioning]) -> Self::Conditioning;
+
+    /// What the network answers, without classifier-free guidance.
     fn velocity(
         transformer: &Self::Transformer,
-        prompt: &Prompt<Self::Conditioning>,
         settings: &Settings,
-        step: Step,
-        latents: Tensor<4>,
+        question: Question<'_, Self::Conditioning>,
     ) -> Tensor<4>;
 
     /// The first block whose result is not finite, by its name; `None` if all are.
@@ -165,6 +171,19 @@ pub struct Prompt<C> {
     pub positive: C,
     /// What it shall not.
     pub negative: Option<C>,
+}
+
+/// What the network is asked.
+#[derive(Clone, Debug)]
+pub struct Question<'a, C> {
+    /// Noisy latents, `[batch, channels, height, width]`.
+    pub latents: Tensor<4>,
+    /// Their noise level.
+    pub sigma: f64,
+    /// Encoded prompts, as many as latents.
+    pub conditioning: &'a C,
+    /// Blocks to leave out, for skip-layer guidance; only Stable Diffusion 3 looks at it.
+    pub skipped_layers: &'a [usize],
 }
 
 /// Where in a run the network is asked.

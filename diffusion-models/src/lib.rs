@@ -12,6 +12,7 @@ mod encoded_prompts;
 mod error;
 mod family;
 pub mod flux;
+mod guided_network;
 mod image_decoder;
 mod layers;
 mod model_source;
@@ -27,12 +28,12 @@ mod watch;
 
 pub use detect::ModelKind;
 pub use error::PipelineError;
-pub use family::{Family, Prompt, Step};
+pub use family::{Family, Prompt, Question, Step};
 pub use image_decoder::{ImageDecoder, Tiling};
 pub use model_source::{ModelParts, model_kind};
 pub use pipeline::Pipeline;
 pub use plan::{Plan, PlannedPart, Stage};
-pub use settings::Settings;
+pub use settings::{Guidance, GuidanceEvaluation, GuidanceMethod, Settings};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -18,6 +18,7 @@ use diffusion_schedulers::path::NoisePath;
 use crate::error::PipelineError;
 use crate::encoded_prompts::{EncodedPrompts, PromptKey};
 use crate::family::{Family, Prompt, Step};
+use crate::guided_network::GuidedNetwork;
 use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::model_source::ModelParts;
 use crate::plan::Plan;
@@ -103,6 +104,7 @@ impl<F: Family> Pipeline<F> {
         if settings.max_sequence_length == 0 {
             return Err(PipelineError::setting("maximum sequence length", "at least 1", 0));
         }
+        settings.guidance.check()?;
         F::check(&self.files, settings)?;
         self.sampler(settings)?;
         self.sigmas(settings).map(drop)
@@ -252,11 +254,12 @@ impl<F: Family> Pipeline<F> {
         };
         // What the network was last asked, to find the guilty block should its answer not be finite.
         let asked: RefCell<Option<(Step, Tensor<4>)>> = RefCell::new(None);
+        let mut network = GuidedNetwork::<F>::new(transformer, prompt, settings);
         let mut velocity = |x: Tensor<4>, sigma: f64| {
             let index = sigmas.as_slice().iter().rposition(|&level| level >= sigma).unwrap_or(0);
             let step = Step { index, num_steps, sigma };
             asked.replace(Some((step, x.clone())));
-            F::velocity(transformer, prompt, settings, step, x)
+            network.velocity(step, x)
         };
         let mut failure = None;
         let mut watched = |step: SamplerStep| {

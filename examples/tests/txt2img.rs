@@ -258,6 +258,22 @@ fn noise_from_a_file_takes_the_place_of_the_seed() {
 }
 
 #[test]
+fn guidance_options_reach_the_model() {
+    let plain = draw(&[PROMPT]);
+    let differs = |options: &[&str]| draw(&[options, &[PROMPT]].concat()).bytes("output.png") != plain.bytes("output.png");
+    assert!(differs(&["--guidance-rescale", "0.7"]) && differs(&["--guidance-interval", "0.1,0.95"]));
+    assert!(differs(&["--guidance", "zero-star"]) && differs(&["--guidance", "apg", "--apg-momentum", "-0.5"]));
+    assert!(!differs(&["--guidance-interval", "0,1"]));
+    let unguided = draw(&["--guidance-scale", "1", "--guidance", "apg", "--sequential-guidance", PROMPT]);
+    for option in ["--guidance", "--sequential-guidance"] {
+        assert!(unguided.stderr.contains(&format!("{option} has no effect without")), "{}", unguided.stderr);
+    }
+    assert_refused(&["--guidance-interval", "0.9,0.2", PROMPT], &["guidance interval is 0.9,0.2"]);
+    assert_refused(&["--guidance-interval", "high", PROMPT], &["two noise levels"]);
+    assert_refused(&["--guidance", "none", PROMPT], &["zero-star"]);
+}
+
+#[test]
 fn noise_that_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("noise.safetensors");

@@ -6,7 +6,6 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{Application, Part, PartChanges, Precision, Residency, ScheduleError, Sigmas, WeightChanges};
-use diffusion_schedulers::guidance::classifier_free;
 use diffusion_schedulers::kind::SamplerKind;
 use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
 
@@ -15,12 +14,12 @@ use super::files::{FluxFiles, Shift};
 use super::text_encoders::FluxTextEncoders;
 use super::transformer::{FluxConditioning, FluxTransformer};
 use crate::error::PipelineError;
-use crate::family::{Family, Prompt, Step};
+use crate::family::{Family, Prompt, Question, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::model_source::ModelParts;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
-use crate::settings::Settings;
+use crate::settings::{Guidance, Settings};
 
 /// FLUX.1-dev, FLUX.1-schnell and their finetunes.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +58,7 @@ impl Family for Flux {
             sigmas: None,
             guidance_scale,
             true_cfg_scale: 1.0,
+            guidance: Guidance::default(),
             max_sequence_length: files.t5_length().min(t5_length),
             skip_layers: None,
             tiling: Tiling::Whole,
@@ -104,8 +104,8 @@ impl Family for Flux {
         })
     }
 
-    fn uses_negative_prompt(settings: &Settings) -> bool {
-        settings.true_cfg_scale > 1.0
+    fn classifier_free_scale(settings: &Settings) -> f64 {
+        settings.true_cfg_scale
     }
 
     fn plan(files: &FluxFiles, settings: &Settings, precision: Precision) -> Plan {
@@ -176,22 +176,13 @@ impl Family for Flux {
         Ok(encoders.encode(text, settings, device)?)
     }
 
-    fn velocity(
-        transformer: &FluxTransformer,
-        prompt: &Prompt<FluxConditioning>,
-        settings: &Settings,
-        step: Step,
-        latents: Tensor<4>,
-    ) -> Tensor<4> {
-        let positive = with_guidance(&prompt.positive, settings);
-        let Some(negative) = prompt.negative.as_ref().filter(|_| settings.true_cfg_scale > 1.0) else {
-            return transformer.forward(latents, step.sigma, &positive);
-        };
-        let both = FluxConditioning::batched(&with_guidance(negative, settings), &positive);
-        let twice = Tensor::cat(vec![latents.clone(), latents], 0);
-        let velocities = transformer.forward(twice, step.sigma, &both);
-        let [negative, positive] = [0, 1].map(|row| velocities.clone().narrow(0, row, 1));
-        classifier_free(positive, negative, settings.true_cfg_scale)
+    fn batched(conditionings: &[&FluxConditioning]) -> FluxConditioning {
+        FluxConditioning::batched(conditionings)
+    }
+
+    fn velocity(transformer: &FluxTransformer, settings: &Settings, question: Question<'_, FluxConditioning>) -> Tensor<4> {
+        let Question { latents, sigma, conditioning, .. } = question;
+        transformer.forward(latents, sigma, &with_guidance(conditioning, settings))
     }
 
     fn first_not_finite(

@@ -51,12 +51,15 @@ pub struct FluxConditioning {
 }
 
 impl FluxConditioning {
-    /// Two conditionings, of equal length and guidance, as one batch.
-    pub fn batched(first: &Self, second: &Self) -> Self {
+    /// Conditionings, of equal length and guidance, as one batch.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn batched(parts: &[&Self]) -> Self {
         Self {
-            text: Tensor::cat(vec![first.text.clone(), second.text.clone()], 0),
-            pooled: Tensor::cat(vec![first.pooled.clone(), second.pooled.clone()], 0),
-            distilled_guidance: first.distilled_guidance,
+            text: Tensor::cat(parts.iter().map(|part| part.text.clone()).collect(), 0),
+            pooled: Tensor::cat(parts.iter().map(|part| part.pooled.clone()).collect(), 0),
+            distilled_guidance: parts[0].distilled_guidance,
         }
     }
 }

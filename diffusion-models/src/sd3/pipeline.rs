@@ -6,7 +6,6 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{Application, Part, PartChanges, Precision, Residency, SigmaSchedule, Sigmas, WeightChanges};
-use diffusion_schedulers::guidance::classifier_free;
 use diffusion_schedulers::kind::SamplerKind;
 use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
 
@@ -15,12 +14,12 @@ use super::files::Sd3Files;
 use super::text_encoders::Sd3TextEncoders;
 use super::transformer::{Sd3Conditioning, Sd3Transformer};
 use crate::error::PipelineError;
-use crate::family::{Family, Prompt, Step};
+use crate::family::{Family, Prompt, Question, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::model_source::ModelParts;
 use crate::pipeline::{CELL, Pipeline};
 use crate::plan::Plan;
-use crate::settings::Settings;
+use crate::settings::{Guidance, Settings};
 
 /// Stable Diffusion 3 and 3.5: Medium, Large and Large Turbo.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +70,7 @@ impl Family for Sd3 {
             sigmas: None,
             guidance_scale,
             true_cfg_scale: 1.0,
+            guidance: Guidance::default(),
             max_sequence_length: files.t5_length().min(MAX_SEQUENCE_LENGTH),
             skip_layers: None,
             tiling: Tiling::Whole,
@@ -111,8 +111,8 @@ impl Family for Sd3 {
         Ok(SigmaTable::flow(settings.shift.unwrap_or(files.schedule().shift()))?)
     }
 
-    fn uses_negative_prompt(settings: &Settings) -> bool {
-        settings.guidance_scale > 1.0
+    fn classifier_free_scale(settings: &Settings) -> f64 {
+        settings.guidance_scale
     }
 
     fn plan(files: &Sd3Files, settings: &Settings, precision: Precision) -> Plan {
@@ -183,30 +183,13 @@ impl Family for Sd3 {
         Ok(encoders.encode(text, settings.max_sequence_length, device)?)
     }
 
-    /// Negative and positive prompt go through the network as one batch.
-    fn velocity(
-        transformer: &Sd3Transformer,
-        prompt: &Prompt<Sd3Conditioning>,
-        settings: &Settings,
-        step: Step,
-        latents: Tensor<4>,
-    ) -> Tensor<4> {
-        let positive = &prompt.positive;
-        let Some(negative) = prompt.negative.as_ref().filter(|_| settings.guidance_scale > 1.0) else {
-            return transformer.forward(latents, step.sigma, positive, &[]);
-        };
-        let both = Sd3Conditioning::batched(negative, positive);
-        let twice = Tensor::cat(vec![latents.clone(), latents.clone()], 0);
-        let velocities = transformer.forward(twice, step.sigma, &both, &[]);
-        let [negative, of_positive] = [0, 1].map(|row| velocities.clone().narrow(0, row, 1));
-        let guided = classifier_free(of_positive.clone(), negative, settings.guidance_scale);
-        match &settings.skip_layers {
-            Some(guidance) if guidance.applies_to(step.index, step.num_steps) => {
-                let skipped = transformer.forward(latents, step.sigma, positive, &guidance.layers);
-                guidance.apply(guided, of_positive, skipped)
-            }
-            _ => guided,
-        }
+    fn batched(conditionings: &[&Sd3Conditioning]) -> Sd3Conditioning {
+        Sd3Conditioning::batched(conditionings)
+    }
+
+    fn velocity(transformer: &Sd3Transformer, _: &Settings, question: Question<'_, Sd3Conditioning>) -> Tensor<4> {
+        let Question { latents, sigma, conditioning, skipped_layers } = question;
+        transformer.forward(latents, sigma, conditioning, skipped_layers)
     }
 
     fn first_not_finite(

@@ -49,11 +49,14 @@ pub struct Sd3Conditioning {
 }
 
 impl Sd3Conditioning {
-    /// Two conditionings as one batch.
-    pub fn batched(first: &Self, second: &Self) -> Self {
+    /// Conditionings of equal length as one batch.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn batched(parts: &[&Self]) -> Self {
         Self {
-            text: Tensor::cat(vec![first.text.clone(), second.text.clone()], 0),
-            pooled: Tensor::cat(vec![first.pooled.clone(), second.pooled.clone()], 0),
+            text: Tensor::cat(parts.iter().map(|part| part.text.clone()).collect(), 0),
+            pooled: Tensor::cat(parts.iter().map(|part| part.pooled.clone()).collect(), 0),
         }
     }
 }

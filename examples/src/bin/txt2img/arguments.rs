@@ -8,9 +8,10 @@ use clap::Parser;
 use diffusion_examples::device::{DeviceName, PrecisionName};
 use diffusion_examples::lora::LoraOptions;
 use diffusion_models::{Family, ModelParts, Pipeline, Settings, Tiling};
-use diffusion_schedulers::guidance::SkipLayerGuidance;
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;
+
+use crate::guidance::GuidanceArguments;
 
 /// Draw a picture from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
@@ -99,19 +100,8 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) loras: LoraOptions,
-
-    /// Blocks to leave out for skip-layer guidance, such as 7,8,9 for Stable Diffusion 3.5 Medium.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    skip_layers: Vec<usize>,
-    /// Scale of skip-layer guidance.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
-    slg_scale: Option<f64>,
-    /// Share of the steps after which skip-layer guidance starts.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
-    slg_start: Option<f64>,
-    /// Share of the steps before which skip-layer guidance stops.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
-    slg_stop: Option<f64>,
+    #[command(flatten)]
+    pub(crate) guidance: GuidanceArguments,
 
     /// Read the weights of large networks from their files block by block [default: if they do not fit into memory].
     #[arg(long)]
@@ -172,19 +162,10 @@ impl Arguments {
         }
         settings.guidance_scale = self.guidance_scale.unwrap_or(settings.guidance_scale);
         settings.true_cfg_scale = self.true_cfg_scale.unwrap_or(settings.true_cfg_scale);
-        settings.skip_layers = self.skip_layer_guidance();
+        settings.guidance = self.guidance.guidance();
+        settings.skip_layers = self.guidance.skip_layers();
         settings.tiling = if self.tile_vae { Tiling::Tiled } else { Tiling::Whole };
         settings
-    }
-
-    fn skip_layer_guidance(&self) -> Option<SkipLayerGuidance> {
-        let default = SkipLayerGuidance::of_layers(self.skip_layers.clone());
-        (!self.skip_layers.is_empty()).then(|| SkipLayerGuidance {
-            scale: self.slg_scale.unwrap_or(default.scale),
-            start: self.slg_start.unwrap_or(default.start),
-            stop: self.slg_stop.unwrap_or(default.stop),
-            ..default
-        })
     }
 }
 

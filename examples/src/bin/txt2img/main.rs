@@ -1,6 +1,7 @@
 //! Draw a picture from a prompt.
 
 mod arguments;
+mod guidance;
 mod latents_file;
 
 use std::collections::BTreeMap;
@@ -119,9 +120,8 @@ fn announce<F: Family>(arguments: &Arguments, model: &Path, settings: &Settings,
     let model = model.display();
     verbosity.note(format_args!("{model}: {width} x {height} pixels, {num_steps} steps, guidance {guidance_scale}"));
     if !F::uses_negative_prompt(settings) {
-        let unused =
-            [("--negative-prompt", !arguments.negative_prompt.is_empty()), ("--skip-layers", settings.skip_layers.is_some())];
-        for (option, _) in unused.into_iter().filter(|(_, given)| *given) {
+        let negative = (!arguments.negative_prompt.is_empty()).then_some("--negative-prompt");
+        for option in negative.into_iter().chain(arguments.guidance.without_effect()) {
             eprintln!(
                 "warning: {option} has no effect without classifier-free guidance (--guidance-scale, for FLUX.1 --true-cfg-scale, above 1)"
             );
