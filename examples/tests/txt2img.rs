@@ -257,6 +257,38 @@ fn noise_from_a_file_takes_the_place_of_the_seed() {
     assert!(given.bytes("output.png") == draw(&["--seed", "5", PROMPT]).bytes("output.png"));
 }
 
+/// A photograph's worth of colours in any format that the extension names.
+fn write_picture(path: &Path, width: u32, height: u32) {
+    image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(3 * x) as u8, (2 * y) as u8, (x + y) as u8])).save(path).unwrap();
+}
+
+#[test]
+fn pictures_of_any_format_and_size_can_be_started_from() {
+    let start_from = |name: &str, width, height| {
+        let folder = tempfile::tempdir().unwrap();
+        write_picture(&folder.path().join(name), width, height);
+        draw_in(folder, &["--image", name, "--strength", "0.5", PROMPT])
+    };
+    let png = start_from("source.png", 64, 64);
+    assert!(png.bytes("output.png") == start_from("source.bmp", 64, 64).bytes("output.png"));
+    assert!(png.bytes("output.png") != draw(&[PROMPT]).bytes("output.png"));
+    assert!(!png.stderr.contains("stretched"), "{}", png.stderr);
+    let jpeg = start_from("source.jpg", 100, 50);
+    assert!(jpeg.stderr.contains("source.jpg has 100 x 50 pixels and is stretched to 64 x 64"), "{}", jpeg.stderr);
+    assert_refused(&["--image", "nowhere.png", PROMPT], &["cannot open nowhere.png"]);
+    assert_refused(&["--image", "output.png", PROMPT], &["output.png is no picture"]);
+    assert_refused(&["--strength", "0.5", PROMPT], &["--image"]);
+}
+
+/// Found before the text encoders are loaded, which takes long in large models.
+#[test]
+fn noise_that_does_not_fit_is_refused_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    write_tensor(&folder.path().join("noise.safetensors"), "noise", &[1, 16, 8, 4], &[0.0; 512]);
+    let run = run_in(folder, &["--width", "64", "--height", "64", "--latents", "noise.safetensors", PROMPT]);
+    assert!(run.code == Some(1) && run.stderr.contains("[1, 16, 8, 4]") && !run.stderr.contains("encoded"), "{}", run.stderr);
+}
+
 #[test]
 fn guidance_options_reach_the_model() {
     let plain = draw(&[PROMPT]);

@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     /// Exactly these noise levels, in place of --schedule, --shift and --steps.
     #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "steps"])]
     sigmas: Option<CustomSigmas>,
-    /// A picture to start from, a PNG of the size to be drawn.
+    /// A picture to start from: PNG, JPEG, WebP, GIF, BMP or TIFF; resampled if it has another size than the one to draw.
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,
     /// How far to go from the picture, above 0 and at most 1.

@@ -15,7 +15,8 @@ use burn::tensor::Tensor;
 use clap::Parser;
 use diffusion_core::{Part, Residency, SamplerStep};
 use diffusion_examples::device::available_memory;
-use diffusion_examples::output::{check_writable, read_png, write_png};
+use diffusion_examples::output::{check_writable, write_png};
+use diffusion_examples::picture::read_picture;
 use diffusion_examples::progress::Verbosity;
 use diffusion_lora::SetLoras;
 use diffusion_models::flux::Flux;
@@ -58,6 +59,7 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
         let outputs = [Some(&arguments.output), arguments.save_latents.as_ref()];
         outputs.into_iter().flatten().try_for_each(|path| check_writable(&numbered(path, index, arguments.count)))?;
     }
+    let start = Start::read(arguments, &pipeline, &settings)?;
     verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
     announce::<F>(arguments, model, &settings, verbosity);
     set_loras(arguments, &mut pipeline, &settings, verbosity)?;
@@ -68,7 +70,7 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
     // Frees T5's memory before the transformer takes its own.
     pipeline.free_text_encoders();
     for index in 0..arguments.count {
-        draw_one(arguments, &mut pipeline, &prompt, &settings, index, verbosity)?;
+        draw_one(arguments, &mut pipeline, &prompt, &settings, &start, index, verbosity)?;
     }
     Ok(())
 }
@@ -129,32 +131,37 @@ fn announce<F: Family>(arguments: &Arguments, model: &Path, settings: &Settings,
     }
 }
 
+/// What a run starts from, read before any work is spent.
+struct Start {
+    /// Noise from a file, in place of the seed's.
+    noise: Option<Tensor<4>>,
+    /// Latents of the picture to start from.
+    picture: Option<Tensor<4>>,
+}
+
+impl Start {
+    fn read<F: Family>(arguments: &Arguments, pipeline: &Pipeline<F>, settings: &Settings) -> Result<Self, Box<dyn Error>> {
+        let noise = arguments.latents.as_deref();
+        let noise = noise.map(|path| latents_file::read_noise(path, pipeline.latent_shape(settings), pipeline.device()));
+        let picture = arguments.image.as_deref();
+        let picture = picture.map(|path| read_picture(path, settings.width, settings.height)).transpose()?;
+        let picture = picture.map(|picture| pipeline.encode_image(&picture)).transpose()?;
+        Ok(Self { noise: noise.transpose()?, picture })
+    }
+}
+
 fn draw_one<F: Family>(
     arguments: &Arguments,
     pipeline: &mut Pipeline<F>,
     prompt: &Prompt<F::Conditioning>,
     settings: &Settings,
+    start: &Start,
     index: u64,
     verbosity: Verbosity,
 ) -> Result<(), Box<dyn Error>> {
-    let start = Instant::now();
+    let began = Instant::now();
     let seed = arguments.seed.wrapping_add(index);
-    let noise = match &arguments.latents {
-        Some(path) => latents_file::read_noise(path, pipeline.latent_shape(settings), pipeline.device())?,
-        None => pipeline.noise(seed, settings),
-    };
-    let picture = arguments.image.as_deref().map(read_png).transpose()?;
-    let picture = match picture {
-        Some(picture) if (picture.width, picture.height) != (settings.width, settings.height) => {
-            let (found, expected) = ((picture.width, picture.height), (settings.width, settings.height));
-            return Err(format!(
-                "--image is {} x {} pixels, the picture to draw {} x {}; give --width and --height, or scale it",
-                found.0, found.1, expected.0, expected.1
-            )
-            .into());
-        }
-        picture => picture.map(|picture| pipeline.encode_image(&picture)).transpose()?,
-    };
+    let noise = start.noise.clone().unwrap_or_else(|| pipeline.noise(seed, settings));
     let mut kept: BTreeMap<String, Tensor<4>> = BTreeMap::new();
     let settings = &Settings { sampler_seed: seed, ..settings.clone() };
     let bar = verbosity.steps("drawing", settings.num_steps);
@@ -166,13 +173,13 @@ fn draw_one<F: Family>(
         }
         ControlFlow::Continue(())
     };
-    let latents = match picture {
+    let latents = match start.picture.clone() {
         Some(picture) => pipeline.denoise_from(prompt, picture, noise, arguments.strength, settings, &mut on_step),
         None => pipeline.denoise(prompt, noise, settings, &mut on_step),
     };
     bar.finish_and_clear();
     let latents = latents?;
-    verbosity.note(format_args!("drew {} steps in {:.1} s", settings.num_steps, start.elapsed().as_secs_f64()));
+    verbosity.note(format_args!("drew {} steps in {:.1} s", settings.num_steps, began.elapsed().as_secs_f64()));
 
     if let Some(path) = &arguments.save_latents {
         kept.insert("latents".to_owned(), latents.clone());
@@ -184,7 +191,7 @@ fn draw_one<F: Family>(
     for picture in &pictures {
         write_png(&output, picture, &parameters(arguments, settings, seed))?;
     }
-    verbosity.note(format_args!("wrote {} (seed {seed}, {:.1} s)", output.display(), start.elapsed().as_secs_f64()));
+    verbosity.note(format_args!("wrote {} (seed {seed}, {:.1} s)", output.display(), began.elapsed().as_secs_f64()));
     Ok(())
 }
 
