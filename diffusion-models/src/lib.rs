@@ -22,6 +22,7 @@ mod scheduler_config;
 pub mod sd3;
 mod settings;
 pub mod t5;
+mod starting_picture;
 mod text;
 pub mod tokenizer;
 mod watch;
@@ -33,6 +34,7 @@ pub use image_decoder::{ImageDecoder, Tiling};
 pub use model_source::{ModelParts, model_kind};
 pub use pipeline::Pipeline;
 pub use plan::{Plan, PlannedPart, Stage};
+pub use starting_picture::StartingPicture;
 pub use settings::{Guidance, GuidanceEvaluation, GuidanceMethod, Settings};
 
 /// The README's example compiles.

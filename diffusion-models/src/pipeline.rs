@@ -7,6 +7,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
+use diffusion_core::mask::Mask;
 use diffusion_core::noise::{BrownianTree, latent_noise};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{
@@ -23,6 +24,7 @@ use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::model_source::ModelParts;
 use crate::plan::Plan;
 use crate::settings::Settings;
+use crate::starting_picture::{KeptArea, StartingPicture};
 
 /// From a prompt to a picture.
 ///
@@ -46,6 +48,14 @@ pub struct Pipeline<F: Family> {
     changes: PartChanges,
     application: Application,
     encoded: EncodedPrompts<F::Conditioning>,
+}
+
+/// What a sampler gets.
+struct Run<'a> {
+    sampler: &'a dyn Sampler,
+    sigmas: &'a Sigmas,
+    start: Tensor<4>,
+    kept: Option<KeptArea>,
 }
 
 /// Sides of a picture are multiples of this: eight pixels a latent cell, two cells a patch.
@@ -200,49 +210,44 @@ impl<F: Family> Pipeline<F> {
         self.check(settings)?;
         let sampler = self.sampler(settings)?;
         let sigmas = self.sigmas(settings)?;
-        self.denoise_along(&*sampler, prompt, noise, &sigmas, settings, on_step)
+        let run = Run { sampler: &*sampler, sigmas: &sigmas, start: noise, kept: None };
+        self.denoise_along(run, prompt, settings, on_step)
     }
 
-    /// From a picture and noise to latents that resemble the picture: the more, the smaller `strength`, from 0 to 1.
+    /// From a picture and noise to latents that resemble the picture: the more, the smaller its strength.
     ///
-    /// The first steps are left out, and the run starts from the picture with as much noise as the level after them.
-    ///
-    /// Reference: diffusers `pipeline_stable_diffusion_3_img2img.py#L663-L722` at 58eb52c.
+    /// The first steps are left out, and the run starts from the picture with as much noise as the level after them. Where
+    /// the picture is to be kept, every step sees it with the noise of that step, and the last one ends in it;
+    /// [`Mask::paste`] then makes the kept pixels equal to the bit.
     ///
     /// # Errors
-    /// As [`denoise`](Self::denoise), and if `strength` leaves no step.
+    /// As [`denoise`](Self::denoise), and if the strength leaves no step.
     pub fn denoise_from(
         &mut self,
         prompt: &Prompt<F::Conditioning>,
-        picture: Tensor<4>,
+        picture: &StartingPicture,
         noise: Tensor<4>,
-        strength: f64,
         settings: &Settings,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, PipelineError> {
         self.check(settings)?;
         let sampler = self.sampler(settings)?;
-        let sigmas = self.sigmas(settings)?;
-        let num_steps = sigmas.num_steps() as f64;
-        let left_out = (num_steps - (num_steps * strength).min(num_steps)).max(0.0) as usize;
-        if !(0.0..=1.0).contains(&strength) || left_out >= sigmas.num_steps() {
-            let expected = format!("a number above 0 and at most 1 that leaves one of {num_steps} steps");
-            return Err(PipelineError::setting("strength", expected, strength));
-        }
-        let sigmas = Sigmas::new(sigmas.as_slice()[left_out..].to_vec())?;
-        let start = NoisePath::Flow.mix(picture, noise, sigmas.first());
-        self.denoise_along(&*sampler, prompt, start, &sigmas, settings, on_step)
+        let sigmas = picture.remaining(&self.sigmas(settings)?)?;
+        let [batch, ..] = noise.dims();
+        let picture = picture.repeated(batch);
+        let start = NoisePath::Flow.mix(picture.latents.clone(), noise.clone(), sigmas.first());
+        let run = Run { sampler: &*sampler, sigmas: &sigmas, start, kept: picture.kept_area(noise) };
+        self.denoise_along(run, prompt, settings, on_step)
     }
 
     fn denoise_along(
         &mut self,
-        sampler: &dyn Sampler,
+        run: Run<'_>,
         prompt: &Prompt<F::Conditioning>,
-        start: Tensor<4>,
-        sigmas: &Sigmas,
         settings: &Settings,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, PipelineError> {
+        let Run { sampler, sigmas, start, kept } = run;
         let num_steps = sigmas.num_steps();
         let transformer = match &mut self.transformer {
             Some(transformer) => &*transformer,
@@ -255,11 +260,15 @@ impl<F: Family> Pipeline<F> {
         // What the network was last asked, to find the guilty block should its answer not be finite.
         let asked: RefCell<Option<(Step, Tensor<4>)>> = RefCell::new(None);
         let mut network = GuidedNetwork::<F>::new(transformer, prompt, settings);
-        let mut velocity = |x: Tensor<4>, sigma: f64| {
+        let mut ask = |x: Tensor<4>, sigma: f64| {
             let index = sigmas.as_slice().iter().rposition(|&level| level >= sigma).unwrap_or(0);
             let step = Step { index, num_steps, sigma };
             asked.replace(Some((step, x.clone())));
             network.velocity(step, x)
+        };
+        let mut velocity = |x: Tensor<4>, sigma: f64| match &kept {
+            Some(kept) => kept.velocity(ask(kept.seen(x.clone(), sigma), sigma), x, sigma),
+            None => ask(x, sigma),
         };
         let mut failure = None;
         let mut watched = |step: SamplerStep| {
@@ -276,6 +285,24 @@ impl<F: Family> Pipeline<F> {
             (Err(SampleError::Cancelled { .. }), Some(failure)) => Err(failure),
             (result, _) => Ok(result?),
         }
+    }
+
+    /// A picture to start from, and with a mask, which part of it to draw anew.
+    ///
+    /// # Errors
+    /// As [`encode_image`](Self::encode_image); [`PipelineError::MaskSize`] if the mask has another size than the picture.
+    pub fn starting_picture(
+        &self,
+        image: &RgbImage,
+        mask: Option<&Mask>,
+        strength: f64,
+    ) -> Result<StartingPicture, PipelineError> {
+        let expected = (image.width, image.height);
+        if let Some(mask) = mask.filter(|mask| (mask.width, mask.height) != expected) {
+            return Err(PipelineError::MaskSize { found: (mask.width, mask.height), expected });
+        }
+        let repaint = mask.map(|mask| mask.cells(CELL, &self.device));
+        Ok(StartingPicture { latents: self.encode_image(image)?, strength, repaint })
     }
 
     /// A picture's latents, the mean of what the autoencoder's encoder gives, `[1, 16, height / 8, width / 8]`.

@@ -5,6 +5,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use diffusion_core::image::RgbImage;
+use diffusion_core::mask::Mask;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
 
@@ -43,7 +44,7 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError`] naming the file.
 pub fn read_picture(path: &Path, width: usize, height: usize) -> Result<RgbImage, ReadError> {
-    let picture = on_white(upright(path)?);
+    let picture = on(WHITE, upright(path)?);
     let picture = if picture.dimensions() == (width as u32, height as u32) {
         picture
     } else {
@@ -51,6 +52,23 @@ pub fn read_picture(path: &Path, width: usize, height: usize) -> Result<RgbImage
         image::imageops::resize(&picture, width as u32, height as u32, FilterType::Lanczos3)
     };
     Ok(RgbImage { width, height, pixels: picture.into_raw() })
+}
+
+/// Read a mask of `width` x `height` pixels from a picture: white to repaint, black and transparent to keep.
+///
+/// # Errors
+/// As [`read_picture`].
+pub fn read_mask(path: &Path, width: usize, height: usize) -> Result<Mask, ReadError> {
+    let picture = on(BLACK, upright(path)?);
+    let mask = DynamicImage::from(picture).into_luma8();
+    let mask = if mask.dimensions() == (width as u32, height as u32) {
+        mask
+    } else {
+        warn_of_proportions(path, mask.dimensions(), (width, height));
+        // A kernel without overshoot, which would soil what is to be kept.
+        image::imageops::resize(&mask, width as u32, height as u32, FilterType::Triangle)
+    };
+    Ok(Mask { width, height, levels: mask.into_raw() })
 }
 
 /// The picture of a file, turned as its EXIF data say.
@@ -70,8 +88,12 @@ fn upright(path: &Path) -> Result<DynamicImage, ReadError> {
     Ok(picture)
 }
 
-/// The picture in 8-bit RGB, on white where it is transparent.
-fn on_white(picture: DynamicImage) -> image::RgbImage {
+/// What lies under transparent pictures.
+const WHITE: u32 = 255;
+const BLACK: u32 = 0;
+
+/// The picture in 8-bit RGB, on a gray of this level where it is transparent.
+fn on(ground: u32, picture: DynamicImage) -> image::RgbImage {
     const OPAQUE: u32 = 255;
     if !picture.color().has_alpha() {
         return picture.into_rgb8();
@@ -79,8 +101,8 @@ fn on_white(picture: DynamicImage) -> image::RgbImage {
     let rgba = picture.into_rgba8();
     image::RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
         let [red, green, blue, alpha] = rgba.get_pixel(x, y).0.map(u32::from);
-        let over_white = |level: u32| ((level * alpha + OPAQUE * (OPAQUE - alpha) + OPAQUE / 2) / OPAQUE) as u8;
-        image::Rgb([red, green, blue].map(over_white))
+        let over_ground = |level: u32| ((level * alpha + ground * (OPAQUE - alpha) + OPAQUE / 2) / OPAQUE) as u8;
+        image::Rgb([red, green, blue].map(over_ground))
     })
 }
 
@@ -152,6 +174,16 @@ mod tests {
         glass.save(&path).unwrap();
         let found = read_picture(&path, 3, 1).unwrap().pixels;
         assert_eq!(found, [10, 20, 30, 255, 255, 255, 204, 224, 244]);
+    }
+
+    #[test]
+    fn masks_are_white_where_to_repaint() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let pixels = [[255, 255, 255, 255], [255, 255, 255, 0], [0, 0, 0, 255], [128, 128, 128, 255]];
+        image::RgbaImage::from_fn(4, 1, |x, _| image::Rgba(pixels[x as usize])).save(&path).unwrap();
+        assert_eq!(read_mask(&path, 4, 1).unwrap().levels, [255, 0, 0, 128]);
+        assert_eq!(read_mask(&path, 8, 2).unwrap().levels.len(), 16);
     }
 
     #[test]

@@ -280,6 +280,29 @@ fn pictures_of_any_format_and_size_can_be_started_from() {
     assert_refused(&["--strength", "0.5", PROMPT], &["--image"]);
 }
 
+#[test]
+fn masks_say_which_part_is_drawn_anew() {
+    let under = |mask: Option<fn(u32) -> u8>| {
+        let folder = tempfile::tempdir().unwrap();
+        write_picture(&folder.path().join("source.png"), 64, 64);
+        let mut arguments = vec!["--image", "source.png", PROMPT];
+        if let Some(level) = mask {
+            image::GrayImage::from_fn(64, 64, |x, _| image::Luma([level(x)])).save(folder.path().join("mask.png")).unwrap();
+            arguments.extend(["--mask", "mask.png", "--mask-feather", "4"]);
+        }
+        let run = draw_in(folder, &arguments);
+        let pixels = |name: &str| image::open(run.path(name)).unwrap().into_rgb8();
+        (pixels("output.png"), pixels("source.png"), run.stderr)
+    };
+    assert!(under(Some(|_| 255)).0 == under(None).0);
+    let (drawn, source, said) = under(Some(|_| 0));
+    assert!(drawn == source && said.contains("mask.png is black everywhere"), "{said}");
+    let (drawn, source, _) = under(Some(|x| if x < 32 { 0 } else { 255 }));
+    let half = |picture: &image::RgbImage, x| image::imageops::crop_imm(picture, x, 0, 32, 64).to_image();
+    assert!(half(&drawn, 0) == half(&source, 0) && half(&drawn, 32) != half(&source, 32));
+    assert_refused(&["--mask", "mask.png", PROMPT], &["--image"]);
+}
+
 /// Found before the text encoders are loaded, which takes long in large models.
 #[test]
 fn noise_that_does_not_fit_is_refused_before_any_work() {

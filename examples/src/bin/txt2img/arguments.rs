@@ -50,6 +50,12 @@ pub(crate) struct Arguments {
     /// How far to go from the picture, above 0 and at most 1.
     #[arg(long, value_name = "X", default_value_t = 0.6, requires = "image")]
     pub(crate) strength: f64,
+    /// Which part of --image to draw anew: white to repaint, black to keep, to the bit.
+    #[arg(long, value_name = "FILE", requires = "image")]
+    pub(crate) mask: Option<PathBuf>,
+    /// Pixels over which the edge of the mask rises, inwards.
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, requires = "mask")]
+    pub(crate) mask_feather: usize,
     /// How strictly to follow the prompt [default: the authors' choice].
     ///
     /// Stable Diffusion 3: scale of classifier-free guidance; 1 draws without, twice as fast. FLUX.1-dev: the distilled

@@ -13,15 +13,17 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use clap::Parser;
+use diffusion_core::image::RgbImage;
+use diffusion_core::mask::Mask;
 use diffusion_core::{Part, Residency, SamplerStep};
 use diffusion_examples::device::available_memory;
 use diffusion_examples::output::{check_writable, write_png};
-use diffusion_examples::picture::read_picture;
+use diffusion_examples::picture::{read_mask, read_picture};
 use diffusion_examples::progress::Verbosity;
 use diffusion_lora::SetLoras;
 use diffusion_models::flux::Flux;
 use diffusion_models::sd3::Sd3;
-use diffusion_models::{Family, ModelKind, Pipeline, Plan, Prompt, Settings, model_kind};
+use diffusion_models::{Family, ModelKind, Pipeline, Plan, Prompt, Settings, StartingPicture, model_kind};
 
 use arguments::Arguments;
 
@@ -135,17 +137,24 @@ fn announce<F: Family>(arguments: &Arguments, model: &Path, settings: &Settings,
 struct Start {
     /// Noise from a file, in place of the seed's.
     noise: Option<Tensor<4>>,
-    /// Latents of the picture to start from.
-    picture: Option<Tensor<4>>,
+    /// The picture to start from, and its mask.
+    picture: Option<(StartingPicture, RgbImage, Option<Mask>)>,
 }
 
 impl Start {
     fn read<F: Family>(arguments: &Arguments, pipeline: &Pipeline<F>, settings: &Settings) -> Result<Self, Box<dyn Error>> {
         let noise = arguments.latents.as_deref();
         let noise = noise.map(|path| latents_file::read_noise(path, pipeline.latent_shape(settings), pipeline.device()));
-        let picture = arguments.image.as_deref();
-        let picture = picture.map(|path| read_picture(path, settings.width, settings.height)).transpose()?;
-        let picture = picture.map(|picture| pipeline.encode_image(&picture)).transpose()?;
+        let Settings { width, height, .. } = *settings;
+        let Some(path) = &arguments.image else { return Ok(Self { noise: noise.transpose()?, picture: None }) };
+        let source = read_picture(path, width, height)?;
+        let mask = arguments.mask.as_deref().map(|path| read_mask(path, width, height)).transpose()?;
+        if let (Some(path), true) = (&arguments.mask, mask.as_ref().is_some_and(Mask::is_empty)) {
+            eprintln!("warning: {} is black everywhere, so the picture stays as it is", path.display());
+        }
+        let start = pipeline.starting_picture(&source, mask.as_ref(), arguments.strength)?;
+        let mask = mask.map(|mask| mask.feathered(arguments.mask_feather));
+        let picture = Some((start, source, mask));
         Ok(Self { noise: noise.transpose()?, picture })
     }
 }
@@ -173,8 +182,8 @@ fn draw_one<F: Family>(
         }
         ControlFlow::Continue(())
     };
-    let latents = match start.picture.clone() {
-        Some(picture) => pipeline.denoise_from(prompt, picture, noise, arguments.strength, settings, &mut on_step),
+    let latents = match &start.picture {
+        Some((picture, ..)) => pipeline.denoise_from(prompt, picture, noise, settings, &mut on_step),
         None => pipeline.denoise(prompt, noise, settings, &mut on_step),
     };
     bar.finish_and_clear();
@@ -188,8 +197,12 @@ fn draw_one<F: Family>(
     let pictures =
         verbosity.stage("decoding the picture", "decoded the picture", || pipeline.decode(latents, settings.tiling))?;
     let output = numbered(&arguments.output, index, arguments.count);
-    for picture in &pictures {
-        write_png(&output, picture, &parameters(arguments, settings, seed))?;
+    for picture in pictures {
+        let picture = match &start.picture {
+            Some((_, source, Some(mask))) => mask.paste(&picture, source),
+            _ => picture,
+        };
+        write_png(&output, &picture, &parameters(arguments, settings, seed))?;
     }
     verbosity.note(format_args!("wrote {} (seed {seed}, {:.1} s)", output.display(), began.elapsed().as_secs_f64()));
     Ok(())
