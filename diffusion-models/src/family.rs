@@ -173,6 +173,18 @@ pub struct Prompt<C> {
     pub negative: Option<C>,
 }
 
+impl<C> Prompt<C> {
+    /// Prompts that were encoded under the same settings as one, for as many pictures that are drawn at once.
+    ///
+    /// # Panics
+    /// If there are none, or their encodings differ in length.
+    pub fn batch<F: Family<Conditioning = C>>(prompts: &[&Self]) -> Self {
+        let positive: Vec<&C> = prompts.iter().map(|prompt| &prompt.positive).collect();
+        let negative: Option<Vec<&C>> = prompts.iter().map(|prompt| prompt.negative.as_ref()).collect();
+        Self { positive: F::batched(&positive), negative: negative.map(|negative| F::batched(&negative)) }
+    }
+}
+
 /// What the network is asked.
 #[derive(Clone, Debug)]
 pub struct Question<'a, C> {

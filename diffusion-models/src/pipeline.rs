@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
 use diffusion_core::mask::Mask;
-use diffusion_core::noise::{BrownianTree, latent_noise};
+use diffusion_core::noise::{BrownianTree, PerPicture, latent_noise};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{
     Application, ChangeWeights, Part, PartChanges, Precision, Residency, SampleError, Sampler, SamplerStep, Sigmas, WeightChanges,
@@ -141,7 +141,17 @@ impl<F: Family> Pipeline<F> {
 
     fn sampler(&self, settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {
         let table = F::sigma_table(&self.files, settings)?;
-        Ok(settings.sampler.build(&SamplerSettings::of(&table, BrownianTree::new(settings.sampler_seed)))?)
+        let noise = PerPicture::new(settings.sampler_seeds.iter().map(|&seed| BrownianTree::new(seed)));
+        Ok(settings.sampler.build(&SamplerSettings::of(&table, noise))?)
+    }
+
+    /// The sampler for as many pictures as `noise` is for.
+    fn sampler_for(&self, noise: &Tensor<4>, settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {
+        let ([batch, ..], seeds) = (noise.dims(), settings.sampler_seeds.len());
+        if settings.sampler.is_stochastic() && seeds != batch {
+            return Err(PipelineError::setting("number of sampler seeds", format!("{batch}, one for each picture"), seeds));
+        }
+        self.sampler(settings)
     }
 
     /// How much memory a run with these settings will take.
@@ -160,9 +170,38 @@ impl<F: Family> Pipeline<F> {
         negative: &str,
         settings: &Settings,
     ) -> Result<Prompt<F::Conditioning>, PipelineError> {
-        let guided = F::uses_negative_prompt(settings);
-        let texts = [Some(prompt), guided.then_some(negative)];
-        let key = PromptKey::new(texts, settings, &self.changes);
+        let mut prompts = self.encode_prompts(&[prompt], negative, settings)?;
+        Ok(prompts.remove(0))
+    }
+
+    /// Encode prompts, each with the same negative prompt, which is encoded once, if `settings` have a use for it.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if the text encoders cannot be loaded.
+    pub fn encode_prompts(
+        &mut self,
+        prompts: &[&str],
+        negative: &str,
+        settings: &Settings,
+    ) -> Result<Vec<Prompt<F::Conditioning>>, PipelineError> {
+        let negative = F::uses_negative_prompt(settings).then_some(negative);
+        let mut encoded: Vec<Prompt<F::Conditioning>> = Vec::new();
+        for prompt in prompts {
+            let known = encoded.last().and_then(|last| last.negative.clone());
+            encoded.push(self.encode_anew(prompt, negative, known, settings)?);
+        }
+        Ok(encoded)
+    }
+
+    /// Encode a prompt that is not kept; `known` is the negative prompt, if it is encoded already.
+    fn encode_anew(
+        &mut self,
+        prompt: &str,
+        negative: Option<&str>,
+        known: Option<F::Conditioning>,
+        settings: &Settings,
+    ) -> Result<Prompt<F::Conditioning>, PipelineError> {
+        let key = PromptKey::new([Some(prompt), negative], settings, &self.changes);
         if let Some(encoded) = self.encoded.get(&key) {
             return Ok(encoded);
         }
@@ -174,7 +213,11 @@ impl<F: Family> Pipeline<F> {
             }
         };
         let encode = |text: &str| F::encode(encoders, text, settings, &self.device);
-        let encoded = Prompt { positive: encode(prompt)?, negative: guided.then(|| encode(negative)).transpose()? };
+        let negative = match known {
+            Some(known) => Some(known),
+            None => negative.map(encode).transpose()?,
+        };
+        let encoded = Prompt { positive: encode(prompt)?, negative };
         self.encoded.keep(key, &encoded);
         Ok(encoded)
     }
@@ -190,12 +233,23 @@ impl<F: Family> Pipeline<F> {
         latent_noise(seed, self.latent_shape(settings), &self.device)
     }
 
+    /// The noise of each of these seeds, as one batch: `[seeds, channels, height, width]`.
+    ///
+    /// # Panics
+    /// If there are no seeds.
+    pub fn noises(&self, seeds: &[u64], settings: &Settings) -> Tensor<4> {
+        Tensor::cat(seeds.iter().map(|&seed| self.noise(seed, settings)).collect(), 0)
+    }
+
     /// Shape of the latents of one picture.
     pub fn latent_shape(&self, settings: &Settings) -> [usize; 4] {
         [1, F::latent_channels(&self.files), settings.height / CELL, settings.width / CELL]
     }
 
     /// From noise to latents. `on_step` hears of every step and may cancel.
+    ///
+    /// Several pictures are drawn at once from a [`Prompt::batch`] and [`noises`](Self::noises), as many as prompts. Each
+    /// is the picture that is drawn alone from its prompt and noise.
     ///
     /// # Errors
     /// [`PipelineError`] if the settings are impossible, the transformer cannot be loaded, a step gives numbers that are
@@ -208,7 +262,7 @@ impl<F: Family> Pipeline<F> {
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, PipelineError> {
         self.check(settings)?;
-        let sampler = self.sampler(settings)?;
+        let sampler = self.sampler_for(&noise, settings)?;
         let sigmas = self.sigmas(settings)?;
         let run = Run { sampler: &*sampler, sigmas: &sigmas, start: noise, kept: None };
         self.denoise_along(run, prompt, settings, on_step)
@@ -231,7 +285,7 @@ impl<F: Family> Pipeline<F> {
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, PipelineError> {
         self.check(settings)?;
-        let sampler = self.sampler(settings)?;
+        let sampler = self.sampler_for(&noise, settings)?;
         let sigmas = picture.remaining(&self.sigmas(settings)?)?;
         let [batch, ..] = noise.dims();
         let picture = picture.repeated(batch);

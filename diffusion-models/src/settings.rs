@@ -18,8 +18,8 @@ pub struct Settings {
     pub num_steps: usize,
     /// How to get from one noise level to the next.
     pub sampler: SamplerKind,
-    /// Seed of the noise that some samplers add on the way.
-    pub sampler_seed: u64,
+    /// Seeds of the noise that some samplers add on the way, one for each picture that is drawn at once.
+    pub sampler_seeds: Vec<u64>,
     /// Noise levels in place of those that the model was released with.
     pub schedule: Option<ScheduleKind>,
     /// Shift of the noise levels in place of the model's.

@@ -134,6 +134,29 @@ fn several_pictures_are_those_of_their_seeds() {
     assert!(several.bytes("kept-2.safetensors") == alone.bytes("kept.safetensors"));
 }
 
+#[test]
+fn prompts_and_seeds_are_counted_through_in_batches_or_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("prompts.txt"), "\na large green star on a white background\n\n").unwrap();
+    let sampler = ["--sampler", "euler_ancestral", "--seed", "5"];
+    let several = [&sampler[..], &["--count", "2", "--batch-size", "3", "--prompts-file", "prompts.txt", PROMPT]].concat();
+    let several = draw_in(folder, &several);
+    let outputs = ["output-1.png", "output-2.png", "output-3.png", "output-4.png", "prompts.txt"];
+    assert_eq!(several.files(), outputs);
+    let pixels = |run: &Run, name: &str| image::open(run.path(name)).unwrap().into_rgb8();
+    for (output, seed, prompt) in [(outputs[1], "6", PROMPT), (outputs[2], "7", "a large green star on a white background")] {
+        let alone = draw(&["--sampler", "euler_ancestral", "--seed", seed, prompt]);
+        let (found, expected) = (pixels(&several, output), pixels(&alone, "output.png"));
+        // Products of more rows may be added up in another order, which may move a level by one.
+        assert!(found.iter().zip(expected.iter()).all(|(a, b)| a.abs_diff(*b) <= 1), "{output}");
+        let text = picture(&several.path(output)).0;
+        assert!(text.starts_with(prompt) && text.contains(&format!("Seed: {seed}")), "{text}");
+    }
+    assert_refused(&["--batch-size", "0", PROMPT], &["--batch-size is 0"]);
+    assert_refused(&["--prompts-file", "nowhere.txt"], &["nowhere.txt"]);
+    assert_refused(&["--latents", "noise.safetensors", PROMPT, PROMPT], &["--latents", "several prompts"]);
+}
+
 /// Names and shapes in a file of latents, and whether all numbers are finite.
 fn latents(path: &Path) -> Vec<(String, Vec<usize>, bool)> {
     let bytes = fs::read(path).unwrap();

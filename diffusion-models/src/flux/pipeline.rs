@@ -52,7 +52,7 @@ impl Family for Flux {
             height: 1024,
             num_steps,
             sampler: SamplerKind::Euler,
-            sampler_seed: 0,
+            sampler_seeds: vec![0],
             schedule: None,
             shift: None,
             sigmas: None,

@@ -64,7 +64,7 @@ impl Family for Sd3 {
             height: config.sample_size * CELL,
             num_steps,
             sampler: SamplerKind::Euler,
-            sampler_seed: 0,
+            sampler_seeds: vec![0],
             schedule: None,
             shift: None,
             sigmas: None,

@@ -96,7 +96,7 @@ impl Fixture {
             height: self.run.height,
             num_steps: self.run.steps,
             sampler: SamplerKind::Euler,
-            sampler_seed: 0,
+            sampler_seeds: vec![0],
             schedule: None,
             shift: None,
             sigmas: None,
