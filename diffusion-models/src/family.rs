@@ -12,6 +12,7 @@ use diffusion_schedulers::schedules::SigmaTable;
 
 use crate::error::PipelineError;
 use crate::image_decoder::ImageDecoder;
+use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::plan::Plan;
 use crate::settings::Settings;
@@ -44,6 +45,9 @@ pub trait Family {
 
     /// Channels of the latents.
     fn latent_channels(files: &Self::Files) -> usize;
+
+    /// Colours of the latents, for previews, if they are known.
+    fn latent_rgb(files: &Self::Files) -> Option<LatentRgb>;
 
     /// The noise levels of the training, which schedules choose from.
     ///

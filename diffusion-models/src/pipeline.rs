@@ -21,6 +21,7 @@ use crate::encoded_prompts::{EncodedPrompts, PromptKey};
 use crate::family::{Family, Prompt, Step};
 use crate::guided_network::GuidedNetwork;
 use crate::image_decoder::{ImageDecoder, Tiling};
+use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::plan::Plan;
 use crate::settings::Settings;
@@ -89,6 +90,11 @@ impl<F: Family> Pipeline<F> {
     /// The device that it draws on.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Colours of the latents, for previews in the step callback, if they are known.
+    pub fn latent_rgb(&self) -> Option<LatentRgb> {
+        F::latent_rgb(&self.files)
     }
 
     /// The settings that the model's authors recommend.

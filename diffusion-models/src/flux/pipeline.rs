@@ -16,6 +16,7 @@ use super::transformer::{FluxConditioning, FluxTransformer};
 use crate::error::PipelineError;
 use crate::family::{Family, Prompt, Question, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
+use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
@@ -77,6 +78,10 @@ impl Family for Flux {
 
     fn latent_channels(_: &FluxFiles) -> usize {
         16
+    }
+
+    fn latent_rgb(_: &FluxFiles) -> Option<LatentRgb> {
+        Some(LatentRgb::FLUX)
     }
 
     /// Evenly spaced from 1 to 1 / steps, then shifted.

@@ -15,7 +15,9 @@ use super::text_encoders::Sd3TextEncoders;
 use super::transformer::{Sd3Conditioning, Sd3Transformer};
 use crate::error::PipelineError;
 use crate::family::{Family, Prompt, Question, Step};
+use crate::autoencoder_kl::AutoencoderKlConfig;
 use crate::image_decoder::{ImageDecoder, Tiling};
+use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::pipeline::{CELL, Pipeline};
 use crate::plan::Plan;
@@ -101,6 +103,11 @@ impl Family for Sd3 {
 
     fn latent_channels(files: &Sd3Files) -> usize {
         files.config().in_channels
+    }
+
+    fn latent_rgb(files: &Sd3Files) -> Option<LatentRgb> {
+        let published = AutoencoderKlConfig::sd3().latent_channels;
+        (files.config().in_channels == published).then_some(LatentRgb::SD3)
     }
 
     fn sigmas(files: &Sd3Files, settings: &Settings) -> Result<Sigmas, PipelineError> {

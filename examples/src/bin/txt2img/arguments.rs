@@ -135,6 +135,16 @@ pub(crate) struct Arguments {
     /// Besides, every step's latents, as `latents_1` and so on.
     #[arg(long, requires = "save_latents")]
     pub(crate) save_all_latents: bool,
+    /// Show what the picture will be like in the terminal, at every step or every K-th one.
+    #[arg(long, value_name = "K", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) preview: Option<usize>,
+    /// Write these pictures, with the number of the step before the extension.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preview_file: Option<PathBuf>,
+    /// A tiny autoencoder (TAESD3, TAEF1) for previews in full detail.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preview_vae: Option<PathBuf>,
     /// The picture, a PNG; where there are several, a number is put before the extension.
     #[arg(long, short, value_name = "FILE", default_value = "output.png")]
     pub(crate) output: PathBuf,

@@ -17,6 +17,7 @@ use diffusion_models::{Family, Pipeline, Prompt, Settings, StartingPicture};
 
 use crate::arguments::Arguments;
 use crate::latents_file;
+use crate::preview::Previews;
 
 /// The pictures of a run: every prompt with as many seeds as asked for, counted through.
 pub(crate) struct Pictures<'a> {
@@ -162,6 +163,7 @@ pub(crate) struct Drawing<'a, F: Family> {
     pub(crate) prompts: &'a [Prompt<F::Conditioning>],
     pub(crate) settings: &'a Settings,
     pub(crate) start: &'a Start,
+    pub(crate) previews: Option<&'a Previews<'a>>,
     pub(crate) verbosity: Verbosity,
 }
 
@@ -175,7 +177,7 @@ impl<F: Family> Drawing<'_, F> {
         let prompt = Prompt::batch::<F>(&of_pictures);
         let noise = self.start.noise.clone().unwrap_or_else(|| self.pipeline.noises(&seeds, self.settings));
         let settings = Settings { sampler_seeds: seeds, ..self.settings.clone() };
-        let kept = self.denoise(&prompt, noise, &settings)?;
+        let kept = self.denoise(&prompt, noise, &settings, batch.start)?;
         verbosity.note(format_args!("drew {} steps in {:.1} s", settings.num_steps, began.elapsed().as_secs_f64()));
 
         for (row, picture) in batch.enumerate() {
@@ -197,14 +199,15 @@ impl<F: Family> Drawing<'_, F> {
         Ok(())
     }
 
-    /// The final `latents` of a batch, and those of every step if they are to be kept.
+    /// The final `latents` of a batch that begins with picture `first`, and those of every step if they are to be kept.
     fn denoise(
         &mut self,
         prompt: &Prompt<F::Conditioning>,
         noise: Tensor<4>,
         settings: &Settings,
+        first: u64,
     ) -> Result<BTreeMap<String, Tensor<4>>, Box<dyn Error>> {
-        let mut kept = BTreeMap::new();
+        let (mut kept, mut failure) = (BTreeMap::new(), None);
         let bar = self.verbosity.steps("drawing", settings.num_steps);
         let mut on_step = |step: SamplerStep| {
             bar.set_length(step.num_steps as u64);
@@ -212,13 +215,19 @@ impl<F: Family> Drawing<'_, F> {
             if self.pictures.arguments.save_all_latents {
                 kept.insert(format!("latents_{}", step.index + 1), step.latents);
             }
-            ControlFlow::Continue(())
+            let path_of = |path: &Path, row: usize| self.pictures.path_of(path, first + row as u64);
+            let shown = self.previews.map_or(Ok(()), |previews| previews.after(step.index, step.denoised, path_of, &bar));
+            failure = shown.err();
+            if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let latents = match &self.start.picture {
             Some((picture, ..)) => self.pipeline.denoise_from(prompt, picture, noise, settings, &mut on_step),
             None => self.pipeline.denoise(prompt, noise, settings, &mut on_step),
         };
         bar.finish_and_clear();
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         kept.insert(FINAL.to_owned(), latents?);
         Ok(kept)
     }

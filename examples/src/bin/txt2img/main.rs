@@ -4,6 +4,7 @@ mod arguments;
 mod drawing;
 mod guidance;
 mod latents_file;
+mod preview;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use diffusion_models::{Family, ModelKind, Pipeline, Plan, Settings, model_kind};
 
 use arguments::Arguments;
 use drawing::{Drawing, Pictures, Start};
+use preview::Previews;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -50,6 +52,7 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
     }
     pictures.check_writable()?;
     let start = Start::read(arguments, &pipeline, &settings)?;
+    let previews = Previews::new(arguments, &pipeline, &pictures)?;
     verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
     announce::<F>(arguments, model, &settings, verbosity);
     set_loras(arguments, &mut pipeline, &settings, verbosity)?;
@@ -60,7 +63,8 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
     // Frees T5's memory before the transformer takes its own.
     pipeline.free_text_encoders();
     let (pipeline, prompts, settings) = (&mut pipeline, &prompts[..], &settings);
-    let mut drawing = Drawing { pictures: &pictures, pipeline, prompts, settings, start: &start, verbosity };
+    let (pictures, start, previews) = (&pictures, &start, previews.as_ref());
+    let mut drawing = Drawing { pictures, pipeline, prompts, settings, start, previews, verbosity };
     pictures.batches().try_for_each(|batch| drawing.draw(batch))
 }
 

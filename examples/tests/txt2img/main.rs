@@ -326,6 +326,29 @@ fn masks_say_which_part_is_drawn_anew() {
     assert_refused(&["--mask", "mask.png", PROMPT], &["--image"]);
 }
 
+#[test]
+fn previews_are_written_at_every_kth_step() {
+    let tiny = fixture("tae/taesd3_decoder.safetensors");
+    let run = |more: &[&str]| {
+        let arguments = ["--preview-file", "look.png", "--preview=2", PROMPT];
+        run_in(
+            tempfile::tempdir().unwrap(),
+            &[&["--width", "64", "--height", "64", "--steps", "5"], more, &arguments[..]].concat(),
+        )
+    };
+    let (linear, tiny) = (run(&[]), run(&["--preview-vae", &tiny]));
+    for run in [&linear, &tiny] {
+        assert_eq!(run.files(), ["look-step-2.png", "look-step-4.png", "output.png"], "{}", run.stderr);
+        let (text, width, height) = picture(&run.path("look-step-2.png"));
+        assert_eq!((text.as_str(), width, height), ("preview after step 2", 64, 64));
+    }
+    assert!(linear.bytes("look-step-4.png") != tiny.bytes("look-step-4.png"));
+    assert!(linear.bytes("output.png") == tiny.bytes("output.png"));
+    assert_refused(&["--preview=0", PROMPT], &["--preview"]);
+    let blind = draw(&["--preview", PROMPT]);
+    assert!(blind.stdout.is_empty() && blind.stderr.contains("standard output is no terminal"), "{}", blind.stderr);
+}
+
 /// Found before the text encoders are loaded, which takes long in large models.
 #[test]
 fn noise_that_does_not_fit_is_refused_before_any_work() {
