@@ -16,6 +16,7 @@ use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::plan::Plan;
 use crate::settings::Settings;
+use crate::step_cache::FirstBlockCache;
 
 /// A family of models: its files, its parts, and how its parts work together. [`Pipeline`](crate::Pipeline) does the rest.
 pub trait Family {
@@ -152,11 +153,7 @@ pub trait Family {
     fn batched(conditionings: &[&Self::Conditioning]) -> Self::Conditioning;
 
     /// What the network answers, without classifier-free guidance.
-    fn velocity(
-        transformer: &Self::Transformer,
-        settings: &Settings,
-        question: Question<'_, Self::Conditioning>,
-    ) -> Tensor<4>;
+    fn velocity(transformer: &Self::Transformer, settings: &Settings, question: Question<'_, Self::Conditioning>) -> Tensor<4>;
 
     /// The first block whose result is not finite, by its name; `None` if all are.
     fn first_not_finite(
@@ -190,7 +187,7 @@ impl<C> Prompt<C> {
 }
 
 /// What the network is asked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Question<'a, C> {
     /// Noisy latents, `[batch, channels, height, width]`.
     pub latents: Tensor<4>,
@@ -200,6 +197,8 @@ pub struct Question<'a, C> {
     pub conditioning: &'a C,
     /// Blocks to leave out, for skip-layer guidance; only Stable Diffusion 3 looks at it.
     pub skipped_layers: &'a [usize],
+    /// What the blocks after the first one add, where it may be known. Not with blocks left out.
+    pub cache: Option<&'a mut FirstBlockCache>,
 }
 
 /// Where in a run the network is asked.

@@ -22,8 +22,9 @@ mod plan;
 mod scheduler_config;
 pub mod sd3;
 mod settings;
-pub mod t5;
 mod starting_picture;
+mod step_cache;
+pub mod t5;
 mod text;
 pub mod tokenizer;
 mod watch;
@@ -36,8 +37,9 @@ pub use latent_rgb::LatentRgb;
 pub use model_source::{ModelParts, model_kind};
 pub use pipeline::Pipeline;
 pub use plan::{Plan, PlannedPart, Stage};
-pub use starting_picture::StartingPicture;
 pub use settings::{Guidance, GuidanceEvaluation, GuidanceMethod, Settings};
+pub use starting_picture::StartingPicture;
+pub use step_cache::{FirstBlockCache, StepCache, StepCacheReport};
 
 /// The README's example compiles.
 #[cfg(doctest)]

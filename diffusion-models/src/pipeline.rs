@@ -26,6 +26,7 @@ use crate::model_source::ModelParts;
 use crate::plan::Plan;
 use crate::settings::Settings;
 use crate::starting_picture::{KeptArea, StartingPicture};
+use crate::step_cache::StepCacheReport;
 
 /// From a prompt to a picture.
 ///
@@ -44,6 +45,8 @@ pub struct Pipeline<F: Family> {
     pub decoder: Option<ImageDecoder>,
     /// Whether large networks stay in memory or are read from their files block by block.
     pub residency: Residency,
+    /// How often the network was asked in the last run, and what the step cache did.
+    pub step_cache_report: StepCacheReport,
     precision: Precision,
     device: Device,
     changes: PartChanges,
@@ -79,6 +82,7 @@ impl<F: Family> Pipeline<F> {
             transformer: None,
             decoder: None,
             residency: Residency::Resident,
+            step_cache_report: StepCacheReport::default(),
             precision,
             device: device.clone(),
             changes: PartChanges::new(),
@@ -121,6 +125,7 @@ impl<F: Family> Pipeline<F> {
             return Err(PipelineError::setting("maximum sequence length", "at least 1", 0));
         }
         settings.guidance.check()?;
+        settings.step_cache.check()?;
         F::check(&self.files, settings)?;
         self.sampler(settings)?;
         self.sigmas(settings).map(drop)
@@ -341,6 +346,7 @@ impl<F: Family> Pipeline<F> {
             ControlFlow::Break(())
         };
         let result = sampler.sample(&mut velocity, start, sigmas, &mut watched);
+        self.step_cache_report = network.report();
         match (result, failure) {
             (Err(SampleError::Cancelled { .. }), Some(failure)) => Err(failure),
             (result, _) => Ok(result?),

@@ -6,6 +6,7 @@ use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 
 use crate::error::PipelineError;
 use crate::image_decoder::Tiling;
+use crate::step_cache::StepCache;
 
 /// How to draw. [`Pipeline::default_settings`](crate::Pipeline::default_settings) gives what a model's authors recommend.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Settings {
     pub max_sequence_length: usize,
     /// Skip-layer guidance, on top of classifier-free guidance; Stable Diffusion 3 only.
     pub skip_layers: Option<SkipLayerGuidance>,
+    /// Whether work of earlier steps is used again, at the price of exactness.
+    pub step_cache: StepCache,
     /// Whether the picture is decoded whole or in tiles.
     pub tiling: Tiling,
 }

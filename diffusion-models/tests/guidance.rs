@@ -74,7 +74,7 @@ impl<F: Family> Model<F> {
     fn both_velocities(&self) -> [Tensor<4>; 2] {
         let transformer = self.pipeline.transformer.as_ref().unwrap();
         [self.prompt.negative.as_ref().unwrap(), &self.prompt.positive].map(|conditioning| {
-            let question = Question { latents: self.noise.clone(), sigma: 1.0, conditioning, skipped_layers: &[] };
+            let question = Question { latents: self.noise.clone(), sigma: 1.0, conditioning, skipped_layers: &[], cache: None };
             F::velocity(transformer, &self.settings, question)
         })
     }

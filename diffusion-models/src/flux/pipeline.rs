@@ -21,6 +21,7 @@ use crate::model_source::ModelParts;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
 use crate::settings::{Guidance, Settings};
+use crate::step_cache::StepCache;
 
 /// FLUX.1-dev, FLUX.1-schnell and their finetunes.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,7 @@ impl Family for Flux {
             guidance: Guidance::default(),
             max_sequence_length: files.t5_length().min(t5_length),
             skip_layers: None,
+            step_cache: StepCache::Off,
             tiling: Tiling::Whole,
         }
     }
@@ -186,8 +188,12 @@ impl Family for Flux {
     }
 
     fn velocity(transformer: &FluxTransformer, settings: &Settings, question: Question<'_, FluxConditioning>) -> Tensor<4> {
-        let Question { latents, sigma, conditioning, .. } = question;
-        transformer.forward(latents, sigma, &with_guidance(conditioning, settings))
+        let Question { latents, sigma, conditioning, cache, .. } = question;
+        let conditioning = with_guidance(conditioning, settings);
+        match cache {
+            Some(cache) => transformer.forward_cached(latents, sigma, &conditioning, cache),
+            None => transformer.forward(latents, sigma, &conditioning),
+        }
     }
 
     fn first_not_finite(

@@ -22,6 +22,7 @@ use crate::model_source::ModelParts;
 use crate::pipeline::{CELL, Pipeline};
 use crate::plan::Plan;
 use crate::settings::{Guidance, Settings};
+use crate::step_cache::StepCache;
 
 /// Stable Diffusion 3 and 3.5: Medium, Large and Large Turbo.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +76,7 @@ impl Family for Sd3 {
             guidance: Guidance::default(),
             max_sequence_length: files.t5_length().min(MAX_SEQUENCE_LENGTH),
             skip_layers: None,
+            step_cache: StepCache::Off,
             tiling: Tiling::Whole,
         }
     }
@@ -195,8 +197,11 @@ impl Family for Sd3 {
     }
 
     fn velocity(transformer: &Sd3Transformer, _: &Settings, question: Question<'_, Sd3Conditioning>) -> Tensor<4> {
-        let Question { latents, sigma, conditioning, skipped_layers } = question;
-        transformer.forward(latents, sigma, conditioning, skipped_layers)
+        let Question { latents, sigma, conditioning, skipped_layers, cache } = question;
+        match cache {
+            Some(cache) => transformer.forward_cached(latents, sigma, conditioning, cache),
+            None => transformer.forward(latents, sigma, conditioning, skipped_layers),
+        }
     }
 
     fn first_not_finite(

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_models::sd3::{Sd3Conditioning, Sd3Files};
-use diffusion_models::{Guidance, ModelParts, PipelineError, Prompt, Settings, Tiling};
+use diffusion_models::{Guidance, ModelParts, PipelineError, Prompt, Settings, StepCache, Tiling};
 use diffusion_schedulers::guidance::SkipLayerGuidance;
 use diffusion_schedulers::kind::SamplerKind;
 use serde::Deserialize;
@@ -105,6 +105,7 @@ impl Fixture {
             guidance: Guidance::default(),
             max_sequence_length: self.run.max_sequence_length,
             skip_layers: None,
+            step_cache: StepCache::Off,
             tiling: Tiling::Whole,
         }
     }

@@ -349,6 +349,24 @@ fn previews_are_written_at_every_kth_step() {
     assert!(blind.stdout.is_empty() && blind.stderr.contains("standard output is no terminal"), "{}", blind.stderr);
 }
 
+#[test]
+fn step_caches_leave_out_work_if_they_may() {
+    let steps = ["--width", "64", "--height", "64", "--steps", "12", PROMPT];
+    let run = |options: &[&str]| run_in(tempfile::tempdir().unwrap(), &[options, &steps].concat());
+    let exact = run(&[]);
+    assert!(!exact.stderr.contains("step cache"), "{}", exact.stderr);
+    for name in ["first-block", "easy"] {
+        let strict = run(&["--step-cache", name, "--step-cache-threshold", "0"]);
+        assert!(strict.stderr.contains("step cache: 0 of 12 evaluations reused"), "{}", strict.stderr);
+        assert!(strict.bytes("output.png") == exact.bytes("output.png"), "{name}");
+        let loose = run(&["--step-cache", name, "--step-cache-threshold", "0.5"]);
+        assert!(!loose.stderr.contains("step cache: 0 of 12"), "{}", loose.stderr);
+        assert!(loose.bytes("output.png") != exact.bytes("output.png"), "{name}");
+    }
+    assert_refused(&["--step-cache", "easy", "--step-cache-threshold", "nan", PROMPT], &["threshold of the step cache is NaN"]);
+    assert_refused(&["--step-cache-threshold", "0.1", PROMPT], &["--step-cache"]);
+}
+
 /// Found before the text encoders are loaded, which takes long in large models.
 #[test]
 fn noise_that_does_not_fit_is_refused_before_any_work() {

@@ -5,10 +5,10 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use diffusion_examples::device::{DeviceName, PrecisionName};
 use diffusion_examples::lora::LoraOptions;
-use diffusion_models::{Family, ModelParts, Pipeline, Settings, Tiling};
+use diffusion_models::{Family, ModelParts, Pipeline, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;
 
@@ -117,6 +117,12 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) guidance: GuidanceArguments,
 
+    /// Use work of earlier steps again where it has changed little, which is faster and less exact.
+    #[arg(long, value_enum, value_name = "NAME")]
+    step_cache: Option<StepCacheName>,
+    /// Relative change that --step-cache lets pass [default: 0.05 for first-block, 0.2 for easy].
+    #[arg(long, value_name = "X", requires = "step_cache")]
+    step_cache_threshold: Option<f64>,
     /// Read the weights of large networks from their files block by block [default: if they do not fit into memory].
     #[arg(long)]
     pub(crate) stream_weights: bool,
@@ -200,8 +206,33 @@ impl Arguments {
         settings.true_cfg_scale = self.true_cfg_scale.unwrap_or(settings.true_cfg_scale);
         settings.guidance = self.guidance.guidance();
         settings.skip_layers = self.guidance.skip_layers();
+        settings.step_cache = self.step_cache();
         settings.tiling = if self.tile_vae { Tiling::Tiled } else { Tiling::Whole };
         settings
+    }
+}
+
+/// A step cache by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StepCacheName {
+    /// First-block cache: the blocks after the first one are left out.
+    FirstBlock,
+    /// EasyCache: the whole network is left out.
+    Easy,
+}
+
+impl Arguments {
+    fn step_cache(&self) -> StepCache {
+        let cache = match self.step_cache {
+            None => StepCache::Off,
+            Some(StepCacheName::FirstBlock) => StepCache::FIRST_BLOCK,
+            Some(StepCacheName::Easy) => StepCache::EASY,
+        };
+        match (cache, self.step_cache_threshold) {
+            (StepCache::FirstBlock { .. }, Some(threshold)) => StepCache::FirstBlock { threshold },
+            (StepCache::Easy { start, stop, .. }, Some(threshold)) => StepCache::Easy { threshold, start, stop },
+            (cache, _) => cache,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use diffusion_core::mask::Mask;
 use diffusion_examples::output::{check_writable, write_png};
 use diffusion_examples::picture::{read_mask, read_picture};
 use diffusion_examples::progress::Verbosity;
-use diffusion_models::{Family, Pipeline, Prompt, Settings, StartingPicture};
+use diffusion_models::{Family, Pipeline, Prompt, Settings, StartingPicture, StepCache, StepCacheReport};
 
 use crate::arguments::Arguments;
 use crate::latents_file;
@@ -179,6 +179,12 @@ impl<F: Family> Drawing<'_, F> {
         let settings = Settings { sampler_seeds: seeds, ..self.settings.clone() };
         let kept = self.denoise(&prompt, noise, &settings, batch.start)?;
         verbosity.note(format_args!("drew {} steps in {:.1} s", settings.num_steps, began.elapsed().as_secs_f64()));
+        let StepCacheReport { evaluations, reused, largest_change } = self.pipeline.step_cache_report;
+        if settings.step_cache != StepCache::Off {
+            verbosity.note(format_args!(
+                "step cache: {reused} of {evaluations} evaluations reused, the largest change let pass was {largest_change:.3}"
+            ));
+        }
 
         for (row, picture) in batch.enumerate() {
             let of_picture = |latents: &Tensor<4>| latents.clone().narrow(0, row, 1);
