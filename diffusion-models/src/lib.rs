@@ -37,7 +37,7 @@ pub use latent_rgb::LatentRgb;
 pub use model_source::{ModelParts, model_kind};
 pub use pipeline::Pipeline;
 pub use plan::{Plan, PlannedPart, Stage};
-pub use settings::{Guidance, GuidanceEvaluation, GuidanceMethod, Settings};
+pub use settings::{Guidance, GuidanceEvaluation, GuidanceMethod, NoiseShift, Settings};
 pub use starting_picture::StartingPicture;
 pub use step_cache::{FirstBlockCache, StepCache, StepCacheReport};
 

@@ -11,10 +11,12 @@ use diffusion_core::mask::Mask;
 use diffusion_core::noise::{BrownianTree, PerPicture, latent_noise};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{
-    Application, ChangeWeights, Part, PartChanges, Precision, Residency, SampleError, Sampler, SamplerStep, Sigmas, WeightChanges,
+    Application, ChangeWeights, Part, PartChanges, Precision, Residency, SampleError, Sampler, SamplerStep, SigmaSchedule, Sigmas,
+    WeightChanges,
 };
 use diffusion_schedulers::kind::SamplerSettings;
 use diffusion_schedulers::path::NoisePath;
+use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
 use crate::error::PipelineError;
 use crate::encoded_prompts::{EncodedPrompts, PromptKey};
@@ -142,12 +144,24 @@ impl<F: Family> Pipeline<F> {
         if settings.num_steps > MAX_STEPS {
             return Err(PipelineError::setting("number of steps", format!("at most {MAX_STEPS}"), settings.num_steps));
         }
-        let Some(kind) = settings.schedule else { return F::sigmas(&self.files, settings) };
+        let sigmas = match settings.schedule {
+            Some(kind) => kind.build(&F::sigma_table(&self.files, settings)?)?.sigmas(settings.num_steps)?,
+            None => F::sigmas(&self.files, settings)?,
+        };
+        let Some(terminal) = settings.shift_terminal else { return Ok(sigmas) };
+        let num_steps = sigmas.num_steps();
+        Ok(ShiftTerminal { inner: CustomSigmas(sigmas), terminal }.sigmas(num_steps)?)
+    }
+
+    /// What to tell a user about these settings: choices that work, but not well.
+    ///
+    /// # Errors
+    /// [`PipelineError::Schedule`] if the shift is impossible.
+    pub fn warnings(&self, settings: &Settings) -> Result<Vec<String>, PipelineError> {
         let table = F::sigma_table(&self.files, settings)?;
-        if let Some(warning) = kind.warning(&table) {
-            tracing::warn!("{warning}");
-        }
-        Ok(kind.build(&table)?.sigmas(settings.num_steps)?)
+        let schedule = settings.schedule.filter(|_| settings.sigmas.is_none()).and_then(|kind| kind.warning(&table));
+        let sampler = settings.sampler.warning(F::classifier_free_scale(settings));
+        Ok(sampler.map(|warning| warning.to_string()).into_iter().chain(schedule.map(|warning| warning.to_string())).collect())
     }
 
     fn sampler(&self, settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {

@@ -1,5 +1,7 @@
 //! How to draw.
 
+use std::str::FromStr;
+
 use diffusion_core::Sigmas;
 use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
@@ -24,7 +26,9 @@ pub struct Settings {
     /// Noise levels in place of those that the model was released with.
     pub schedule: Option<ScheduleKind>,
     /// Shift of the noise levels in place of the model's.
-    pub shift: Option<f64>,
+    pub shift: Option<NoiseShift>,
+    /// Noise level of the last step, above 0 and below 1, that the others are stretched to; custom `sigmas` are not.
+    pub shift_terminal: Option<f64>,
     /// Exactly these noise levels, in place of a schedule and of the number of steps.
     pub sigmas: Option<Sigmas>,
     /// How strictly to follow the prompt: the scale of classifier-free guidance for Stable Diffusion 3, where 1 or less
@@ -42,6 +46,31 @@ pub struct Settings {
     pub step_cache: StepCache,
     /// Whether the picture is decoded whole or in tiles.
     pub tiling: Tiling,
+}
+
+/// How far noise levels are moved towards noise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NoiseShift {
+    /// By this factor: 1 for not at all.
+    Constant(f64),
+    /// The further, the larger the picture, as FLUX.1-dev has it.
+    ByResolution,
+}
+
+/// The name of [`NoiseShift::ByResolution`].
+const BY_RESOLUTION: &str = "dynamic";
+
+impl FromStr for NoiseShift {
+    type Err = PipelineError;
+
+    /// A number, or `dynamic`.
+    fn from_str(text: &str) -> Result<Self, PipelineError> {
+        if text == BY_RESOLUTION {
+            return Ok(Self::ByResolution);
+        }
+        let expected = || PipelineError::setting("shift", format!("a number, or \"{BY_RESOLUTION}\""), text);
+        text.parse().map(Self::Constant).map_err(|_| expected())
+    }
 }
 
 /// How the velocities under the positive and the negative prompt become one. Its scale is a setting of its own.

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{Application, Part, PartChanges, Precision, Residency, ScheduleError, Sigmas, WeightChanges};
 use diffusion_schedulers::kind::SamplerKind;
-use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
+use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
 
 use super::config::DistilledGuidance;
 use super::files::{FluxFiles, Shift};
@@ -20,12 +20,22 @@ use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
-use crate::settings::{Guidance, Settings};
+use crate::settings::{Guidance, NoiseShift, Settings};
 use crate::step_cache::StepCache;
 
 /// FLUX.1-dev, FLUX.1-schnell and their finetunes.
 #[derive(Clone, Copy, Debug)]
 pub struct Flux;
+
+impl Flux {
+    fn shift(files: &FluxFiles, settings: &Settings) -> Result<Shift, PipelineError> {
+        Ok(match (settings.shift, files.shift()) {
+            (Some(NoiseShift::Constant(shift)), _) => Shift::Constant(FlowShift::new(shift)?),
+            (Some(NoiseShift::ByResolution), Shift::Constant(_)) => Shift::ByResolution(ResolutionShift::flux()),
+            (_, of_model) => of_model,
+        })
+    }
+}
 
 /// FLUX.1, from a prompt to a picture.
 pub type FluxPipeline = Pipeline<Flux>;
@@ -57,6 +67,7 @@ impl Family for Flux {
             sampler_seeds: vec![0],
             schedule: None,
             shift: None,
+            shift_terminal: None,
             sigmas: None,
             guidance_scale,
             true_cfg_scale: 1.0,
@@ -94,20 +105,19 @@ impl Family for Flux {
         if num_steps == 0 {
             return Err(ScheduleError::TooFew { found: 1 }.into());
         }
-        let given = settings.shift.map(FlowShift::new).transpose()?;
-        let shifted = |sigma: f64| match (given, files.shift()) {
-            (Some(shift), _) | (None, Shift::Constant(shift)) => shift.apply(sigma),
-            (None, Shift::ByResolution(shift)) => shift.apply(sigma, tokens(settings)),
+        let shift = Self::shift(files, settings)?;
+        let shifted = |sigma: f64| match shift {
+            Shift::Constant(shift) => shift.apply(sigma),
+            Shift::ByResolution(shift) => shift.apply(sigma, tokens(settings)),
         };
         let even = (0..num_steps).map(|i| 1.0 - i as f64 / num_steps as f64);
         Ok(Sigmas::new(even.map(shifted).chain([0.0]).collect())?)
     }
 
     fn sigma_table(files: &FluxFiles, settings: &Settings) -> Result<SigmaTable, PipelineError> {
-        Ok(match (settings.shift, files.shift()) {
-            (Some(shift), _) => SigmaTable::flow(shift)?,
-            (None, Shift::Constant(shift)) => SigmaTable::flow(shift.shift())?,
-            (None, Shift::ByResolution(shift)) => SigmaTable::flux(shift.mu(tokens(settings)))?,
+        Ok(match Self::shift(files, settings)? {
+            Shift::Constant(shift) => SigmaTable::flow(shift.shift())?,
+            Shift::ByResolution(shift) => SigmaTable::flux(shift.mu(tokens(settings)))?,
         })
     }
 

@@ -7,21 +7,21 @@ use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{Application, Part, PartChanges, Precision, Residency, SigmaSchedule, Sigmas, WeightChanges};
 use diffusion_schedulers::kind::SamplerKind;
-use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
+use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
 
 use super::config::{QkNorm, Sd3Config};
 use super::files::Sd3Files;
 use super::text_encoders::Sd3TextEncoders;
 use super::transformer::{Sd3Conditioning, Sd3Transformer};
+use crate::autoencoder_kl::AutoencoderKlConfig;
 use crate::error::PipelineError;
 use crate::family::{Family, Prompt, Question, Step};
-use crate::autoencoder_kl::AutoencoderKlConfig;
 use crate::image_decoder::{ImageDecoder, Tiling};
 use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::pipeline::{CELL, Pipeline};
 use crate::plan::Plan;
-use crate::settings::{Guidance, Settings};
+use crate::settings::{Guidance, NoiseShift, Settings};
 use crate::step_cache::StepCache;
 
 /// Stable Diffusion 3 and 3.5: Medium, Large and Large Turbo.
@@ -29,10 +29,19 @@ use crate::step_cache::StepCache;
 pub struct Sd3;
 
 impl Sd3 {
+    /// The shift, by a constant or by the picture's size.
     fn shift(files: &Sd3Files, settings: &Settings) -> Result<FlowShift, PipelineError> {
-        Ok(settings.shift.map_or_else(|| Ok(files.schedule()), FlowShift::new)?)
+        let patches = (settings.width / PATCH_PIXELS) * (settings.height / PATCH_PIXELS);
+        Ok(match settings.shift {
+            None => files.schedule(),
+            Some(NoiseShift::Constant(shift)) => FlowShift::new(shift)?,
+            Some(NoiseShift::ByResolution) => ResolutionShift::sd3().schedule(patches)?.shift(),
+        })
     }
 }
+
+/// Pixels on the side of a patch.
+const PATCH_PIXELS: usize = 16;
 
 /// Stable Diffusion 3 and 3.5, from a prompt to a picture.
 pub type Sd3Pipeline = Pipeline<Sd3>;
@@ -70,6 +79,7 @@ impl Family for Sd3 {
             sampler_seeds: vec![0],
             schedule: None,
             shift: None,
+            shift_terminal: None,
             sigmas: None,
             guidance_scale,
             true_cfg_scale: 1.0,
@@ -113,11 +123,17 @@ impl Family for Sd3 {
     }
 
     fn sigmas(files: &Sd3Files, settings: &Settings) -> Result<Sigmas, PipelineError> {
-        Ok(Self::shift(files, settings)?.sigmas(settings.num_steps)?)
+        let shift = Self::shift(files, settings)?;
+        if settings.shift != Some(NoiseShift::ByResolution) {
+            return Ok(shift.sigmas(settings.num_steps)?);
+        }
+        // With this shift diffusers does not shift the ends before the rest.
+        let even = FlowShift::new(1.0)?.sigmas(settings.num_steps)?;
+        Ok(Sigmas::new(even.as_slice().iter().map(|&sigma| shift.apply(sigma)).collect())?)
     }
 
     fn sigma_table(files: &Sd3Files, settings: &Settings) -> Result<SigmaTable, PipelineError> {
-        Ok(SigmaTable::flow(settings.shift.unwrap_or(files.schedule().shift()))?)
+        Ok(SigmaTable::flow(Self::shift(files, settings)?.shift())?)
     }
 
     fn classifier_free_scale(settings: &Settings) -> f64 {

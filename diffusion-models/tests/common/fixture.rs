@@ -99,6 +99,7 @@ impl Fixture {
             sampler_seeds: vec![0],
             schedule: None,
             shift: None,
+            shift_terminal: None,
             sigmas: None,
             guidance_scale: self.run.guidance_scale,
             true_cfg_scale: 1.0,

@@ -3,7 +3,7 @@
 use diffusion_core::noise::NoiseSource;
 use diffusion_core::{Sampler, ScheduleError};
 
-use super::{KindError, named_kinds};
+use super::{KindError, SamplerWarning, named_kinds};
 use crate::path::NoisePath;
 use crate::samplers::{
     AddedNoise, Ddim, DpmPp2M, DpmPp2MLogSnr, DpmPp2MSde, DpmPp2SAncestral, DpmPp3MSde, DpmPpSde, Euler, EulerAncestral, Heun,
@@ -94,6 +94,11 @@ impl SamplerKind {
         }
     }
 
+    /// What to tell a user who chose it to draw with this scale of classifier-free guidance, if anything.
+    pub fn warning(self, guidance_scale: f64) -> Option<SamplerWarning> {
+        (self == Self::Lcm && guidance_scale > 1.0).then_some(SamplerWarning::NeedsDistillation { sampler: self })
+    }
+
     /// The sampler.
     ///
     /// # Errors
@@ -140,6 +145,15 @@ mod tests {
         }
         let error = "euler_a".parse::<SamplerKind>().unwrap_err().to_string();
         assert!(error.starts_with("there is no sampler \"euler_a\"; there are euler, euler_ancestral, heun, "), "{error}");
+    }
+
+    #[test]
+    fn samplers_for_distilled_models_are_warned_of_under_guidance() {
+        let warned: Vec<&str> =
+            SamplerKind::ALL.iter().filter(|kind| kind.warning(4.5).is_some()).map(|kind| kind.name()).collect();
+        assert_eq!(warned, ["lcm"]);
+        assert_eq!(SamplerKind::Lcm.warning(1.0), None);
+        assert!(SamplerKind::Lcm.warning(4.5).unwrap().to_string().contains("\"lcm\" is for models that were distilled"));
     }
 
     #[test]

@@ -367,6 +367,31 @@ fn step_caches_leave_out_work_if_they_may() {
     assert_refused(&["--step-cache-threshold", "0.1", PROMPT], &["--step-cache"]);
 }
 
+#[test]
+fn unsuitable_samplers_and_schedules_are_named() {
+    let vp = ["the schedule \"leading\" is for variance-preserving models, not for flow ones"];
+    assert_refused(&["--schedule", "leading", PROMPT], &vp);
+    assert_refused(&["--schedule", "kerras", PROMPT], &["no schedule \"kerras\"", "karras, exponential"]);
+    assert_refused(&["--sampler", "euler_b", PROMPT], &["no sampler \"euler_b\"", "euler_ancestral"]);
+    assert_refused(&["--shift", "far", PROMPT], &["shift is far", "dynamic"]);
+    assert_refused(&["--shift=-1", PROMPT], &["shift is -1"]);
+    assert_refused(&["--shift-terminal", "1.5", PROMPT], &["shift_terminal is 1.5"]);
+    assert_refused(&["--sigmas", "1,0.5,0", "--shift-terminal", "0.5", PROMPT], &["--shift-terminal"]);
+    let warned = draw(&["--schedule", "karras", "--sampler", "lcm", PROMPT]);
+    for words in ["\"karras\" spends most steps at low noise", "\"lcm\" is for models that were distilled"] {
+        assert_eq!(warned.stderr.matches(words).count(), 1, "{}", warned.stderr);
+    }
+    assert!(!draw(&["--schedule", "beta", PROMPT]).stderr.contains("warning"));
+}
+
+#[test]
+fn shifts_reach_the_schedule() {
+    let pixels = |options: &[&str]| image::open(draw(&[options, &[PROMPT]].concat()).path("output.png")).unwrap().into_rgb8();
+    let plain = pixels(&[]);
+    assert!(plain == pixels(&["--shift", "1"]));
+    assert!(plain != pixels(&["--shift", "dynamic"]) && plain != pixels(&["--shift-terminal", "0.2"]));
+}
+
 /// Found before the text encoders are loaded, which takes long in large models.
 #[test]
 fn noise_that_does_not_fit_is_refused_before_any_work() {

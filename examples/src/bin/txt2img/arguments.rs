@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use diffusion_examples::device::{DeviceName, PrecisionName};
 use diffusion_examples::lora::LoraOptions;
-use diffusion_models::{Family, ModelParts, Pipeline, Settings, StepCache, Tiling};
+use diffusion_models::{Family, ModelParts, NoiseShift, Pipeline, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;
 
@@ -43,11 +43,14 @@ pub(crate) struct Arguments {
     /// Noise schedule: simple, normal, sgm_uniform, beta, karras ... [default: what the model was released with].
     #[arg(long, value_name = "NAME")]
     schedule: Option<ScheduleKind>,
-    /// Shift of the noise levels towards noise [default: the model's].
+    /// Shift of the noise levels towards noise: a factor, or `dynamic` for one that grows with the picture [default: the model's].
     #[arg(long, value_name = "X")]
-    shift: Option<f64>,
-    /// Exactly these noise levels, in place of --schedule, --shift and --steps.
-    #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "steps"])]
+    shift: Option<NoiseShift>,
+    /// Noise level of the last step, which the others are stretched to.
+    #[arg(long, value_name = "SIGMA")]
+    shift_terminal: Option<f64>,
+    /// Exactly these noise levels, in place of --schedule, --shift, --shift-terminal and --steps.
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "shift_terminal", "steps"])]
     sigmas: Option<CustomSigmas>,
     /// A picture to start from: PNG, JPEG, WebP, GIF, BMP or TIFF; resampled if it has another size than the one to draw.
     #[arg(long, value_name = "FILE")]
@@ -198,6 +201,7 @@ impl Arguments {
         settings.sampler = self.sampler;
         settings.schedule = self.schedule;
         settings.shift = self.shift;
+        settings.shift_terminal = self.shift_terminal;
         settings.sigmas = self.sigmas.clone().map(|CustomSigmas(sigmas)| sigmas);
         if let Some(sigmas) = &settings.sigmas {
             settings.num_steps = sigmas.num_steps();

@@ -34,9 +34,11 @@ impl<'a> Pictures<'a> {
             let option = if arguments.count == 0 { "--count" } else { "--batch-size" };
             return Err(format!("{option} is 0; ask for at least one picture").into());
         }
-        let count = arguments.count.checked_mul(prompts.len() as u64).ok_or("--count asks for more pictures than can be counted")?;
+        let count =
+            arguments.count.checked_mul(prompts.len() as u64).ok_or("--count asks for more pictures than can be counted")?;
         if arguments.latents.is_some() && count > 1 {
-            let problem = "--latents gives the noise of one picture, --count or several prompts ask for more; leave one of them out";
+            let problem =
+                "--latents gives the noise of one picture, --count or several prompts ask for more; leave one of them out";
             return Err(problem.into());
         }
         Ok(Self { arguments, prompts, count })

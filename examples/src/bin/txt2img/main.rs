@@ -45,6 +45,9 @@ fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dy
     let sampler_seeds = pictures.batches().next().map_or_else(Vec::new, |batch| pictures.seeds_of(batch));
     let settings = Settings { sampler_seeds, ..arguments.settings(&pipeline) };
     pipeline.check(&settings)?;
+    for warning in pipeline.warnings(&settings)? {
+        eprintln!("warning: {warning}");
+    }
     pipeline.residency = residency(arguments, &pipeline.plan(&settings), verbosity);
     if arguments.plan {
         println!("{}", pipeline.plan(&settings));
