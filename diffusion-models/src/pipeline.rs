@@ -147,11 +147,11 @@ impl<F: Family> Pipeline<F> {
     /// What to tell a user about these settings: choices that work, but not well.
     ///
     /// # Errors
-    /// [`PipelineError::Schedule`] if the shift is impossible.
+    /// [`PipelineError`] if there is no such run.
     pub fn warnings(&self, settings: &Settings) -> Result<Vec<String>, PipelineError> {
         let table = F::sigma_table(&self.files, settings)?;
         let schedule = settings.schedule.filter(|_| settings.sigmas.is_none()).and_then(|kind| kind.warning(&table));
-        let sampler = settings.sampler.warning(F::classifier_free_scale(settings));
+        let sampler = settings.sampler.warning(table.path(), &self.sigmas(settings)?, F::classifier_free_scale(settings));
         Ok(sampler.map(|warning| warning.to_string()).into_iter().chain(schedule.map(|warning| warning.to_string())).collect())
     }
 
