@@ -23,6 +23,7 @@ pub mod autoencoder;
 pub mod checkpoint;
 pub mod image;
 pub mod loaded_weights;
+pub mod mask;
 pub mod noise;
 pub mod ops;
 pub mod packed_weight;

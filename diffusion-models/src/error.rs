@@ -76,6 +76,14 @@ pub enum PipelineError {
         /// What the sides have to be.
         reason: String,
     },
+    /// A mask does not lie on its picture.
+    #[error("the mask is {} x {} pixels, its picture {} x {}; give them the same size", found.0, found.1, expected.0, expected.1)]
+    MaskSize {
+        /// Width and height of the mask.
+        found: (usize, usize),
+        /// Width and height of the picture.
+        expected: (usize, usize),
+    },
     /// A setting is outside its range.
     #[error("{setting} is {found}, expected {expected}")]
     Setting {

@@ -12,9 +12,11 @@ use diffusion_schedulers::schedules::SigmaTable;
 
 use crate::error::PipelineError;
 use crate::image_decoder::ImageDecoder;
+use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::plan::Plan;
 use crate::settings::Settings;
+use crate::step_cache::FirstBlockCache;
 
 /// A family of models: its files, its parts, and how its parts work together. [`Pipeline`](crate::Pipeline) does the rest.
 pub trait Family {
@@ -45,6 +47,9 @@ pub trait Family {
     /// Channels of the latents.
     fn latent_channels(files: &Self::Files) -> usize;
 
+    /// Colours of the latents, for previews, if they are known.
+    fn latent_rgb(files: &Self::Files) -> Option<LatentRgb>;
+
     /// The noise levels of the training, which schedules choose from.
     ///
     /// # Errors
@@ -57,8 +62,13 @@ pub trait Family {
     /// [`PipelineError::Schedule`] if there is no such run.
     fn sigmas(files: &Self::Files, settings: &Settings) -> Result<Sigmas, PipelineError>;
 
+    /// The scale of classifier-free guidance, 1 or less for none.
+    fn classifier_free_scale(settings: &Settings) -> f64;
+
     /// Whether these settings have a use for a negative prompt.
-    fn uses_negative_prompt(settings: &Settings) -> bool;
+    fn uses_negative_prompt(settings: &Settings) -> bool {
+        Self::classifier_free_scale(settings) > 1.0
+    }
 
     /// How much memory the parts take.
     fn plan(files: &Self::Files, settings: &Settings, precision: Precision) -> Plan;
@@ -139,14 +149,11 @@ pub trait Family {
         device: &Device,
     ) -> Result<Self::Conditioning, PipelineError>;
 
-    /// The velocity with all guidance applied; `step` is the index of the step that `sigma` belongs to.
-    fn velocity(
-        transformer: &Self::Transformer,
-        prompt: &Prompt<Self::Conditioning>,
-        settings: &Settings,
-        step: Step,
-        latents: Tensor<4>,
-    ) -> Tensor<4>;
+    /// Conditionings, at least one and of equal lengths, as one batch.
+    fn batched(conditionings: &[&Self::Conditioning]) -> Self::Conditioning;
+
+    /// What the network answers, without classifier-free guidance.
+    fn velocity(transformer: &Self::Transformer, settings: &Settings, question: Question<'_, Self::Conditioning>) -> Tensor<4>;
 
     /// The first block whose result is not finite, by its name; `None` if all are.
     fn first_not_finite(
@@ -165,6 +172,33 @@ pub struct Prompt<C> {
     pub positive: C,
     /// What it shall not.
     pub negative: Option<C>,
+}
+
+impl<C> Prompt<C> {
+    /// Prompts that were encoded under the same settings as one, for as many pictures that are drawn at once.
+    ///
+    /// # Panics
+    /// If there are none, or their encodings differ in length.
+    pub fn batch<F: Family<Conditioning = C>>(prompts: &[&Self]) -> Self {
+        let positive: Vec<&C> = prompts.iter().map(|prompt| &prompt.positive).collect();
+        let negative: Option<Vec<&C>> = prompts.iter().map(|prompt| prompt.negative.as_ref()).collect();
+        Self { positive: F::batched(&positive), negative: negative.map(|negative| F::batched(&negative)) }
+    }
+}
+
+/// What the network is asked.
+#[derive(Debug)]
+pub struct Question<'a, C> {
+    /// Noisy latents, `[batch, channels, height, width]`.
+    pub latents: Tensor<4>,
+    /// Their noise level.
+    pub sigma: f64,
+    /// Encoded prompts, as many as latents.
+    pub conditioning: &'a C,
+    /// Blocks to leave out, for skip-layer guidance; only Stable Diffusion 3 looks at it.
+    pub skipped_layers: &'a [usize],
+    /// What the blocks after the first one add, where it may be known. Not with blocks left out.
+    pub cache: Option<&'a mut FirstBlockCache>,
 }
 
 /// Where in a run the network is asked.

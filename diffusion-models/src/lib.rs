@@ -12,7 +12,9 @@ mod encoded_prompts;
 mod error;
 mod family;
 pub mod flux;
+mod guided_network;
 mod image_decoder;
+mod latent_rgb;
 mod layers;
 mod model_source;
 mod pipeline;
@@ -20,6 +22,8 @@ mod plan;
 mod scheduler_config;
 pub mod sd3;
 mod settings;
+mod starting_picture;
+mod step_cache;
 pub mod t5;
 mod text;
 pub mod tokenizer;
@@ -27,12 +31,15 @@ mod watch;
 
 pub use detect::ModelKind;
 pub use error::PipelineError;
-pub use family::{Family, Prompt, Step};
+pub use family::{Family, Prompt, Question, Step};
 pub use image_decoder::{ImageDecoder, Tiling};
+pub use latent_rgb::LatentRgb;
 pub use model_source::{ModelParts, model_kind};
 pub use pipeline::Pipeline;
 pub use plan::{Plan, PlannedPart, Stage};
-pub use settings::Settings;
+pub use settings::{Guidance, GuidanceEvaluation, GuidanceMethod, NoiseShift, Settings};
+pub use starting_picture::StartingPicture;
+pub use step_cache::{FirstBlockCache, StepCache, StepCacheReport};
 
 /// The README's example compiles.
 #[cfg(doctest)]

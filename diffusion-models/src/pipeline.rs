@@ -1,27 +1,33 @@
 //! From a prompt to a picture.
 
-use std::cell::RefCell;
+mod denoise;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::image::RgbImage;
-use diffusion_core::noise::{BrownianTree, latent_noise};
 use diffusion_core::checkpoint::PublishedNames;
+use diffusion_core::image::RgbImage;
+use diffusion_core::mask::Mask;
+use diffusion_core::noise::{BrownianTree, PerPicture, latent_noise};
 use diffusion_core::{
-    Application, ChangeWeights, Part, PartChanges, Precision, Residency, SampleError, Sampler, SamplerStep, Sigmas, WeightChanges,
+    Application, ChangeWeights, Part, PartChanges, Precision, Residency, Sampler, SamplerStep, SigmaSchedule, Sigmas,
+    WeightChanges,
 };
 use diffusion_schedulers::kind::SamplerSettings;
-use diffusion_schedulers::path::NoisePath;
+use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
-use crate::error::PipelineError;
 use crate::encoded_prompts::{EncodedPrompts, PromptKey};
-use crate::family::{Family, Prompt, Step};
+use crate::error::PipelineError;
+use crate::family::{Family, Prompt};
 use crate::image_decoder::{ImageDecoder, Tiling};
+use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::plan::Plan;
 use crate::settings::Settings;
+use crate::starting_picture::StartingPicture;
+use crate::step_cache::StepCacheReport;
 
 /// From a prompt to a picture.
 ///
@@ -40,6 +46,8 @@ pub struct Pipeline<F: Family> {
     pub decoder: Option<ImageDecoder>,
     /// Whether large networks stay in memory or are read from their files block by block.
     pub residency: Residency,
+    /// How often the network was asked in the last run, and what the step cache did.
+    pub step_cache_report: StepCacheReport,
     precision: Precision,
     device: Device,
     changes: PartChanges,
@@ -67,6 +75,7 @@ impl<F: Family> Pipeline<F> {
             transformer: None,
             decoder: None,
             residency: Residency::Resident,
+            step_cache_report: StepCacheReport::default(),
             precision,
             device: device.clone(),
             changes: PartChanges::new(),
@@ -78,6 +87,11 @@ impl<F: Family> Pipeline<F> {
     /// The device that it draws on.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Colours of the latents, for previews in the step callback, if they are known.
+    pub fn latent_rgb(&self) -> Option<LatentRgb> {
+        F::latent_rgb(&self.files)
     }
 
     /// The settings that the model's authors recommend.
@@ -103,6 +117,8 @@ impl<F: Family> Pipeline<F> {
         if settings.max_sequence_length == 0 {
             return Err(PipelineError::setting("maximum sequence length", "at least 1", 0));
         }
+        settings.guidance.check()?;
+        settings.step_cache.check()?;
         F::check(&self.files, settings)?;
         self.sampler(settings)?;
         self.sigmas(settings).map(drop)
@@ -119,17 +135,30 @@ impl<F: Family> Pipeline<F> {
         if settings.num_steps > MAX_STEPS {
             return Err(PipelineError::setting("number of steps", format!("at most {MAX_STEPS}"), settings.num_steps));
         }
-        let Some(kind) = settings.schedule else { return F::sigmas(&self.files, settings) };
+        let sigmas = match settings.schedule {
+            Some(kind) => kind.build(&F::sigma_table(&self.files, settings)?)?.sigmas(settings.num_steps)?,
+            None => F::sigmas(&self.files, settings)?,
+        };
+        let Some(terminal) = settings.shift_terminal else { return Ok(sigmas) };
+        let num_steps = sigmas.num_steps();
+        Ok(ShiftTerminal { inner: CustomSigmas(sigmas), terminal }.sigmas(num_steps)?)
+    }
+
+    /// What to tell a user about these settings: choices that work, but not well.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if there is no such run.
+    pub fn warnings(&self, settings: &Settings) -> Result<Vec<String>, PipelineError> {
         let table = F::sigma_table(&self.files, settings)?;
-        if let Some(warning) = kind.warning(&table) {
-            tracing::warn!("{warning}");
-        }
-        Ok(kind.build(&table)?.sigmas(settings.num_steps)?)
+        let schedule = settings.schedule.filter(|_| settings.sigmas.is_none()).and_then(|kind| kind.warning(&table));
+        let sampler = settings.sampler.warning(table.path(), &self.sigmas(settings)?, F::classifier_free_scale(settings));
+        Ok(sampler.map(|warning| warning.to_string()).into_iter().chain(schedule.map(|warning| warning.to_string())).collect())
     }
 
     fn sampler(&self, settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {
         let table = F::sigma_table(&self.files, settings)?;
-        Ok(settings.sampler.build(&SamplerSettings::of(&table, BrownianTree::new(settings.sampler_seed)))?)
+        let noise = PerPicture::new(settings.sampler_seeds.iter().map(|&seed| BrownianTree::new(seed)));
+        Ok(settings.sampler.build(&SamplerSettings::of(&table, noise))?)
     }
 
     /// How much memory a run with these settings will take.
@@ -148,9 +177,38 @@ impl<F: Family> Pipeline<F> {
         negative: &str,
         settings: &Settings,
     ) -> Result<Prompt<F::Conditioning>, PipelineError> {
-        let guided = F::uses_negative_prompt(settings);
-        let texts = [Some(prompt), guided.then_some(negative)];
-        let key = PromptKey::new(texts, settings, &self.changes);
+        let mut prompts = self.encode_prompts(&[prompt], negative, settings)?;
+        Ok(prompts.remove(0))
+    }
+
+    /// Encode prompts, each with the same negative prompt, which is encoded once, if `settings` have a use for it.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if the text encoders cannot be loaded.
+    pub fn encode_prompts(
+        &mut self,
+        prompts: &[&str],
+        negative: &str,
+        settings: &Settings,
+    ) -> Result<Vec<Prompt<F::Conditioning>>, PipelineError> {
+        let negative = F::uses_negative_prompt(settings).then_some(negative);
+        let mut encoded: Vec<Prompt<F::Conditioning>> = Vec::new();
+        for prompt in prompts {
+            let known = encoded.last().and_then(|last| last.negative.clone());
+            encoded.push(self.encode_anew(prompt, negative, known, settings)?);
+        }
+        Ok(encoded)
+    }
+
+    /// Encode a prompt that is not kept; `known` is the negative prompt, if it is encoded already.
+    fn encode_anew(
+        &mut self,
+        prompt: &str,
+        negative: Option<&str>,
+        known: Option<F::Conditioning>,
+        settings: &Settings,
+    ) -> Result<Prompt<F::Conditioning>, PipelineError> {
+        let key = PromptKey::new([Some(prompt), negative], settings, &self.changes);
         if let Some(encoded) = self.encoded.get(&key) {
             return Ok(encoded);
         }
@@ -162,7 +220,11 @@ impl<F: Family> Pipeline<F> {
             }
         };
         let encode = |text: &str| F::encode(encoders, text, settings, &self.device);
-        let encoded = Prompt { positive: encode(prompt)?, negative: guided.then(|| encode(negative)).transpose()? };
+        let negative = match known {
+            Some(known) => Some(known),
+            None => negative.map(encode).transpose()?,
+        };
+        let encoded = Prompt { positive: encode(prompt)?, negative };
         self.encoded.keep(key, &encoded);
         Ok(encoded)
     }
@@ -178,101 +240,35 @@ impl<F: Family> Pipeline<F> {
         latent_noise(seed, self.latent_shape(settings), &self.device)
     }
 
+    /// The noise of each of these seeds, as one batch: `[seeds, channels, height, width]`.
+    ///
+    /// # Panics
+    /// If there are no seeds.
+    pub fn noises(&self, seeds: &[u64], settings: &Settings) -> Tensor<4> {
+        Tensor::cat(seeds.iter().map(|&seed| self.noise(seed, settings)).collect(), 0)
+    }
+
     /// Shape of the latents of one picture.
     pub fn latent_shape(&self, settings: &Settings) -> [usize; 4] {
         [1, F::latent_channels(&self.files), settings.height / CELL, settings.width / CELL]
     }
 
-    /// From noise to latents. `on_step` hears of every step and may cancel.
+    /// A picture to start from, and with a mask, which part of it to draw anew.
     ///
     /// # Errors
-    /// [`PipelineError`] if the settings are impossible, the transformer cannot be loaded, a step gives numbers that are
-    /// not finite, or `on_step` cancels.
-    pub fn denoise(
-        &mut self,
-        prompt: &Prompt<F::Conditioning>,
-        noise: Tensor<4>,
-        settings: &Settings,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, PipelineError> {
-        self.check(settings)?;
-        let sampler = self.sampler(settings)?;
-        let sigmas = self.sigmas(settings)?;
-        self.denoise_along(&*sampler, prompt, noise, &sigmas, settings, on_step)
-    }
-
-    /// From a picture and noise to latents that resemble the picture: the more, the smaller `strength`, from 0 to 1.
-    ///
-    /// The first steps are left out, and the run starts from the picture with as much noise as the level after them.
-    ///
-    /// Reference: diffusers `pipeline_stable_diffusion_3_img2img.py#L663-L722` at 58eb52c.
-    ///
-    /// # Errors
-    /// As [`denoise`](Self::denoise), and if `strength` leaves no step.
-    pub fn denoise_from(
-        &mut self,
-        prompt: &Prompt<F::Conditioning>,
-        picture: Tensor<4>,
-        noise: Tensor<4>,
+    /// As [`encode_image`](Self::encode_image); [`PipelineError::MaskSize`] if the mask has another size than the picture.
+    pub fn starting_picture(
+        &self,
+        image: &RgbImage,
+        mask: Option<&Mask>,
         strength: f64,
-        settings: &Settings,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, PipelineError> {
-        self.check(settings)?;
-        let sampler = self.sampler(settings)?;
-        let sigmas = self.sigmas(settings)?;
-        let num_steps = sigmas.num_steps() as f64;
-        let left_out = (num_steps - (num_steps * strength).min(num_steps)).max(0.0) as usize;
-        if !(0.0..=1.0).contains(&strength) || left_out >= sigmas.num_steps() {
-            let expected = format!("a number above 0 and at most 1 that leaves one of {num_steps} steps");
-            return Err(PipelineError::setting("strength", expected, strength));
+    ) -> Result<StartingPicture, PipelineError> {
+        let expected = (image.width, image.height);
+        if let Some(mask) = mask.filter(|mask| (mask.width, mask.height) != expected) {
+            return Err(PipelineError::MaskSize { found: (mask.width, mask.height), expected });
         }
-        let sigmas = Sigmas::new(sigmas.as_slice()[left_out..].to_vec())?;
-        let start = NoisePath::Flow.mix(picture, noise, sigmas.first());
-        self.denoise_along(&*sampler, prompt, start, &sigmas, settings, on_step)
-    }
-
-    fn denoise_along(
-        &mut self,
-        sampler: &dyn Sampler,
-        prompt: &Prompt<F::Conditioning>,
-        start: Tensor<4>,
-        sigmas: &Sigmas,
-        settings: &Settings,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, PipelineError> {
-        let num_steps = sigmas.num_steps();
-        let transformer = match &mut self.transformer {
-            Some(transformer) => &*transformer,
-            empty => {
-                let transformer = F::load_transformer(&self.files, self.precision, self.residency, &self.device)?;
-                let changes = self.changes.get(&Part::Transformer).cloned().unwrap_or_default();
-                empty.insert(F::change_transformer(transformer, &changes, self.application)?)
-            }
-        };
-        // What the network was last asked, to find the guilty block should its answer not be finite.
-        let asked: RefCell<Option<(Step, Tensor<4>)>> = RefCell::new(None);
-        let mut velocity = |x: Tensor<4>, sigma: f64| {
-            let index = sigmas.as_slice().iter().rposition(|&level| level >= sigma).unwrap_or(0);
-            let step = Step { index, num_steps, sigma };
-            asked.replace(Some((step, x.clone())));
-            F::velocity(transformer, prompt, settings, step, x)
-        };
-        let mut failure = None;
-        let mut watched = |step: SamplerStep| {
-            if step.latents.clone().sum().into_scalar::<f32>().is_finite() {
-                return on_step(step);
-            }
-            let blame = |(step, x): (Step, Tensor<4>)| F::first_not_finite(transformer, prompt, settings, step, x);
-            let place = asked.take().and_then(blame).unwrap_or_else(|| "the latents".to_owned());
-            failure = Some(PipelineError::NotFinite { place, index: step.index, num_steps });
-            ControlFlow::Break(())
-        };
-        let result = sampler.sample(&mut velocity, start, sigmas, &mut watched);
-        match (result, failure) {
-            (Err(SampleError::Cancelled { .. }), Some(failure)) => Err(failure),
-            (result, _) => Ok(result?),
-        }
+        let repaint = mask.map(|mask| mask.cells(CELL, &self.device));
+        Ok(StartingPicture { latents: self.encode_image(image)?, strength, repaint })
     }
 
     /// A picture's latents, the mean of what the autoencoder's encoder gives, `[1, 16, height / 8, width / 8]`.

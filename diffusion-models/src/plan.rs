@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::{Precision, Residency};
 
-use crate::settings::Settings;
+use crate::settings::{GuidanceEvaluation, Settings};
 
 /// Memory of a run by its parts, in bytes. An estimate: weights are counted exactly, activations by their widest layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,12 +127,13 @@ impl Plan {
 }
 
 /// Bytes of the activations of a transformer: its tokens at four times the hidden size and at the hidden size some times
-/// over, twice for guidance.
+/// over, twice for batched guidance, for every picture of a batch.
 pub(crate) fn transformer_activations(tokens: usize, hidden_size: usize, settings: &Settings) -> usize {
     /// Tensors of the hidden size that live together around the feed-forward layer, its inner ones counted as four.
     const LIVE: usize = 16;
-    let batch = if settings.guidance_scale > 1.0 || settings.true_cfg_scale > 1.0 { 2 } else { 1 };
-    batch * tokens * hidden_size * LIVE * size_of::<f32>()
+    let guided = settings.guidance_scale > 1.0 || settings.true_cfg_scale > 1.0;
+    let batch = if guided && settings.guidance.evaluation == GuidanceEvaluation::Batched { 2 } else { 1 };
+    settings.sampler_seeds.len().max(1) * batch * tokens * hidden_size * LIVE * size_of::<f32>()
 }
 
 /// Bytes of the activations of a decoder: the finest level's channels at the size of the picture, some times over.

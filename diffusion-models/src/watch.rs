@@ -1,4 +1,4 @@
-//! Finding the block that spoils a picture.
+//! Listening to the blocks of a network: to find the one that spoils a picture, and to leave out what is known.
 
 use burn::tensor::{DType, Tensor};
 
@@ -6,6 +6,15 @@ use burn::tensor::{DType, Tensor};
 pub(crate) trait Watch {
     /// The named result, of any shape.
     fn see<const D: usize>(&mut self, place: &dyn Fn() -> String, result: &Tensor<D>);
+
+    /// What the blocks after the first one will add to the image tokens, if it is known. Asked after the first block, with
+    /// the tokens before and after it.
+    fn rest_after_first(&mut self, _before: &Tensor<3>, _after: &Tensor<3>) -> Option<Tensor<3>> {
+        None
+    }
+
+    /// Hears of the image tokens after the first and after the last block, where the rest was not known.
+    fn learn_rest(&mut self, _after_first: &Tensor<3>, _last: &Tensor<3>) {}
 }
 
 /// Watches nothing, at no cost.

@@ -120,7 +120,7 @@ fn a_batch_gives_what_its_pictures_give_alone() {
     let (first, second) = (fixture.tensor::<4>("noise"), fixture.tensor::<4>("latents_3"));
     let alone =
         [transformer.forward(first.clone(), 0.7, &negative, &[]), transformer.forward(second.clone(), 0.7, &positive, &[])];
-    let both = Sd3Conditioning::batched(&negative, &positive);
+    let both = Sd3Conditioning::batched(&[&negative, &positive]);
     let together = transformer.forward(Tensor::cat(vec![first, second], 0), 0.7, &both, &[]);
     assert_close("velocity of a batch", together, Tensor::cat(alone.to_vec(), 0), TOLERANCE);
 }

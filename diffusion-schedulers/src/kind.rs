@@ -20,7 +20,7 @@ mod error;
 mod sampler_kind;
 mod schedule_kind;
 
-pub use error::{KindError, ScheduleWarning};
+pub use error::{KindError, SamplerWarning, ScheduleWarning};
 pub use sampler_kind::{SamplerKind, SamplerSettings};
 pub use schedule_kind::ScheduleKind;
 

@@ -1,8 +1,9 @@
-//! What the example programs share: devices by name, output files, progress.
+//! What the example programs share: devices by name, input pictures, output files, progress.
 
 pub mod device;
 pub mod lora;
 pub mod output;
+pub mod picture;
 pub mod progress;
 #[cfg(feature = "vulkan")]
 mod vulkan;

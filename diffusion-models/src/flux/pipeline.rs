@@ -6,25 +6,36 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{Application, Part, PartChanges, Precision, Residency, ScheduleError, Sigmas, WeightChanges};
-use diffusion_schedulers::guidance::classifier_free;
 use diffusion_schedulers::kind::SamplerKind;
-use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
+use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
 
 use super::config::DistilledGuidance;
 use super::files::{FluxFiles, Shift};
 use super::text_encoders::FluxTextEncoders;
 use super::transformer::{FluxConditioning, FluxTransformer};
 use crate::error::PipelineError;
-use crate::family::{Family, Prompt, Step};
+use crate::family::{Family, Prompt, Question, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
+use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
-use crate::settings::Settings;
+use crate::settings::{Guidance, NoiseShift, Settings};
+use crate::step_cache::StepCache;
 
 /// FLUX.1-dev, FLUX.1-schnell and their finetunes.
 #[derive(Clone, Copy, Debug)]
 pub struct Flux;
+
+impl Flux {
+    fn shift(files: &FluxFiles, settings: &Settings) -> Result<Shift, PipelineError> {
+        Ok(match (settings.shift, files.shift()) {
+            (Some(NoiseShift::Constant(shift)), _) => Shift::Constant(FlowShift::new(shift)?),
+            (Some(NoiseShift::ByResolution), Shift::Constant(_)) => Shift::ByResolution(ResolutionShift::flux()),
+            (_, of_model) => of_model,
+        })
+    }
+}
 
 /// FLUX.1, from a prompt to a picture.
 pub type FluxPipeline = Pipeline<Flux>;
@@ -53,14 +64,17 @@ impl Family for Flux {
             height: 1024,
             num_steps,
             sampler: SamplerKind::Euler,
-            sampler_seed: 0,
+            sampler_seeds: vec![0],
             schedule: None,
             shift: None,
+            shift_terminal: None,
             sigmas: None,
             guidance_scale,
             true_cfg_scale: 1.0,
+            guidance: Guidance::default(),
             max_sequence_length: files.t5_length().min(t5_length),
             skip_layers: None,
+            step_cache: StepCache::Off,
             tiling: Tiling::Whole,
         }
     }
@@ -79,6 +93,10 @@ impl Family for Flux {
         16
     }
 
+    fn latent_rgb(_: &FluxFiles) -> Option<LatentRgb> {
+        Some(LatentRgb::FLUX)
+    }
+
     /// Evenly spaced from 1 to 1 / steps, then shifted.
     ///
     /// Reference: black-forest-labs/flux `sampling.py#L277-L305` at 802fb47; diffusers `pipeline_flux.py#L821-L841`.
@@ -87,25 +105,24 @@ impl Family for Flux {
         if num_steps == 0 {
             return Err(ScheduleError::TooFew { found: 1 }.into());
         }
-        let given = settings.shift.map(FlowShift::new).transpose()?;
-        let shifted = |sigma: f64| match (given, files.shift()) {
-            (Some(shift), _) | (None, Shift::Constant(shift)) => shift.apply(sigma),
-            (None, Shift::ByResolution(shift)) => shift.apply(sigma, tokens(settings)),
+        let shift = Self::shift(files, settings)?;
+        let shifted = |sigma: f64| match shift {
+            Shift::Constant(shift) => shift.apply(sigma),
+            Shift::ByResolution(shift) => shift.apply(sigma, tokens(settings)),
         };
         let even = (0..num_steps).map(|i| 1.0 - i as f64 / num_steps as f64);
         Ok(Sigmas::new(even.map(shifted).chain([0.0]).collect())?)
     }
 
     fn sigma_table(files: &FluxFiles, settings: &Settings) -> Result<SigmaTable, PipelineError> {
-        Ok(match (settings.shift, files.shift()) {
-            (Some(shift), _) => SigmaTable::flow(shift)?,
-            (None, Shift::Constant(shift)) => SigmaTable::flow(shift.shift())?,
-            (None, Shift::ByResolution(shift)) => SigmaTable::flux(shift.mu(tokens(settings)))?,
+        Ok(match Self::shift(files, settings)? {
+            Shift::Constant(shift) => SigmaTable::flow(shift.shift())?,
+            Shift::ByResolution(shift) => SigmaTable::flux(shift.mu(tokens(settings)))?,
         })
     }
 
-    fn uses_negative_prompt(settings: &Settings) -> bool {
-        settings.true_cfg_scale > 1.0
+    fn classifier_free_scale(settings: &Settings) -> f64 {
+        settings.true_cfg_scale
     }
 
     fn plan(files: &FluxFiles, settings: &Settings, precision: Precision) -> Plan {
@@ -176,22 +193,17 @@ impl Family for Flux {
         Ok(encoders.encode(text, settings, device)?)
     }
 
-    fn velocity(
-        transformer: &FluxTransformer,
-        prompt: &Prompt<FluxConditioning>,
-        settings: &Settings,
-        step: Step,
-        latents: Tensor<4>,
-    ) -> Tensor<4> {
-        let positive = with_guidance(&prompt.positive, settings);
-        let Some(negative) = prompt.negative.as_ref().filter(|_| settings.true_cfg_scale > 1.0) else {
-            return transformer.forward(latents, step.sigma, &positive);
-        };
-        let both = FluxConditioning::batched(&with_guidance(negative, settings), &positive);
-        let twice = Tensor::cat(vec![latents.clone(), latents], 0);
-        let velocities = transformer.forward(twice, step.sigma, &both);
-        let [negative, positive] = [0, 1].map(|row| velocities.clone().narrow(0, row, 1));
-        classifier_free(positive, negative, settings.true_cfg_scale)
+    fn batched(conditionings: &[&FluxConditioning]) -> FluxConditioning {
+        FluxConditioning::batched(conditionings)
+    }
+
+    fn velocity(transformer: &FluxTransformer, settings: &Settings, question: Question<'_, FluxConditioning>) -> Tensor<4> {
+        let Question { latents, sigma, conditioning, cache, .. } = question;
+        let conditioning = with_guidance(conditioning, settings);
+        match cache {
+            Some(cache) => transformer.forward_cached(latents, sigma, &conditioning, cache),
+            None => transformer.forward(latents, sigma, &conditioning),
+        }
     }
 
     fn first_not_finite(

@@ -10,6 +10,7 @@ use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
 use super::{keys, patches};
 use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, timestep_embedding};
+use crate::step_cache::FirstBlockCache;
 use crate::watch::{Unwatched, Watch};
 
 /// FLUX.1's transformer.
@@ -51,12 +52,15 @@ pub struct FluxConditioning {
 }
 
 impl FluxConditioning {
-    /// Two conditionings, of equal length and guidance, as one batch.
-    pub fn batched(first: &Self, second: &Self) -> Self {
+    /// Conditionings, of equal length and guidance, as one batch.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn batched(parts: &[&Self]) -> Self {
         Self {
-            text: Tensor::cat(vec![first.text.clone(), second.text.clone()], 0),
-            pooled: Tensor::cat(vec![first.pooled.clone(), second.pooled.clone()], 0),
-            distilled_guidance: first.distilled_guidance,
+            text: Tensor::cat(parts.iter().map(|part| part.text.clone()).collect(), 0),
+            pooled: Tensor::cat(parts.iter().map(|part| part.pooled.clone()).collect(), 0),
+            distilled_guidance: parts[0].distilled_guidance,
         }
     }
 }
@@ -158,6 +162,17 @@ impl FluxTransformer {
         self.forward_watched(latents, sigma, conditioning, &mut Unwatched)
     }
 
+    /// [`forward`](Self::forward) of all blocks, or of the first alone where `cache` knows what the others add.
+    pub fn forward_cached(
+        &self,
+        latents: Tensor<4>,
+        sigma: f64,
+        conditioning: &FluxConditioning,
+        cache: &mut FirstBlockCache,
+    ) -> Tensor<4> {
+        self.forward_watched(latents, sigma, conditioning, cache)
+    }
+
     /// [`forward`](Self::forward), showing what every part gives.
     pub(super) fn forward_watched(
         &self,
@@ -175,10 +190,18 @@ impl FluxTransformer {
         let mut image = self.image_projection.forward(patches::pack(ops::cast(latents, self.compute)));
         let mut text = self.text_projection.forward(ops::cast(conditioning.text.clone(), self.compute));
         let device = image.device();
+        let mut after_first = None;
         for index in 0..self.double_blocks.len() {
+            let before = image.clone();
             (image, text) = self.with_double_block(index, &device, |block| block.forward(image, text, &activated, &rope));
             watch.see(&|| format!("the image stream after double block {index}"), &image);
             watch.see(&|| format!("the text stream after double block {index}"), &text);
+            if index == 0 {
+                if let Some(rest) = watch.rest_after_first(&before, &image) {
+                    return self.velocity_of(image + rest, activated, height, width);
+                }
+                after_first = Some(image.clone());
+            }
         }
         let mut both = Tensor::cat(vec![text, image], 1);
         for index in 0..self.single_blocks.len() {
@@ -187,6 +210,14 @@ impl FluxTransformer {
         }
         let [_, len, _] = both.dims();
         let image = both.narrow(1, text_len, len - text_len);
+        if let Some(after_first) = after_first {
+            watch.learn_rest(&after_first, &image);
+        }
+        self.velocity_of(image, activated, height, width)
+    }
+
+    /// The velocity that the image tokens after the last block stand for, `[batch, 16, height, width]`.
+    fn velocity_of(&self, image: Tensor<3>, activated: Tensor<2>, height: usize, width: usize) -> Tensor<4> {
         let modulation = self.final_modulation.forward(activated).split(self.config.hidden_size(), 1);
         let image = modulated_norm(image, modulation[0].clone(), modulation[1].clone());
         patches::unpack(self.final_projection.forward(image).cast(DType::F32), height, width)

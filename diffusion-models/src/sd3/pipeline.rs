@@ -6,31 +6,42 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::{Application, Part, PartChanges, Precision, Residency, SigmaSchedule, Sigmas, WeightChanges};
-use diffusion_schedulers::guidance::classifier_free;
 use diffusion_schedulers::kind::SamplerKind;
-use diffusion_schedulers::schedules::{FlowShift, SigmaTable};
+use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
 
 use super::config::{QkNorm, Sd3Config};
 use super::files::Sd3Files;
 use super::text_encoders::Sd3TextEncoders;
 use super::transformer::{Sd3Conditioning, Sd3Transformer};
+use crate::autoencoder_kl::AutoencoderKlConfig;
 use crate::error::PipelineError;
-use crate::family::{Family, Prompt, Step};
+use crate::family::{Family, Prompt, Question, Step};
 use crate::image_decoder::{ImageDecoder, Tiling};
+use crate::latent_rgb::LatentRgb;
 use crate::model_source::ModelParts;
 use crate::pipeline::{CELL, Pipeline};
 use crate::plan::Plan;
-use crate::settings::Settings;
+use crate::settings::{Guidance, NoiseShift, Settings};
+use crate::step_cache::StepCache;
 
 /// Stable Diffusion 3 and 3.5: Medium, Large and Large Turbo.
 #[derive(Clone, Copy, Debug)]
 pub struct Sd3;
 
 impl Sd3 {
+    /// The shift, by a constant or by the picture's size.
     fn shift(files: &Sd3Files, settings: &Settings) -> Result<FlowShift, PipelineError> {
-        Ok(settings.shift.map_or_else(|| Ok(files.schedule()), FlowShift::new)?)
+        let patches = (settings.width / PATCH_PIXELS) * (settings.height / PATCH_PIXELS);
+        Ok(match settings.shift {
+            None => files.schedule(),
+            Some(NoiseShift::Constant(shift)) => FlowShift::new(shift)?,
+            Some(NoiseShift::ByResolution) => ResolutionShift::sd3().schedule(patches)?.shift(),
+        })
     }
 }
+
+/// Pixels on the side of a patch.
+const PATCH_PIXELS: usize = 16;
 
 /// Stable Diffusion 3 and 3.5, from a prompt to a picture.
 pub type Sd3Pipeline = Pipeline<Sd3>;
@@ -65,14 +76,17 @@ impl Family for Sd3 {
             height: config.sample_size * CELL,
             num_steps,
             sampler: SamplerKind::Euler,
-            sampler_seed: 0,
+            sampler_seeds: vec![0],
             schedule: None,
             shift: None,
+            shift_terminal: None,
             sigmas: None,
             guidance_scale,
             true_cfg_scale: 1.0,
+            guidance: Guidance::default(),
             max_sequence_length: files.t5_length().min(MAX_SEQUENCE_LENGTH),
             skip_layers: None,
+            step_cache: StepCache::Off,
             tiling: Tiling::Whole,
         }
     }
@@ -103,16 +117,27 @@ impl Family for Sd3 {
         files.config().in_channels
     }
 
+    fn latent_rgb(files: &Sd3Files) -> Option<LatentRgb> {
+        let published = AutoencoderKlConfig::sd3().latent_channels;
+        (files.config().in_channels == published).then_some(LatentRgb::SD3)
+    }
+
     fn sigmas(files: &Sd3Files, settings: &Settings) -> Result<Sigmas, PipelineError> {
-        Ok(Self::shift(files, settings)?.sigmas(settings.num_steps)?)
+        let shift = Self::shift(files, settings)?;
+        if settings.shift != Some(NoiseShift::ByResolution) {
+            return Ok(shift.sigmas(settings.num_steps)?);
+        }
+        // With this shift diffusers does not shift the ends before the rest.
+        let even = FlowShift::new(1.0)?.sigmas(settings.num_steps)?;
+        Ok(Sigmas::new(even.as_slice().iter().map(|&sigma| shift.apply(sigma)).collect())?)
     }
 
     fn sigma_table(files: &Sd3Files, settings: &Settings) -> Result<SigmaTable, PipelineError> {
-        Ok(SigmaTable::flow(settings.shift.unwrap_or(files.schedule().shift()))?)
+        Ok(SigmaTable::flow(Self::shift(files, settings)?.shift())?)
     }
 
-    fn uses_negative_prompt(settings: &Settings) -> bool {
-        settings.guidance_scale > 1.0
+    fn classifier_free_scale(settings: &Settings) -> f64 {
+        settings.guidance_scale
     }
 
     fn plan(files: &Sd3Files, settings: &Settings, precision: Precision) -> Plan {
@@ -183,29 +208,15 @@ impl Family for Sd3 {
         Ok(encoders.encode(text, settings.max_sequence_length, device)?)
     }
 
-    /// Negative and positive prompt go through the network as one batch.
-    fn velocity(
-        transformer: &Sd3Transformer,
-        prompt: &Prompt<Sd3Conditioning>,
-        settings: &Settings,
-        step: Step,
-        latents: Tensor<4>,
-    ) -> Tensor<4> {
-        let positive = &prompt.positive;
-        let Some(negative) = prompt.negative.as_ref().filter(|_| settings.guidance_scale > 1.0) else {
-            return transformer.forward(latents, step.sigma, positive, &[]);
-        };
-        let both = Sd3Conditioning::batched(negative, positive);
-        let twice = Tensor::cat(vec![latents.clone(), latents.clone()], 0);
-        let velocities = transformer.forward(twice, step.sigma, &both, &[]);
-        let [negative, of_positive] = [0, 1].map(|row| velocities.clone().narrow(0, row, 1));
-        let guided = classifier_free(of_positive.clone(), negative, settings.guidance_scale);
-        match &settings.skip_layers {
-            Some(guidance) if guidance.applies_to(step.index, step.num_steps) => {
-                let skipped = transformer.forward(latents, step.sigma, positive, &guidance.layers);
-                guidance.apply(guided, of_positive, skipped)
-            }
-            _ => guided,
+    fn batched(conditionings: &[&Sd3Conditioning]) -> Sd3Conditioning {
+        Sd3Conditioning::batched(conditionings)
+    }
+
+    fn velocity(transformer: &Sd3Transformer, _: &Settings, question: Question<'_, Sd3Conditioning>) -> Tensor<4> {
+        let Question { latents, sigma, conditioning, skipped_layers, cache } = question;
+        match cache {
+            Some(cache) => transformer.forward_cached(latents, sigma, conditioning, cache),
+            None => transformer.forward(latents, sigma, conditioning, skipped_layers),
         }
     }
 

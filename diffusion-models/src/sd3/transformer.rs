@@ -11,6 +11,7 @@ use super::block::JointBlock;
 use super::config::Sd3Config;
 use super::keys;
 use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, timestep_embedding};
+use crate::step_cache::FirstBlockCache;
 use crate::watch::{Unwatched, Watch};
 
 /// MMDiT (Stable Diffusion 3 and 3.5 Large) and MMDiT-X (3.5 Medium).
@@ -49,11 +50,14 @@ pub struct Sd3Conditioning {
 }
 
 impl Sd3Conditioning {
-    /// Two conditionings as one batch.
-    pub fn batched(first: &Self, second: &Self) -> Self {
+    /// Conditionings of equal length as one batch.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn batched(parts: &[&Self]) -> Self {
         Self {
-            text: Tensor::cat(vec![first.text.clone(), second.text.clone()], 0),
-            pooled: Tensor::cat(vec![first.pooled.clone(), second.pooled.clone()], 0),
+            text: Tensor::cat(parts.iter().map(|part| part.text.clone()).collect(), 0),
+            pooled: Tensor::cat(parts.iter().map(|part| part.pooled.clone()).collect(), 0),
         }
     }
 }
@@ -149,6 +153,17 @@ impl Sd3Transformer {
         self.forward_watched(latents, sigma, conditioning, skipped_layers, &mut Unwatched)
     }
 
+    /// [`forward`](Self::forward) of all blocks, or of the first alone where `cache` knows what the others add.
+    pub fn forward_cached(
+        &self,
+        latents: Tensor<4>,
+        sigma: f64,
+        conditioning: &Sd3Conditioning,
+        cache: &mut FirstBlockCache,
+    ) -> Tensor<4> {
+        self.forward_watched(latents, sigma, conditioning, &[], cache)
+    }
+
     /// [`forward`](Self::forward), showing what every part gives.
     pub(super) fn forward_watched(
         &self,
@@ -172,12 +187,24 @@ impl Sd3Transformer {
         let mut text = self.text_projection.forward(text);
         let mut image = self.embed_patches(ops::cast(latents, self.compute));
         let device = image.device();
+        let mut after_first = None;
         for index in 0..self.blocks.len() {
             if !skipped_layers.contains(&index) {
+                let before = image.clone();
                 (image, text) = self.with_block(index, &device, |block| block.forward(image, text, &activated));
                 watch.see(&|| format!("the image stream after block {index}"), &image);
                 watch.see(&|| format!("the text stream after block {index}"), &text);
+                if index == 0 {
+                    if let Some(rest) = watch.rest_after_first(&before, &image) {
+                        image = image + rest;
+                        break;
+                    }
+                    after_first = Some(image.clone());
+                }
             }
+        }
+        if let Some(after_first) = after_first {
+            watch.learn_rest(&after_first, &image);
         }
         let modulation = self.final_modulation.forward(activated).split(self.config.hidden_size(), 1);
         let image = modulated_norm(image, modulation[0].clone(), modulation[1].clone());

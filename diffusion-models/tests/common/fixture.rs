@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_models::sd3::{Sd3Conditioning, Sd3Files};
-use diffusion_models::{ModelParts, PipelineError, Prompt, Settings, Tiling};
+use diffusion_models::{Guidance, ModelParts, PipelineError, Prompt, Settings, StepCache, Tiling};
 use diffusion_schedulers::guidance::SkipLayerGuidance;
 use diffusion_schedulers::kind::SamplerKind;
 use serde::Deserialize;
@@ -96,14 +96,17 @@ impl Fixture {
             height: self.run.height,
             num_steps: self.run.steps,
             sampler: SamplerKind::Euler,
-            sampler_seed: 0,
+            sampler_seeds: vec![0],
             schedule: None,
             shift: None,
+            shift_terminal: None,
             sigmas: None,
             guidance_scale: self.run.guidance_scale,
             true_cfg_scale: 1.0,
+            guidance: Guidance::default(),
             max_sequence_length: self.run.max_sequence_length,
             skip_layers: None,
+            step_cache: StepCache::Off,
             tiling: Tiling::Whole,
         }
     }

@@ -1,9 +1,9 @@
 //! Samplers by name.
 
 use diffusion_core::noise::NoiseSource;
-use diffusion_core::{Sampler, ScheduleError};
+use diffusion_core::{Sampler, ScheduleError, Sigmas};
 
-use super::{KindError, named_kinds};
+use super::{KindError, SamplerWarning, named_kinds};
 use crate::path::NoisePath;
 use crate::samplers::{
     AddedNoise, Ddim, DpmPp2M, DpmPp2MLogSnr, DpmPp2MSde, DpmPp2SAncestral, DpmPp3MSde, DpmPpSde, Euler, EulerAncestral, Heun,
@@ -94,6 +94,46 @@ impl SamplerKind {
         }
     }
 
+    /// Whether it extrapolates from earlier steps, in the logarithm of the noise level.
+    fn extrapolates(self) -> bool {
+        match self {
+            Self::DpmPp2M
+            | Self::DpmPp2MLogSnr
+            | Self::DpmPp2MSde
+            | Self::DpmPp2MSdeHeun
+            | Self::DpmPp3MSde
+            | Self::UniPc
+            | Self::UniPcBh1
+            | Self::ResMultistep => true,
+            Self::Euler
+            | Self::EulerAncestral
+            | Self::Heun
+            | Self::DpmPp2SAncestral
+            | Self::DpmPpSde
+            | Self::Ddim
+            | Self::Lcm
+            | Self::Ipndm => false,
+        }
+    }
+
+    /// What to tell a user who chose it to draw with a model on this path, along these noise levels, with this scale of
+    /// classifier-free guidance, if anything.
+    pub fn warning(self, path: NoisePath, sigmas: &Sigmas, guidance_scale: f64) -> Option<SamplerWarning> {
+        /// A step this many times longer than the one before is extrapolated over by half as many of its changes.
+        const LONGEST: f64 = 5.0;
+        if self == Self::Lcm && guidance_scale > 1.0 {
+            return Some(SamplerWarning::NeedsDistillation { sampler: self });
+        }
+        if self == Self::UniPcBh1 && path == NoisePath::Flow {
+            return Some(SamplerWarning::PoorOnFlow { sampler: self });
+        }
+        let long = |levels: &&[f64]| (levels[1] / levels[2]).ln() > LONGEST * (levels[0] / levels[1]).ln();
+        // The step to zero is of first order.
+        let mut steps = sigmas.as_slice().windows(3).filter(|levels| self.extrapolates() && levels[2] > 0.0);
+        let levels = steps.find(long)?;
+        Some(SamplerWarning::Overshoots { sampler: self, from: levels[1], to: levels[2] })
+    }
+
     /// The sampler.
     ///
     /// # Errors
@@ -131,6 +171,8 @@ impl SamplerKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedules::FlowShift;
+    use diffusion_core::SigmaSchedule;
     use diffusion_core::noise::TorchGenerator;
 
     #[test]
@@ -140,6 +182,37 @@ mod tests {
         }
         let error = "euler_a".parse::<SamplerKind>().unwrap_err().to_string();
         assert!(error.starts_with("there is no sampler \"euler_a\"; there are euler, euler_ancestral, heun, "), "{error}");
+    }
+
+    /// Names of the samplers that are warned of on a flow.
+    fn warned(sigmas: &Sigmas, guidance_scale: f64) -> Vec<&'static str> {
+        let warning = |kind: &&SamplerKind| kind.warning(NoisePath::Flow, sigmas, guidance_scale);
+        let poor = SamplerKind::ALL.iter().filter(|kind| warning(kind).is_some());
+        poor.map(|kind| kind.name()).collect()
+    }
+
+    #[test]
+    fn samplers_for_other_models_are_warned_of() {
+        let sigmas = Sigmas::new(vec![1.0, 0.75, 0.5, 0.25, 0.0]).unwrap();
+        assert_eq!(warned(&sigmas, 4.5), ["uni_pc_bh1", "lcm"]);
+        assert_eq!(warned(&sigmas, 1.0), ["uni_pc_bh1"]);
+        assert_eq!(SamplerKind::UniPcBh1.warning(NoisePath::VarianceExploding, &sigmas, 1.0), None);
+        let words = SamplerKind::Lcm.warning(NoisePath::Flow, &sigmas, 4.5).unwrap().to_string();
+        assert!(words.contains("\"lcm\" is for models that were distilled"), "{words}");
+    }
+
+    /// With 50 steps, as Stability's code has them, the released schedule suits DPM++ 2M; with 8 it ends in a leap.
+    #[test]
+    fn samplers_that_extrapolate_are_warned_of_before_a_leap() {
+        let released = |steps| FlowShift::new(3.0).unwrap().sigmas(steps).unwrap();
+        assert_eq!(warned(&released(50), 1.0), ["uni_pc_bh1"]);
+        let poor = warned(&released(8), 1.0);
+        assert!(
+            poor.contains(&"dpmpp_2m") && poor.contains(&"uni_pc") && !poor.contains(&"euler") && poor.len() == 8,
+            "{poor:?}"
+        );
+        let words = SamplerKind::UniPc.warning(NoisePath::Flow, &released(8), 1.0).unwrap().to_string();
+        assert!(words.contains("\"uni_pc\" overshoots in the long step from sigma 0.338 to 0.009"), "{words}");
     }
 
     #[test]

@@ -53,7 +53,10 @@ impl ScheduleKind {
     /// What to tell a user who chose it for this model, if anything.
     pub fn warning(self, model: &SigmaTable) -> Option<ScheduleWarning> {
         match (self, model.path()) {
-            (Self::Karras | Self::Exponential, NoisePath::Flow) => Some(ScheduleWarning::LowNoiseOnFlow { schedule: self }),
+            (Self::Karras | Self::Exponential | Self::KlOptimal, NoisePath::Flow) => {
+                Some(ScheduleWarning::LowNoiseOnFlow { schedule: self })
+            }
+            (Self::DdimUniform, NoisePath::Flow) => Some(ScheduleWarning::BelowNoise { schedule: self }),
             _ => None,
         }
     }
@@ -128,12 +131,24 @@ mod tests {
         ));
     }
 
+    /// What is warned of, and only that, has its middle level below the middle of the flow or does not begin in noise.
     #[test]
-    fn low_noise_schedules_on_flows_are_warned_of() {
-        let warned: Vec<&str> = {
-            let flow = SigmaTable::flow(3.0).unwrap();
-            ScheduleKind::ALL.iter().filter(|kind| kind.warning(&flow).is_some()).map(|kind| kind.name()).collect()
-        };
-        assert_eq!(warned, ["karras", "exponential"]);
+    fn schedules_that_harm_flows_are_warned_of() {
+        const NUM_STEPS: usize = 20;
+        let flow = SigmaTable::flow(3.0).unwrap();
+        for &kind in ScheduleKind::ALL {
+            let Ok(schedule) = kind.build(&flow) else { continue };
+            let sigmas = schedule.sigmas(NUM_STEPS).unwrap();
+            let expected = if sigmas.as_slice()[NUM_STEPS / 2] < 0.4 {
+                Some(ScheduleWarning::LowNoiseOnFlow { schedule: kind })
+            } else if sigmas.first() < 0.99 {
+                Some(ScheduleWarning::BelowNoise { schedule: kind })
+            } else {
+                None
+            };
+            assert_eq!(kind.warning(&flow), expected, "{kind}: {sigmas:?}");
+        }
+        let words = ScheduleKind::Karras.warning(&flow).unwrap().to_string();
+        assert!(words.contains("\"karras\"") && words.contains("low noise"), "{words}");
     }
 }

@@ -1,4 +1,4 @@
-//! The shift that FLUX.1-dev moves its noise levels by.
+//! Shifts that depend on the size of the picture, as FLUX.1-dev's.
 
 use diffusion_core::ScheduleError;
 
@@ -19,6 +19,14 @@ impl ResolutionShift {
     /// FLUX.1-dev's: 0.5 at 256 patches, 1.15 at 4096.
     pub fn flux() -> Self {
         Self { shifts: [0.5, 1.15], token_counts: [256, 4096] }
+    }
+
+    /// The one that diffusers' pipeline of Stable Diffusion 3 takes if its schedule is to shift by resolution: 0.5 at 256
+    /// patches, 1.16 at 4096. The released models have a constant shift.
+    ///
+    /// Reference: diffusers `pipeline_stable_diffusion_3.py#L1021` at 58eb52c.
+    pub fn sd3() -> Self {
+        Self { shifts: [0.5, 1.16], ..Self::flux() }
     }
 
     /// The shift for a number of patches.

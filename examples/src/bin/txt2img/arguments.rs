@@ -2,15 +2,17 @@
 
 #![allow(clippy::doc_markdown, reason = "these texts are what --help prints, where backticks would be noise")]
 
+use std::error::Error;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use diffusion_examples::device::{DeviceName, PrecisionName};
 use diffusion_examples::lora::LoraOptions;
-use diffusion_models::{Family, ModelParts, Pipeline, Settings, Tiling};
-use diffusion_schedulers::guidance::SkipLayerGuidance;
+use diffusion_models::{Family, ModelParts, NoiseShift, Pipeline, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;
+
+use crate::guidance::GuidanceArguments;
 
 /// Draw a picture from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
@@ -19,8 +21,12 @@ use diffusion_schedulers::schedules::CustomSigmas;
 #[expect(clippy::struct_excessive_bools, reason = "a command line has as many switches as it needs")]
 #[command(version)]
 pub(crate) struct Arguments {
-    /// What the picture shall show.
-    pub(crate) prompt: String,
+    /// What the picture shall show; each further prompt is a picture of its own.
+    #[arg(required_unless_present = "prompts_file")]
+    prompt: Vec<String>,
+    /// A text file with a prompt in each line, drawn after those of the command line; empty lines do not count.
+    #[arg(long, value_name = "FILE")]
+    prompts_file: Option<PathBuf>,
 
     /// The model: a diffusers folder, or a .safetensors file of it [default: the miniature of the repository].
     #[arg(long, value_name = "PATH")]
@@ -37,18 +43,27 @@ pub(crate) struct Arguments {
     /// Noise schedule: simple, normal, sgm_uniform, beta, karras ... [default: what the model was released with].
     #[arg(long, value_name = "NAME")]
     schedule: Option<ScheduleKind>,
-    /// Shift of the noise levels towards noise [default: the model's].
+    /// Shift of the noise levels towards noise: a factor, or `dynamic` for one that grows with the picture [default: the model's].
     #[arg(long, value_name = "X")]
-    shift: Option<f64>,
-    /// Exactly these noise levels, in place of --schedule, --shift and --steps.
-    #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "steps"])]
+    shift: Option<NoiseShift>,
+    /// Noise level of the last step, which the others are stretched to.
+    #[arg(long, value_name = "SIGMA")]
+    shift_terminal: Option<f64>,
+    /// Exactly these noise levels, in place of --schedule, --shift, --shift-terminal and --steps.
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "shift_terminal", "steps"])]
     sigmas: Option<CustomSigmas>,
-    /// A picture to start from, a PNG of the size to be drawn.
+    /// A picture to start from: PNG, JPEG, WebP, GIF, BMP or TIFF; resampled if it has another size than the one to draw.
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,
     /// How far to go from the picture, above 0 and at most 1.
     #[arg(long, value_name = "X", default_value_t = 0.6, requires = "image")]
     pub(crate) strength: f64,
+    /// Which part of --image to draw anew: white to repaint, black to keep, to the bit.
+    #[arg(long, value_name = "FILE", requires = "image")]
+    pub(crate) mask: Option<PathBuf>,
+    /// Pixels over which the edge of the mask rises, inwards.
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, requires = "mask")]
+    pub(crate) mask_feather: usize,
     /// How strictly to follow the prompt [default: the authors' choice].
     ///
     /// Stable Diffusion 3: scale of classifier-free guidance; 1 draws without, twice as fast. FLUX.1-dev: the distilled
@@ -64,12 +79,15 @@ pub(crate) struct Arguments {
     /// Height in pixels, a multiple of 16 [default: the model's].
     #[arg(long, value_name = "PIXELS")]
     height: Option<usize>,
-    /// Seed of the noise; the same seed draws the same picture, on every device.
+    /// Seed of the noise; the same seed draws the same picture, on every device. Further pictures count up from it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Number of pictures, with seeds counting up from --seed.
+    /// Number of pictures of each prompt.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) count: u64,
+    /// Pictures that are drawn at once: the same pictures, faster on a GPU and with more memory.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) batch_size: u64,
     /// Tokens of the prompt that T5 sees [default: its tokenizer's limit, at most 256; 512 for FLUX.1-dev].
     #[arg(long, value_name = "N")]
     max_sequence_length: Option<usize>,
@@ -99,20 +117,15 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) loras: LoraOptions,
+    #[command(flatten)]
+    pub(crate) guidance: GuidanceArguments,
 
-    /// Blocks to leave out for skip-layer guidance, such as 7,8,9 for Stable Diffusion 3.5 Medium.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    skip_layers: Vec<usize>,
-    /// Scale of skip-layer guidance.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
-    slg_scale: Option<f64>,
-    /// Share of the steps after which skip-layer guidance starts.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
-    slg_start: Option<f64>,
-    /// Share of the steps before which skip-layer guidance stops.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
-    slg_stop: Option<f64>,
-
+    /// Use work of earlier steps again where it has changed little, which is faster and less exact.
+    #[arg(long, value_enum, value_name = "NAME")]
+    step_cache: Option<StepCacheName>,
+    /// Relative change that --step-cache lets pass [default: 0.05 for first-block, 0.2 for easy].
+    #[arg(long, value_name = "X", requires = "step_cache")]
+    step_cache_threshold: Option<f64>,
     /// Read the weights of large networks from their files block by block [default: if they do not fit into memory].
     #[arg(long)]
     pub(crate) stream_weights: bool,
@@ -131,7 +144,17 @@ pub(crate) struct Arguments {
     /// Besides, every step's latents, as `latents_1` and so on.
     #[arg(long, requires = "save_latents")]
     pub(crate) save_all_latents: bool,
-    /// The picture, a PNG; with --count, a number is put before the extension.
+    /// Show what the picture will be like in the terminal, at every step or every K-th one.
+    #[arg(long, value_name = "K", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) preview: Option<usize>,
+    /// Write these pictures, with the number of the step before the extension.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preview_file: Option<PathBuf>,
+    /// A tiny autoencoder (TAESD3, TAEF1) for previews in full detail.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preview_vae: Option<PathBuf>,
+    /// The picture, a PNG; where there are several, a number is put before the extension.
     #[arg(long, short, value_name = "FILE", default_value = "output.png")]
     pub(crate) output: PathBuf,
     /// Print errors and warnings only.
@@ -140,6 +163,19 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// The prompts, those of the file last.
+    pub(crate) fn prompts(&self) -> Result<Vec<String>, Box<dyn Error>> {
+        let mut prompts = self.prompt.clone();
+        if let Some(path) = &self.prompts_file {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            prompts.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+            if prompts.is_empty() {
+                return Err(format!("{} has no prompt; write one in each line", path.display()).into());
+            }
+        }
+        Ok(prompts)
+    }
+
     /// Parts of the model that lie in files of their own.
     pub(crate) fn parts(&self) -> ModelParts {
         ModelParts {
@@ -163,28 +199,44 @@ impl Arguments {
         set(&mut settings.height, self.height);
         set(&mut settings.max_sequence_length, self.max_sequence_length);
         settings.sampler = self.sampler;
-        settings.sampler_seed = self.seed;
         settings.schedule = self.schedule;
         settings.shift = self.shift;
+        settings.shift_terminal = self.shift_terminal;
         settings.sigmas = self.sigmas.clone().map(|CustomSigmas(sigmas)| sigmas);
         if let Some(sigmas) = &settings.sigmas {
             settings.num_steps = sigmas.num_steps();
         }
         settings.guidance_scale = self.guidance_scale.unwrap_or(settings.guidance_scale);
         settings.true_cfg_scale = self.true_cfg_scale.unwrap_or(settings.true_cfg_scale);
-        settings.skip_layers = self.skip_layer_guidance();
+        settings.guidance = self.guidance.guidance();
+        settings.skip_layers = self.guidance.skip_layers();
+        settings.step_cache = self.step_cache();
         settings.tiling = if self.tile_vae { Tiling::Tiled } else { Tiling::Whole };
         settings
     }
+}
 
-    fn skip_layer_guidance(&self) -> Option<SkipLayerGuidance> {
-        let default = SkipLayerGuidance::of_layers(self.skip_layers.clone());
-        (!self.skip_layers.is_empty()).then(|| SkipLayerGuidance {
-            scale: self.slg_scale.unwrap_or(default.scale),
-            start: self.slg_start.unwrap_or(default.start),
-            stop: self.slg_stop.unwrap_or(default.stop),
-            ..default
-        })
+/// A step cache by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StepCacheName {
+    /// First-block cache: the blocks after the first one are left out.
+    FirstBlock,
+    /// EasyCache: the whole network is left out.
+    Easy,
+}
+
+impl Arguments {
+    fn step_cache(&self) -> StepCache {
+        let cache = match self.step_cache {
+            None => StepCache::Off,
+            Some(StepCacheName::FirstBlock) => StepCache::FIRST_BLOCK,
+            Some(StepCacheName::Easy) => StepCache::EASY,
+        };
+        match (cache, self.step_cache_threshold) {
+            (StepCache::FirstBlock { .. }, Some(threshold)) => StepCache::FirstBlock { threshold },
+            (StepCache::Easy { start, stop, .. }, Some(threshold)) => StepCache::Easy { threshold, start, stop },
+            (cache, _) => cache,
+        }
     }
 }
 

@@ -1,27 +1,27 @@
 //! Draw a picture from a prompt.
 
 mod arguments;
+mod drawing;
+mod guidance;
 mod latents_file;
+mod preview;
 
-use std::collections::BTreeMap;
 use std::error::Error;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
-use burn::tensor::Tensor;
 use clap::Parser;
-use diffusion_core::{Part, Residency, SamplerStep};
+use diffusion_core::{Part, Residency};
 use diffusion_examples::device::available_memory;
-use diffusion_examples::output::{check_writable, read_png, write_png};
 use diffusion_examples::progress::Verbosity;
 use diffusion_lora::SetLoras;
 use diffusion_models::flux::Flux;
 use diffusion_models::sd3::Sd3;
-use diffusion_models::{Family, ModelKind, Pipeline, Plan, Prompt, Settings, model_kind};
+use diffusion_models::{Family, ModelKind, Pipeline, Plan, Settings, model_kind};
 
 use arguments::Arguments;
+use drawing::{Drawing, Pictures, Start};
+use preview::Previews;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -37,39 +37,38 @@ fn main() -> ExitCode {
 
 fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dyn Error>> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    if arguments.count == 0 {
-        return Err("--count is 0; ask for at least one picture".into());
-    }
-    if arguments.latents.is_some() && arguments.count > 1 {
-        return Err("--latents gives the noise of one picture, --count asks for more; leave one of them out".into());
-    }
+    let pictures = Pictures::new(arguments)?;
     let device = arguments.device.open()?;
     let precision = arguments.device.precision(arguments.precision, &device);
     let mut pipeline = Pipeline::<F>::open(model, &arguments.parts(), precision, &device)?;
-    let settings = arguments.settings(&pipeline);
+    // The first batch is the largest, whose memory is planned.
+    let sampler_seeds = pictures.batches().next().map_or_else(Vec::new, |batch| pictures.seeds_of(batch));
+    let settings = Settings { sampler_seeds, ..arguments.settings(&pipeline) };
     pipeline.check(&settings)?;
+    for warning in pipeline.warnings(&settings)? {
+        eprintln!("warning: {warning}");
+    }
     pipeline.residency = residency(arguments, &pipeline.plan(&settings), verbosity);
     if arguments.plan {
         println!("{}", pipeline.plan(&settings));
         return Ok(());
     }
-    for index in 0..arguments.count {
-        let outputs = [Some(&arguments.output), arguments.save_latents.as_ref()];
-        outputs.into_iter().flatten().try_for_each(|path| check_writable(&numbered(path, index, arguments.count)))?;
-    }
+    pictures.check_writable()?;
+    let start = Start::read(arguments, &pipeline, &settings)?;
+    let previews = Previews::new(arguments, &pipeline, &pictures)?;
     verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
     announce::<F>(arguments, model, &settings, verbosity);
     set_loras(arguments, &mut pipeline, &settings, verbosity)?;
 
-    let prompt = verbosity.stage("encoding the prompt", "encoded the prompt", || {
-        pipeline.encode_prompt(&arguments.prompt, &arguments.negative_prompt, &settings)
+    let prompts = verbosity.stage("encoding the prompt", "encoded the prompt", || {
+        pipeline.encode_prompts(&pictures.prompts(), &arguments.negative_prompt, &settings)
     })?;
     // Frees T5's memory before the transformer takes its own.
     pipeline.free_text_encoders();
-    for index in 0..arguments.count {
-        draw_one(arguments, &mut pipeline, &prompt, &settings, index, verbosity)?;
-    }
-    Ok(())
+    let (pipeline, prompts, settings) = (&mut pipeline, &prompts[..], &settings);
+    let (pictures, start, previews) = (&pictures, &start, previews.as_ref());
+    let mut drawing = Drawing { pictures, pipeline, prompts, settings, start, previews, verbosity };
+    pictures.batches().try_for_each(|batch| drawing.draw(batch))
 }
 
 /// Apply the LoRAs, and say what they are.
@@ -119,103 +118,13 @@ fn announce<F: Family>(arguments: &Arguments, model: &Path, settings: &Settings,
     let model = model.display();
     verbosity.note(format_args!("{model}: {width} x {height} pixels, {num_steps} steps, guidance {guidance_scale}"));
     if !F::uses_negative_prompt(settings) {
-        let unused =
-            [("--negative-prompt", !arguments.negative_prompt.is_empty()), ("--skip-layers", settings.skip_layers.is_some())];
-        for (option, _) in unused.into_iter().filter(|(_, given)| *given) {
+        let negative = (!arguments.negative_prompt.is_empty()).then_some("--negative-prompt");
+        for option in negative.into_iter().chain(arguments.guidance.without_effect()) {
             eprintln!(
                 "warning: {option} has no effect without classifier-free guidance (--guidance-scale, for FLUX.1 --true-cfg-scale, above 1)"
             );
         }
     }
-}
-
-fn draw_one<F: Family>(
-    arguments: &Arguments,
-    pipeline: &mut Pipeline<F>,
-    prompt: &Prompt<F::Conditioning>,
-    settings: &Settings,
-    index: u64,
-    verbosity: Verbosity,
-) -> Result<(), Box<dyn Error>> {
-    let start = Instant::now();
-    let seed = arguments.seed.wrapping_add(index);
-    let noise = match &arguments.latents {
-        Some(path) => latents_file::read_noise(path, pipeline.latent_shape(settings), pipeline.device())?,
-        None => pipeline.noise(seed, settings),
-    };
-    let picture = arguments.image.as_deref().map(read_png).transpose()?;
-    let picture = match picture {
-        Some(picture) if (picture.width, picture.height) != (settings.width, settings.height) => {
-            let (found, expected) = ((picture.width, picture.height), (settings.width, settings.height));
-            return Err(format!(
-                "--image is {} x {} pixels, the picture to draw {} x {}; give --width and --height, or scale it",
-                found.0, found.1, expected.0, expected.1
-            )
-            .into());
-        }
-        picture => picture.map(|picture| pipeline.encode_image(&picture)).transpose()?,
-    };
-    let mut kept: BTreeMap<String, Tensor<4>> = BTreeMap::new();
-    let settings = &Settings { sampler_seed: seed, ..settings.clone() };
-    let bar = verbosity.steps("drawing", settings.num_steps);
-    let mut on_step = |step: SamplerStep| {
-        bar.set_length(step.num_steps as u64);
-        bar.set_position(step.index as u64 + 1);
-        if arguments.save_all_latents {
-            kept.insert(format!("latents_{}", step.index + 1), step.latents);
-        }
-        ControlFlow::Continue(())
-    };
-    let latents = match picture {
-        Some(picture) => pipeline.denoise_from(prompt, picture, noise, arguments.strength, settings, &mut on_step),
-        None => pipeline.denoise(prompt, noise, settings, &mut on_step),
-    };
-    bar.finish_and_clear();
-    let latents = latents?;
-    verbosity.note(format_args!("drew {} steps in {:.1} s", settings.num_steps, start.elapsed().as_secs_f64()));
-
-    if let Some(path) = &arguments.save_latents {
-        kept.insert("latents".to_owned(), latents.clone());
-        latents_file::write_latents(&numbered(path, index, arguments.count), &kept)?;
-    }
-    let pictures =
-        verbosity.stage("decoding the picture", "decoded the picture", || pipeline.decode(latents, settings.tiling))?;
-    let output = numbered(&arguments.output, index, arguments.count);
-    for picture in &pictures {
-        write_png(&output, picture, &parameters(arguments, settings, seed))?;
-    }
-    verbosity.note(format_args!("wrote {} (seed {seed}, {:.1} s)", output.display(), start.elapsed().as_secs_f64()));
-    Ok(())
-}
-
-/// Prompt and settings in the form that AUTOMATIC1111's web interface introduced and other programs read.
-fn parameters(arguments: &Arguments, settings: &Settings, seed: u64) -> String {
-    let model =
-        arguments.model.as_deref().and_then(Path::file_stem).map_or_else(|| "mini-sd3".into(), |stem| stem.to_string_lossy());
-    let Settings { width, height, num_steps, guidance_scale, sampler, .. } = settings;
-    let negative = match arguments.negative_prompt.as_str() {
-        "" => String::new(),
-        negative => format!("\nNegative prompt: {negative}"),
-    };
-    let skipped = match &settings.skip_layers {
-        Some(guidance) => format!(", Skip layers: {:?}, SLG scale: {}", guidance.layers, guidance.scale),
-        None => String::new(),
-    };
-    format!(
-        "{}{}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}",
-        arguments.prompt,
-        arguments.loras.describe()
-    )
-}
-
-/// The same path, with a number before the extension where there are several pictures.
-fn numbered(path: &Path, index: u64, count: u64) -> PathBuf {
-    if count == 1 {
-        return path.to_owned();
-    }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{}{extension}", index + 1))
 }
 
 /// The miniature model of the repository: where this program was built, or below the current folder.

@@ -1,5 +1,7 @@
 //! The program as a user meets it: pictures, and words about what is wrong.
 
+mod sampling;
+
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -255,6 +257,15 @@ fn noise_from_a_file_takes_the_place_of_the_seed() {
     write_tensor(&folder.path().join("noise.safetensors"), "noise", &[1, 16, 8, 8], &noise);
     let given = draw_in(folder, &["--latents", "noise.safetensors", "--seed", "5", PROMPT]);
     assert!(given.bytes("output.png") == draw(&["--seed", "5", PROMPT]).bytes("output.png"));
+}
+
+/// Found before the text encoders are loaded, which takes long in large models.
+#[test]
+fn noise_that_does_not_fit_is_refused_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    write_tensor(&folder.path().join("noise.safetensors"), "noise", &[1, 16, 8, 4], &[0.0; 512]);
+    let run = run_in(folder, &["--width", "64", "--height", "64", "--latents", "noise.safetensors", PROMPT]);
+    assert!(run.code == Some(1) && run.stderr.contains("[1, 16, 8, 4]") && !run.stderr.contains("encoded"), "{}", run.stderr);
 }
 
 #[test]
