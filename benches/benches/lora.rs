@@ -122,9 +122,8 @@ impl Bench {
 
     fn apply(&mut self, changes: &PartChanges) {
         let changes = changes.get(&Part::Transformer).cloned().unwrap_or_default();
-        self.transformer = self.transformer.take().map(|transformer| {
-            transformer.change_weights(&changes, Application::Merged).unwrap()
-        });
+        self.transformer =
+            self.transformer.take().map(|transformer| transformer.change_weights(&changes, Application::Merged).unwrap());
     }
 
     /// Time to read the touched weights, and to write as many bytes into memory that is there.

@@ -66,7 +66,7 @@ impl AdapterSlot {
 #[derive(Debug)]
 pub(crate) enum Adapter {
     /// Two narrow products beside the wide one.
-    LowRank(LowRank),
+    LowRank(Box<LowRank>),
     /// Anything else is done to the weight itself.
     Other(Arc<dyn WeightChange>),
 }
@@ -74,7 +74,7 @@ pub(crate) enum Adapter {
 impl Adapter {
     fn of(change: Arc<dyn WeightChange>) -> Self {
         match change.low_rank() {
-            Some(low_rank) => Self::LowRank(low_rank),
+            Some(low_rank) => Self::LowRank(Box::new(low_rank)),
             None => Self::Other(change),
         }
     }
@@ -83,7 +83,7 @@ impl Adapter {
     pub(crate) fn widened(&self, weight: Tensor<2>, dtype: FloatDType) -> Tensor<2> {
         let weight = ops::cast(weight, FloatDType::F32);
         let changed = match self {
-            Self::LowRank(LowRank { down, up }) => weight + up.clone().matmul(down.clone()),
+            Self::LowRank(low_rank) => weight + low_rank.up.clone().matmul(low_rank.down.clone()),
             Self::Other(change) => change.merged(weight),
         };
         ops::cast(changed, dtype)

@@ -68,6 +68,11 @@ impl FromIterator<(String, Arc<dyn WeightChange>)> for WeightChanges {
 }
 
 impl WeightChanges {
+    /// Change the parameter at `path` so, in place of the change before.
+    pub fn insert(&mut self, path: String, change: Arc<dyn WeightChange>) {
+        self.by_path.insert(path, change);
+    }
+
     /// The change of the parameter at `path`.
     pub fn get(&self, path: &str) -> Option<&Arc<dyn WeightChange>> {
         self.by_path.get(path)
@@ -90,9 +95,8 @@ impl WeightChanges {
 
     /// The changes under a prefix, without it.
     pub fn under(&self, prefix: &str) -> Self {
-        let stripped = |(path, change): (&String, &Arc<dyn WeightChange>)| {
-            Some((path.strip_prefix(prefix)?.to_owned(), change.clone()))
-        };
+        let stripped =
+            |(path, change): (&String, &Arc<dyn WeightChange>)| Some((path.strip_prefix(prefix)?.to_owned(), change.clone()));
         self.by_path.iter().filter_map(stripped).collect()
     }
 

@@ -87,9 +87,10 @@ impl Step {
                     None => weight + change.mul_scalar(self.scale),
                     Some(magnitude) => {
                         let is_of_columns = magnitude.dims()[0] == 1 && rows.len() != 1;
-                        let magnitude = match is_of_columns {
-                            true => magnitude.clone(),
-                            false => in_order(magnitude.clone().narrow(0, rows.start, rows.len()), *halves_swapped),
+                        let magnitude = if is_of_columns {
+                            magnitude.clone()
+                        } else {
+                            in_order(magnitude.clone().narrow(0, rows.start, rows.len()), *halves_swapped)
                         };
                         let with_length = with_lengths(weight.clone() + change, magnitude, is_of_columns);
                         // Between the old weight and the new one, as ComfyUI understands strength.

@@ -133,9 +133,8 @@ impl AdapterTensors {
                 None => (up, down),
             }))
         };
-        let product = |up, down, core| -> Result<_, LoraError> {
-            Ok(up_and_down(up, down, core)?.map(|(up, down)| up.matmul(down)))
-        };
+        let product =
+            |up, down, core| -> Result<_, LoraError> { Ok(up_and_down(up, down, core)?.map(|(up, down)| up.matmul(down))) };
         let change = match self.method {
             Method::LowRank => up_and_down(Role::Up, Role::Down, Role::Mid)?.map(|(up, down)| Change::LowRank { up, down }),
             Method::Hadamard => {
@@ -164,10 +163,8 @@ impl AdapterTensors {
                 tensor.reshape([len, 1])
             }))
         };
-        let magnitude = match self.has_column_magnitude() {
-            true => column(Role::Magnitude)?.map(Tensor::transpose),
-            false => column(Role::Magnitude)?,
-        };
+        let magnitude =
+            if self.has_column_magnitude() { column(Role::Magnitude)?.map(Tensor::transpose) } else { column(Role::Magnitude)? };
         Ok(Factors { change, scale: self.scale, magnitude, bias: column(Role::BiasDifference)? })
     }
 }
@@ -184,6 +181,7 @@ pub(crate) struct Factors {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each module of a file")]
 enum Change {
     LowRank { up: Tensor<2>, down: Tensor<2> },
     Hadamard([(Tensor<2>, Tensor<2>); 2]),
@@ -311,8 +309,7 @@ impl Reader<'_> {
                     Some(tensor) => Ok((flattened(tensor.shape()), None)),
                     None => product(up, down, core).map(|(shape, rank)| (shape, Some(rank))),
                 };
-                let (first, first_rank) =
-                    factor(Role::Kronecker1, Role::KroneckerUp1, Role::KroneckerDown1, Role::Mid)?;
+                let (first, first_rank) = factor(Role::Kronecker1, Role::KroneckerUp1, Role::KroneckerDown1, Role::Mid)?;
                 let (second, second_rank) =
                     factor(Role::Kronecker2, Role::KroneckerUp2, Role::KroneckerDown2, Role::KroneckerCore2)?;
                 ([first[0] * second[0], first[1] * second[1]], first_rank.or(second_rank))
@@ -367,9 +364,7 @@ impl Reader<'_> {
     fn finite(&self, tensor: &StoredTensor) -> Result<Vec<f32>, LoraError> {
         let values = tensor.to_f32()?;
         match values.iter().find(|value| !value.is_finite()) {
-            Some(&value) => {
-                Err(LoraError::NotFinite { path: self.path.to_owned(), tensor: tensor.name().to_owned(), value })
-            }
+            Some(&value) => Err(LoraError::NotFinite { path: self.path.to_owned(), tensor: tensor.name().to_owned(), value }),
             None => Ok(values),
         }
     }

@@ -151,8 +151,9 @@ fn what_it_is(checkpoint: &Checkpoint) -> String {
     }
     let whole = checkpoint.tensors().any(|(name, tensor)| name.ends_with(".weight") && tensor.num_bytes() > 1 << 20);
     let examples = names.iter().take(2).copied().collect::<Vec<_>>().join(", ");
-    match whole {
-        true => format!("whole weights, as a model does (--model), {examples} among them"),
-        false => format!("no adapters that are known, but {examples}"),
+    if whole {
+        format!("whole weights, as a model does (--model), {examples} among them")
+    } else {
+        format!("no adapters that are known, but {examples}")
     }
 }

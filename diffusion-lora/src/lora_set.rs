@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use diffusion_core::checkpoint::PublishedNames;
-use diffusion_core::{Application, ChangeWeights, Part, PartChanges, WeightChange, WeightChanges};
+use diffusion_core::{Application, ChangeWeights, Part, PartChanges};
 
 use crate::change::{Action, ParameterChange, Step};
 use crate::error::{LoraError, SetLorasError};
@@ -15,7 +15,7 @@ use crate::resolve::Vocabulary;
 
 /// LoRAs with their strengths, in the order in which they are applied.
 ///
-/// Plain LoRAs add up in any order. `DoRA` and replaced parameters work on what those before them made.
+/// Plain LoRAs add up in any order. DoRA and replaced parameters work on what those before them made.
 #[derive(Clone, Debug, Default)]
 pub struct LoraSet {
     loras: Vec<(Lora, f64)>,
@@ -81,21 +81,21 @@ impl LoraSet {
             }
             for target in targets {
                 let (rows, halves_swapped) = (target.rows, target.halves_swapped);
-                let action = match target.is_bias {
-                    true => Action::Bias { rows, halves_swapped },
-                    false => Action::Weight { method: target.adapter.tensors.method, rows, halves_swapped },
+                let action = if target.is_bias {
+                    Action::Bias { rows, halves_swapped }
+                } else {
+                    Action::Weight { method: target.adapter.tensors.method, rows, halves_swapped }
                 };
                 let factors = target.adapter.tensors.load(device)?;
                 let step = Step { factors, action, scale: *scale, lora: file.id };
                 steps.entry((target.part, target.parameter)).or_default().push(step);
             }
         }
-        let mut changes: BTreeMap<Part, Vec<(String, Arc<dyn WeightChange>)>> = BTreeMap::new();
+        let mut changes = PartChanges::new();
         for ((part, parameter), steps) in steps {
-            changes.entry(part).or_default().push((parameter, Arc::new(ParameterChange::new(steps))));
+            changes.entry(part).or_default().insert(parameter, Arc::new(ParameterChange::new(steps)));
         }
-        let changes = changes.into_iter().map(|(part, changes)| (part, WeightChanges::from_iter(changes)));
-        Ok((changes.collect(), reports))
+        Ok((changes, reports))
     }
 }
 

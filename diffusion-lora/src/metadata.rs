@@ -24,16 +24,15 @@ impl PeftSettings {
     /// From the file's header, where names come after that of the network, or from PEFT's own JSON.
     pub(crate) fn find(path: &Path, header: &BTreeMap<String, String>) -> Result<Option<Self>, LoraError> {
         let failed = |reason: String| LoraError::Metadata { path: path.to_owned(), reason };
-        let text = match header.get(HEADER_KEY) {
-            Some(text) => text.clone(),
-            None => {
-                let config = path.with_file_name(CONFIG_FILE);
-                let is_pefts = path.file_stem().is_some_and(|stem| stem == "adapter_model");
-                if !is_pefts || !config.exists() {
-                    return Ok(None);
-                }
-                std::fs::read_to_string(&config).map_err(|error| failed(format!("{}: {error}", config.display())))?
+        let text = if let Some(text) = header.get(HEADER_KEY) {
+            text.clone()
+        } else {
+            let config = path.with_file_name(CONFIG_FILE);
+            let is_pefts = path.file_stem().is_some_and(|stem| stem == "adapter_model");
+            if !is_pefts || !config.exists() {
+                return Ok(None);
             }
+            std::fs::read_to_string(&config).map_err(|error| failed(format!("{}: {error}", config.display())))?
         };
         match serde_json::from_str(&text) {
             Ok(Value::Object(values)) => Ok(Some(Self { values })),

@@ -113,7 +113,7 @@ impl PartVocabulary {
         let mut targets = Vec::new();
         if tensors.method != Method::BiasOnly {
             let published = self.weight(name).ok_or(Misfit::NoSuchParameter)?;
-            self.check(adapter, published)?;
+            check(adapter, published)?;
             targets.extend(spread(adapter, part, published, false));
         }
         if let Some(len) = tensors.bias_len() {
@@ -127,20 +127,21 @@ impl PartVocabulary {
         }
         Ok(targets)
     }
+}
 
-    fn check(&self, adapter: &Adapter, published: &PublishedTensor) -> Result<(), Misfit> {
-        let found = adapter.tensors.shape;
-        let expected = [num_rows(published, adapter.module.leading_rows), columns(&published.parts[0].shape)];
-        let widens = adapter.module.dialect == Dialect::BflControl && found[1] > expected[1];
-        let of_columns = adapter.tensors.has_column_magnitude() && published.parts.len() > 1;
-        if found[0] == expected[0] && (found[1] == expected[1] || widens) && !of_columns {
-            return match published.arrangement {
-                Arrangement::Transposed => Err(Misfit::NoSuchParameter),
-                Arrangement::Same | Arrangement::HalvesSwapped => Ok(()),
-            };
-        }
-        Err(Misfit::Shape(Misshapen { name: adapter.key.clone(), expected, found }))
+/// Whether the shapes of adapter and weight fit together.
+fn check(adapter: &Adapter, published: &PublishedTensor) -> Result<(), Misfit> {
+    let found = adapter.tensors.shape;
+    let expected = [num_rows(published, adapter.module.leading_rows), columns(&published.parts[0].shape)];
+    let widens = adapter.module.dialect == Dialect::BflControl && found[1] > expected[1];
+    let of_columns = adapter.tensors.has_column_magnitude() && published.parts.len() > 1;
+    if found[0] == expected[0] && (found[1] == expected[1] || widens) && !of_columns {
+        return match published.arrangement {
+            Arrangement::Transposed => Err(Misfit::NoSuchParameter),
+            Arrangement::Same | Arrangement::HalvesSwapped => Ok(()),
+        };
     }
+    Err(Misfit::Shape(Misshapen { name: adapter.key.clone(), expected, found }))
 }
 
 /// Parts of a fused tensor that its leading rows are: queries, keys and values.

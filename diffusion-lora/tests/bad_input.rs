@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -17,10 +18,8 @@ type Tensors<'a> = &'a [(&'a str, &'a [usize], f32)];
 /// A file of f32 tensors, each of one number over and over.
 fn write(folder: &Path, tensors: Tensors) -> PathBuf {
     let path = folder.join("lora.safetensors");
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, shape, value)| value.to_le_bytes().repeat(shape.iter().product()))
-        .collect();
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, shape, value)| value.to_le_bytes().repeat(shape.iter().product())).collect();
     let view = |(name, shape, _): &(&str, &[usize], f32), bytes| {
         ((*name).to_owned(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap())
     };
@@ -177,7 +176,7 @@ fn a_control_lora_that_widens_the_model_is_refused_by_name() {
 fn a_missing_file_is_an_error() {
     let error = Lora::open(Path::new("nowhere/lora.safetensors")).unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
-    assert!(LoraSet::new().changes(Default::default(), &Device::flex()).unwrap().0.is_empty());
+    assert!(LoraSet::new().changes(BTreeMap::default(), &Device::flex()).unwrap().0.is_empty());
 }
 
 /// A file with its folder, which goes away with it.

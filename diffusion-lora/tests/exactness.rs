@@ -2,9 +2,9 @@
 
 mod common;
 
+use burn::tensor::FloatDType;
 use common::{Reference, WithLoras, bits, lora_file, pipeline};
 use diffusion_core::noise::TorchGenerator;
-use burn::tensor::FloatDType;
 use diffusion_core::{Application, ChangeWeights, Precision, Storage};
 use diffusion_lora::{Lora, LoraSet, SetLoras};
 use diffusion_models::flux::Flux;

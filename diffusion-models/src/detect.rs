@@ -29,7 +29,10 @@ pub enum ModelKind {
 
 /// Parts of names that only one kind of model has, after any prefix of an all-in-one file.
 const SIGNS: [(ModelKind, &[&str]); 8] = [
-    (ModelKind::Lora, &["lora_A.", "lora_B.", "lora_up.", "lora_down.", "lora.up.", "lora.down.", ".processor.", "hada_w1_a", "lokr_w"]),
+    (
+        ModelKind::Lora,
+        &["lora_A.", "lora_B.", "lora_up.", "lora_down.", "lora.up.", "lora.down.", ".processor.", "hada_w1_a", "lokr_w"],
+    ),
     (ModelKind::Sd3Transformer, &["joint_blocks.0.", "transformer_blocks.0.attn.add_q_proj.weight"]),
     (ModelKind::FluxTransformer, &["double_blocks.0.", "single_transformer_blocks.0."]),
     (ModelKind::StableDiffusionUnet, &["input_blocks.0.", "down_blocks.0.resnets.0.time_emb_proj."]),

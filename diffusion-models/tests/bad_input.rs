@@ -382,10 +382,10 @@ fn an_autoencoder_of_other_latents_is_refused() {
 #[test]
 fn a_tiny_autoencoder_is_checked_before_it_is_needed() {
     let fixture = Fixture::new("sd3");
-    let decoder = common::fixture("tae/taesd3_decoder.safetensors");
+    let decoder = common::asset("taesd3/taesd3_decoder.safetensors");
     let with = |vae: PathBuf| ModelParts { vae: Some(vae), ..ModelParts::default() };
     Sd3Files::open(&fixture.path(""), &with(decoder.clone())).unwrap();
-    let encoder = common::fixture("tae/taesd3_encoder.safetensors");
+    let encoder = common::asset("taesd3/taesd3_encoder.safetensors");
     assert_refused(&fixture.path(""), &with(encoder), &["taesd3_encoder.safetensors", "tiny autoencoder", "missing"]);
 
     let folder = tempfile::tempdir().unwrap();

@@ -27,7 +27,8 @@ impl FromStr for LoraArgument {
         match argument.rsplit_once(':') {
             Some((path, scale)) if !scale.contains(['/', '\\']) => {
                 let scale = scale.parse().ok().filter(|scale: &f64| scale.is_finite());
-                let scale = scale.ok_or_else(|| format!("{argument:?} does not end in a strength, as in lora.safetensors:0.8"))?;
+                let scale =
+                    scale.ok_or_else(|| format!("{argument:?} does not end in a strength, as in lora.safetensors:0.8"))?;
                 Ok(Self { path: path.into(), scale })
             }
             _ => Ok(whole()),
@@ -73,19 +74,18 @@ impl LoraOptions {
     /// How to apply them, where merging may take as many bytes as `needed`, and `available` bytes of memory are free, if that
     /// is known. What is streamed cannot be merged for good, so nothing is then.
     pub fn application(&self, residency: Residency, needed: usize, available: Option<usize>) -> Application {
+        let merging_fits = residency == Residency::Resident && available.is_none_or(|available| needed <= available);
         match self.lora_mode {
-            Some(LoraMode::Merge) => Application::Merged,
             Some(LoraMode::Attach) => Application::Attached,
-            None if residency == Residency::Streamed => Application::Attached,
-            None if available.is_some_and(|available| needed > available) => Application::Attached,
-            None => Application::Merged,
+            None if !merging_fits => Application::Attached,
+            Some(LoraMode::Merge) | None => Application::Merged,
         }
     }
 
     /// Names and strengths, as they are written into a picture.
     pub fn describe(&self) -> String {
         let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        self.lora.iter().map(|lora| format!(" <lora:{}:{}>", stem(&lora.path), lora.scale)).collect()
+        self.lora.iter().fold(String::new(), |text, lora| format!("{text} <lora:{}:{}>", stem(&lora.path), lora.scale))
     }
 }
 

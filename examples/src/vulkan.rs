@@ -18,9 +18,8 @@ pub(crate) fn check_driver(device_name: &str) -> Result<(), String> {
         return Ok(()); // Found by the same enumeration a moment ago; if it went away, opening it says so.
     };
     // SAFETY: the adapter is only asked what it supports; nothing of it is destroyed or kept.
-    let supported = unsafe { adapter.as_hal::<Vulkan>() }.is_none_or(|adapter| {
-        adapter.physical_device_capabilities().supports_extension(WORKGROUP_MEMORY_EXPLICIT_LAYOUT)
-    });
+    let supported = unsafe { adapter.as_hal::<Vulkan>() }
+        .is_none_or(|adapter| adapter.physical_device_capabilities().supports_extension(WORKGROUP_MEMORY_EXPLICIT_LAYOUT));
     if supported {
         return Ok(());
     }

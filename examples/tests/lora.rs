@@ -37,8 +37,7 @@ fn latents(options: &[&str]) -> Vec<f32> {
 
 fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)))
-        / norm(&mut expected.iter().map(|&b| f64::from(b)))
+    norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b))) / norm(&mut expected.iter().map(|&b| f64::from(b)))
 }
 
 #[test]

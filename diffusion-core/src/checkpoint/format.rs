@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::sync::LazyLock;
 
 use float8::{F8E4M3, F8E5M2};
-use half::slice::HalfFloatSliceExt;
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -216,6 +216,7 @@ impl Format {
 static E4M3: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|code| F8E4M3::from_bits(code as u8).to_f32()));
 static E5M2: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|code| F8E5M2::from_bits(code as u8).to_f32()));
 
+#[expect(clippy::inline_always, reason = "it has the instructions of the function that it is inlined into")]
 #[inline(always)]
 fn widen_each<const BYTES: usize>(bytes: &[u8], out: &mut [f32], widen: impl Fn([u8; BYTES]) -> f32) {
     let (values, rest) = bytes.as_chunks();
@@ -225,6 +226,7 @@ fn widen_each<const BYTES: usize>(bytes: &[u8], out: &mut [f32], widen: impl Fn(
     }
 }
 
+#[expect(clippy::inline_always, reason = "it has the instructions of the function that it is inlined into")]
 #[inline(always)]
 fn narrow_each<const BYTES: usize>(values: &[f32], out: &mut [u8], narrow: impl Fn(f32) -> [u8; BYTES]) {
     for (to, from) in out.as_chunks_mut().0.iter_mut().zip(values) {

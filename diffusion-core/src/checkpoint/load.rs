@@ -161,8 +161,7 @@ pub(super) fn reload<M: Module>(
         return Ok(module);
     }
     let mut failure = None;
-    let mut reloader =
-        Reloader { path: Vec::new(), checkpoint, precision, parameters: &mut parameters, failure: &mut failure };
+    let mut reloader = Reloader { path: Vec::new(), checkpoint, precision, parameters: &mut parameters, failure: &mut failure };
     let module = module.map(&mut reloader);
     debug_assert!(failure.is_some() || parameters.is_empty(), "changes of parameters that are not there: {parameters:?}");
     match failure {

@@ -98,8 +98,8 @@ fn swapped_halves_stay_packed_and_a_transposed_matrix_is_widened() {
         (checkpoint.load_into(module, Precision::f32()).unwrap(), expected)
     };
     let (swapped, expected) = load(KeyMap::new().swap_halves("a.weight", "weight"), [10, 32]);
-    let packed = packed(&swapped.weight).unwrap();
-    assert_eq!(host(packed.unpack(FloatDType::F32)), expected);
+    let packed_weight = packed(&swapped.weight).unwrap();
+    assert_eq!(host(packed_weight.unpack(FloatDType::F32)), expected);
     let (transposed, expected) = load(KeyMap::new().transpose("a.weight", "weight"), [32, 10]);
     assert!(packed(&transposed.weight).is_none());
     assert_eq!(host(transposed.weight.val()), expected);
@@ -160,8 +160,8 @@ fn fp8_matrices_stay_packed_with_their_scale() {
     let file = safetensors(&[("a.weight", "F8_E4M3", &[2, 2], &codes), ("a.scale_weight", "F32", &[], &scale)]);
     let checkpoint = open(&file).unwrap().under("a.");
     let module = checkpoint.load_into(ProjectionConfig::without_bias(2, 2).init(&device), Precision::f32()).unwrap();
-    let packed = packed(&module.weight).unwrap();
-    assert_eq!(host(packed.unpack(FloatDType::F32)), [0.5, -0.5, 224.0, 2f32.powi(-10)]);
+    let packed_weight = packed(&module.weight).unwrap();
+    assert_eq!(host(packed_weight.unpack(FloatDType::F32)), [0.5, -0.5, 224.0, 2f32.powi(-10)]);
 }
 
 #[test]

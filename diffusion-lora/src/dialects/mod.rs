@@ -12,19 +12,19 @@ pub(crate) use other_models::made_for;
 /// Who spells names so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
-    /// diffusers: names of diffusers after `transformer.`, as ai-toolkit and `SimpleTuner` write them too.
+    /// diffusers: names of diffusers after `transformer.`, as ai-toolkit and SimpleTuner write them too.
     Diffusers,
     /// PEFT without diffusers: names after `base_model.model.`.
     Peft,
-    /// `ComfyUI`: original names after `diffusion_model.`, as ai-toolkit writes them too.
+    /// ComfyUI: original names after `diffusion_model.`, as ai-toolkit writes them too.
     ComfyUi,
     /// kohya's sd-scripts: original names with underscores after `lora_unet_`.
     Kohya,
-    /// `OneTrainer`: names of diffusers with underscores after `lora_transformer_`.
+    /// OneTrainer: names of diffusers with underscores after `lora_transformer_`.
     OneTrainer,
-    /// `LyCORIS` as `SimpleTuner` writes it: names of diffusers with underscores after `lycoris_`.
+    /// LyCORIS as SimpleTuner writes it: names of diffusers with underscores after `lycoris_`.
     Lycoris,
-    /// `XLabs`' x-flux, FLUX.1-RealismLora's: names of attention processors.
+    /// XLabs' x-flux, FLUX.1-RealismLora's: names of attention processors.
     Xlabs,
     /// Black Forest Labs' control LoRAs: original names, and norms besides.
     BflControl,
@@ -103,7 +103,7 @@ const PREFIXES: &[(&str, Dialect, Spelling, &[Part])] = &[
 /// What PEFT puts before names, its own prefix or another's.
 const PEFT_PREFIX: &str = "base_model.model.";
 
-/// `XLabs`' processors, and what they work on. Reference: XLabs-AI/x-flux `modules/layers.py` at 4749542.
+/// XLabs' processors, and what they work on. Reference: XLabs-AI/x-flux `modules/layers.py` at 4749542.
 const XLABS: &[(&str, &str)] = &[
     ("double_blocks.{i}.processor.qkv_lora1", "double_blocks.{i}.img_attn.qkv"),
     ("double_blocks.{i}.processor.proj_lora1", "double_blocks.{i}.img_attn.proj"),
@@ -113,7 +113,7 @@ const XLABS: &[(&str, &str)] = &[
     ("single_blocks.{i}.processor.proj_lora", "single_blocks.{i}.linear2"),
 ];
 
-/// A name of `ComfyUI`'s for the leading rows of `linear1`.
+/// A name of ComfyUI's for the leading rows of `linear1`.
 const LEADING: (&str, &str) = ("linear1_qkv", "linear1");
 
 /// What a file means by the name of a module.
@@ -129,10 +129,7 @@ pub(crate) fn module_name(key: &str) -> ModuleName {
         _ if peft => Dialect::Peft,
         dialect => dialect,
     };
-    let mut name = match is_xlabs {
-        true => KeyMap::new().rename_all(XLABS).targets(name).remove(0),
-        false => name.to_owned(),
-    };
+    let mut name = if is_xlabs { KeyMap::new().rename_all(XLABS).targets(name).remove(0) } else { name.to_owned() };
     let leading_rows = name.ends_with(LEADING.0);
     if leading_rows {
         name.truncate(name.len() - LEADING.0.len());

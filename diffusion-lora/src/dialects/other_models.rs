@@ -18,5 +18,5 @@ const SIGNS: &[(&[&str], &str)] = &[
 /// The model that a LoRA with these module names seems to be made for.
 pub(crate) fn made_for<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
     let occurs = |sign: &&str| names.clone().any(|name| name.contains(*sign));
-    SIGNS.iter().find(|(signs, _)| signs.iter().any(|sign| occurs(&sign))).map(|(_, model)| *model)
+    SIGNS.iter().find(|(signs, _)| signs.iter().any(&occurs)).map(|(_, model)| *model)
 }

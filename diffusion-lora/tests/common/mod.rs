@@ -56,9 +56,10 @@ impl WithLoras for Flux {
 /// The fixture of a family, opened in one of its layouts.
 pub(crate) fn pipeline<F: WithLoras>(single_file: bool, precision: Precision) -> Pipeline<F> {
     let folder = fixture(F::FIXTURE);
-    let (path, parts) = match single_file {
-        true => (folder.join("original.safetensors"), ModelParts { config: Some(folder), ..ModelParts::default() }),
-        false => (folder, ModelParts::default()),
+    let (path, parts) = if single_file {
+        (folder.join("original.safetensors"), ModelParts { config: Some(folder), ..ModelParts::default() })
+    } else {
+        (folder, ModelParts::default())
     };
     Pipeline::open(&path, &parts, precision, &Device::flex()).unwrap()
 }

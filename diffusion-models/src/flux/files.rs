@@ -157,9 +157,7 @@ impl FluxFiles {
     /// What published files call the parameters of the networks that there are.
     pub fn published_names(&self) -> BTreeMap<Part, PublishedNames> {
         let mut names = BTreeMap::from([(Part::Transformer, self.config().published_names())]);
-        for (part, clip) in [(Part::ClipL, &self.clip_l)] {
-            names.extend(clip.as_ref().map(|clip| (part, clip.config.published_names())));
-        }
+        names.extend(self.clip_l.as_ref().map(|clip| (Part::ClipL, clip.config.published_names())));
         names.extend(self.t5.as_ref().map(|t5| (Part::T5, t5.config.published_names())));
         names
     }

@@ -64,12 +64,7 @@ impl Sd3TextEncoders {
         let t5 = self.t5.map(|(tokenizer, encoder)| {
             Ok::<_, CheckpointError>((tokenizer, encoder.change_weights(&of(Part::T5), application)?))
         });
-        Ok(Self {
-            clip_l: clip(self.clip_l, Part::ClipL)?,
-            clip_g: clip(self.clip_g, Part::ClipG)?,
-            t5: t5.transpose()?,
-            ..self
-        })
+        Ok(Self { clip_l: clip(self.clip_l, Part::ClipL)?, clip_g: clip(self.clip_g, Part::ClipG)?, t5: t5.transpose()?, ..self })
     }
 
     /// Both CLIPs side by side, at the width of the text tokens, and their pooled embeddings.

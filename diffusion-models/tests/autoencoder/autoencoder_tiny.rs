@@ -9,7 +9,7 @@ use diffusion_models::autoencoder_tiny::{
 };
 
 use crate::TOLERANCE;
-use crate::common::{assert_close, data, fixture, tensor};
+use crate::common::{assert_close, asset, data, fixture, tensor};
 
 const SMALL: AutoencoderTinyConfig = AutoencoderTinyConfig { latent_channels: 16, hidden_channels: 4 };
 
@@ -18,7 +18,7 @@ fn open(file: &str) -> Checkpoint {
 }
 
 fn taesd3(half: &str) -> Checkpoint {
-    Checkpoint::open(&fixture(&format!("tae/taesd3_{half}.safetensors"))).unwrap()
+    Checkpoint::open(&asset(&format!("taesd3/taesd3_{half}.safetensors"))).unwrap()
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_photograph_survives_the_published_weights() {
     let config = AutoencoderTinyConfig::default();
     let encoder = AutoencoderTinyEncoder::load(taesd3("encoder"), &config, Precision::f32(), &device).unwrap();
     let decoder = AutoencoderTinyDecoder::load(taesd3("decoder"), &config, Precision::f32(), &device).unwrap();
-    let photograph = read_png(&fixture("tae/astronaut.png"));
+    let photograph = read_png(&fixture("photograph/astronaut.png"));
     let latents = encoder.encode(photograph.to_tensor(&device)).mean;
     assert_eq!(latents.dims(), [1, 16, 24, 24]);
     let deviation = latents.clone().powi_scalar(2).mean().sqrt().into_scalar::<f32>();

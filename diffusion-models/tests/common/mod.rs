@@ -21,6 +21,11 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(path)
 }
 
+/// A file under the workspace's `assets`.
+pub(crate) fn asset(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets").join(path)
+}
+
 /// Names and shapes of a published checkpoint: one of the lists in `manifests.json.gz`.
 pub(crate) fn manifest(name: &str) -> BTreeMap<String, Vec<usize>> {
     #[derive(Deserialize)]

@@ -88,6 +88,10 @@ fn picture(path: &Path) -> (String, u32, u32) {
     (text.expect("the picture tells its parameters"), info.width, info.height)
 }
 
+fn asset(path: &str) -> String {
+    fixture(&format!("../assets/{path}"))
+}
+
 fn fixture(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(path);
     path.canonicalize().unwrap().into_os_string().into_string().unwrap()
@@ -190,7 +194,7 @@ fn an_existing_picture_is_replaced() {
 #[test]
 fn tiles_and_a_tiny_autoencoder_draw_too() {
     draw(&["--tile-vae", PROMPT]);
-    let run = draw(&["--vae", &fixture("tae/taesd3_decoder.safetensors"), PROMPT]);
+    let run = draw(&["--vae", &asset("taesd3/taesd3_decoder.safetensors"), PROMPT]);
     assert_eq!(picture(&run.path("output.png")).1, 64);
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{PROMPT, Run, assert_refused, draw, draw_in, fixture, picture, run_in};
+use super::{PROMPT, Run, assert_refused, asset, draw, draw_in, picture, run_in};
 
 #[test]
 fn prompts_and_seeds_are_counted_through_in_batches_or_alone() {
@@ -76,7 +76,7 @@ fn masks_say_which_part_is_drawn_anew() {
 
 #[test]
 fn previews_are_written_at_every_kth_step() {
-    let tiny = fixture("tae/taesd3_decoder.safetensors");
+    let tiny = asset("taesd3/taesd3_decoder.safetensors");
     let run = |more: &[&str]| {
         let arguments = ["--preview-file", "look.png", "--preview=2", PROMPT];
         run_in(
