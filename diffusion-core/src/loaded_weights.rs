@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::Module;
+use burn::tensor::TensorData;
 
 use crate::attached_weight::AdapterSlot;
 use crate::checkpoint::{Checkpoint, CheckpointError};
@@ -90,6 +91,12 @@ impl LoadedWeights {
         &self.changes
     }
 
+    /// The file's values of a parameter.
+    fn read(&self, path: &str) -> Result<TensorData, CheckpointError> {
+        let stored = self.checkpoint.get(path).unwrap_or_else(|| panic!("{path} is no parameter of the network"));
+        Ok(TensorData::new(stored.to_f32()?, stored.shape().to_vec()))
+    }
+
     /// Make `changes` the changes of `module`, which was loaded with these weights. Only parameters whose change is another
     /// than now are touched; those that are not changed any more get the values of the file again, to the bit.
     ///
@@ -105,6 +112,7 @@ impl LoadedWeights {
         if application != self.application {
             touched.extend(changes.paths().map(str::to_owned));
         }
+        let changes = &changes.bound(&|path| self.read(path))?;
         self.changes = changes.clone();
         self.application = application;
         touched.retain(|path| !self.streamed.iter().any(|prefix| path.starts_with(prefix)));

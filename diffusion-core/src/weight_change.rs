@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 
+use crate::checkpoint::CheckpointError;
 use crate::ops;
 
 /// A change of one parameter: what all adapters together make of it.
@@ -21,9 +22,22 @@ pub trait WeightChange: Debug + Send + Sync {
         None
     }
 
+    /// The same change with what it needs to know of the file's values of other parameters, which `read` gives in f32. `None`
+    /// if it needs nothing.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if they cannot be read.
+    fn bound(&self, read: ReadParameter) -> Result<Option<Arc<dyn WeightChange>>, CheckpointError> {
+        let _ = read;
+        Ok(None)
+    }
+
     /// Which adapters it is made of, and how strong they are. Of one parameter, equal recipes make equal changes.
     fn recipe(&self) -> &[RecipeStep];
 }
+
+/// Gives the file's values of the parameter at a path, in f32.
+pub type ReadParameter<'a> = &'a dyn Fn(&str) -> Result<TensorData, CheckpointError>;
 
 /// One adapter's part in a [`WeightChange`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,6 +112,20 @@ impl WeightChanges {
         let stripped =
             |(path, change): (&String, &Arc<dyn WeightChange>)| Some((path.strip_prefix(prefix)?.to_owned(), change.clone()));
         self.by_path.iter().filter_map(stripped).collect()
+    }
+
+    /// The same changes, each with what it needs to know of other parameters.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if `read` fails.
+    pub(crate) fn bound(&self, read: ReadParameter) -> Result<Self, CheckpointError> {
+        let mut changes = self.clone();
+        for change in changes.by_path.values_mut() {
+            if let Some(bound) = change.bound(read)? {
+                *change = bound;
+            }
+        }
+        Ok(changes)
     }
 
     /// Paths where the two do not have the same recipe.

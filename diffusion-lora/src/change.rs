@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use diffusion_core::weight_change::RecipeStep;
+use diffusion_core::checkpoint::CheckpointError;
+use diffusion_core::weight_change::{ReadParameter, RecipeStep};
 use diffusion_core::{LowRank, WeightChange};
 
 use crate::factors::{Factors, Method};
@@ -23,6 +24,8 @@ pub(crate) struct Step {
     pub(crate) scale: f64,
     /// The file that it comes from.
     pub(crate) lora: u64,
+    /// Lengths of the columns of the whole matrix that the parameter is a part of, `[1, columns]`, once they are known.
+    pub(crate) column_lengths: Option<Tensor<2>>,
 }
 
 /// How an adapter acts on a parameter.
@@ -34,6 +37,8 @@ pub(crate) enum Action {
         rows: Range<usize>,
         /// The file has the two halves of the parameter's rows in the other order.
         halves_swapped: bool,
+        /// The parameters that the file's matrix fuses, with their rows.
+        fused: Arc<[(String, Range<usize>)]>,
     },
     /// Rows of the added bias are the parameter's.
     Bias { rows: Range<usize>, halves_swapped: bool },
@@ -64,6 +69,14 @@ impl WeightChange for ParameterChange {
         Some(LowRank { down: Tensor::cat(downs, 0), up: Tensor::cat(ups, 1) })
     }
 
+    fn bound(&self, read: ReadParameter) -> Result<Option<Arc<dyn WeightChange>>, CheckpointError> {
+        if !self.steps.iter().any(Step::needs_other_parts) {
+            return Ok(None);
+        }
+        let steps = self.steps.iter().map(|step| step.bound(read)).collect::<Result<_, _>>()?;
+        Ok(Some(Arc::new(Self { steps, recipe: self.recipe.clone() })))
+    }
+
     fn recipe(&self) -> &[RecipeStep] {
         &self.recipe
     }
@@ -77,7 +90,7 @@ impl Step {
                 weight + in_order(bias, *halves_swapped).mul_scalar(self.scale)
             }
             // A replaced parameter is not mixed with the old one, whatever the strength: as ComfyUI and diffusers do it.
-            Action::Weight { method: Method::Replacement, rows, halves_swapped } => {
+            Action::Weight { method: Method::Replacement, rows, halves_swapped, .. } => {
                 in_order(self.factors.rows(rows.clone()), *halves_swapped)
             }
             Action::Weight { rows, halves_swapped, .. } => {
@@ -86,13 +99,15 @@ impl Step {
                 match &self.factors.magnitude {
                     None => weight + change.mul_scalar(self.scale),
                     Some(magnitude) => {
-                        let is_of_columns = magnitude.dims()[0] == 1 && rows.len() != 1;
-                        let magnitude = if is_of_columns {
-                            magnitude.clone()
+                        let changed = weight.clone() + change;
+                        let with_length = if self.is_of_columns() {
+                            let lengths = self.column_lengths.clone().unwrap_or_else(|| lengths(changed.clone(), 0));
+                            with_lengths(changed, magnitude.clone(), lengths)
                         } else {
-                            in_order(magnitude.clone().narrow(0, rows.start, rows.len()), *halves_swapped)
+                            let magnitude = in_order(magnitude.clone().narrow(0, rows.start, rows.len()), *halves_swapped);
+                            let lengths = lengths(changed.clone(), 1);
+                            with_lengths(changed, magnitude, lengths)
                         };
-                        let with_length = with_lengths(weight.clone() + change, magnitude, is_of_columns);
                         // Between the old weight and the new one, as ComfyUI understands strength.
                         weight.clone() + (with_length - weight).mul_scalar(self.scale)
                     }
@@ -101,8 +116,38 @@ impl Step {
         }
     }
 
+    /// Whether columns get the lengths of the adapter, and not rows.
+    fn is_of_columns(&self) -> bool {
+        self.factors.magnitude.as_ref().is_some_and(|magnitude| magnitude.dims()[0] == 1)
+    }
+
+    /// Whether its result depends on parameters besides its own: columns reach over all parts of a fused matrix.
+    fn needs_other_parts(&self) -> bool {
+        let is_fused = matches!(&self.action, Action::Weight { fused, .. } if fused.len() > 1);
+        is_fused && self.is_of_columns() && self.column_lengths.is_none()
+    }
+
+    /// With the lengths of columns that it needs: those that the file's weights have with this adapter alone.
+    fn bound(&self, read: ReadParameter) -> Result<Self, CheckpointError> {
+        let Action::Weight { fused, .. } = &self.action else { return Ok(self.clone()) };
+        if !self.needs_other_parts() {
+            return Ok(self.clone());
+        }
+        let mut squares: Option<Tensor<2>> = None;
+        for (parameter, rows) in fused.iter() {
+            let change = self.factors.rows(rows.clone()).mul_scalar(self.factors.scale);
+            let weight = Tensor::<2>::from_data(read(parameter)?, &change.device());
+            let of_part = (weight + change).square().sum_dim(0);
+            squares = Some(match squares {
+                Some(sum) => sum + of_part,
+                None => of_part,
+            });
+        }
+        Ok(Self { column_lengths: squares.map(Tensor::sqrt), ..self.clone() })
+    }
+
     fn low_rank(&self) -> Option<(Tensor<2>, Tensor<2>)> {
-        let Action::Weight { method: Method::LowRank, rows, halves_swapped } = &self.action else { return None };
+        let Action::Weight { method: Method::LowRank, rows, halves_swapped, .. } = &self.action else { return None };
         let (up, down) = self.factors.low_rank(rows.clone())?;
         Some((in_order(up, *halves_swapped).mul_scalar(self.factors.scale * self.scale), down))
     }
@@ -127,9 +172,12 @@ fn widened(weight: Tensor<2>, columns: usize) -> Tensor<2> {
     Tensor::cat(vec![weight, zeros], 1)
 }
 
+/// Lengths of rows (`dim` 1) or columns (`dim` 0).
+fn lengths(weight: Tensor<2>, dim: usize) -> Tensor<2> {
+    weight.square().sum_dim(dim).sqrt()
+}
+
 /// Rows, or columns, with the directions that they have and the lengths of `magnitude`. arXiv 2402.09353, equation 5.
-fn with_lengths(weight: Tensor<2>, magnitude: Tensor<2>, of_columns: bool) -> Tensor<2> {
-    let along = usize::from(!of_columns);
-    let lengths = weight.clone().square().sum_dim(along).sqrt().add_scalar(EPSILON);
-    weight * (magnitude / lengths)
+fn with_lengths(weight: Tensor<2>, magnitude: Tensor<2>, lengths: Tensor<2>) -> Tensor<2> {
+    weight * (magnitude / lengths.add_scalar(EPSILON))
 }

@@ -84,10 +84,11 @@ impl LoraSet {
                 let action = if target.is_bias {
                     Action::Bias { rows, halves_swapped }
                 } else {
-                    Action::Weight { method: target.adapter.tensors.method, rows, halves_swapped }
+                    let fused = target.fused;
+                    Action::Weight { method: target.adapter.tensors.method, rows, halves_swapped, fused }
                 };
                 let factors = target.adapter.tensors.load(device)?;
-                let step = Step { factors, action, scale: *scale, lora: file.id };
+                let step = Step { factors, action, scale: *scale, lora: file.id, column_lengths: None };
                 steps.entry((target.part, target.parameter)).or_default().push(step);
             }
         }

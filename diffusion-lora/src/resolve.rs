@@ -35,6 +35,8 @@ pub(crate) struct Target {
     pub(crate) halves_swapped: bool,
     /// Whether the parameter is the module's bias.
     pub(crate) is_bias: bool,
+    /// All parameters that the published tensor fuses, with their rows.
+    pub(crate) fused: Arc<[(String, Range<usize>)]>,
 }
 
 impl Vocabulary {
@@ -134,8 +136,7 @@ fn check(adapter: &Adapter, published: &PublishedTensor) -> Result<(), Misfit> {
     let found = adapter.tensors.shape;
     let expected = [num_rows(published, adapter.module.leading_rows), columns(&published.parts[0].shape)];
     let widens = adapter.module.dialect == Dialect::BflControl && found[1] > expected[1];
-    let of_columns = adapter.tensors.has_column_magnitude() && published.parts.len() > 1;
-    if found[0] == expected[0] && (found[1] == expected[1] || widens) && !of_columns {
+    if found[0] == expected[0] && (found[1] == expected[1] || widens) {
         return match published.arrangement {
             Arrangement::Transposed => Err(Misfit::NoSuchParameter),
             Arrangement::Same | Arrangement::HalvesSwapped => Ok(()),
@@ -163,17 +164,20 @@ fn columns(shape: &[usize]) -> usize {
 /// One target for each parameter that the rows of a published tensor belong to.
 fn spread(adapter: &Arc<Adapter>, part: Part, published: &PublishedTensor, is_bias: bool) -> Vec<Target> {
     let mut start = 0;
-    let target = |published_part: &PublishedPart| {
+    let with_rows = |published_part: &PublishedPart| {
         let rows = start..start + published_part.rows();
         start = rows.end;
-        Target {
-            adapter: adapter.clone(),
-            part,
-            parameter: published_part.parameter.clone(),
-            rows,
-            halves_swapped: published.arrangement == Arrangement::HalvesSwapped,
-            is_bias,
-        }
+        (published_part.parameter.clone(), rows)
     };
-    parts(published, adapter.module.leading_rows).iter().map(target).collect()
+    let fused: Arc<[(String, Range<usize>)]> = parts(published, adapter.module.leading_rows).iter().map(with_rows).collect();
+    let target = |(parameter, rows): &(String, Range<usize>)| Target {
+        adapter: adapter.clone(),
+        part,
+        parameter: parameter.clone(),
+        rows: rows.clone(),
+        halves_swapped: published.arrangement == Arrangement::HalvesSwapped,
+        is_bias,
+        fused: fused.clone(),
+    };
+    fused.iter().map(target).collect()
 }

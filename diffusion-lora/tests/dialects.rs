@@ -16,7 +16,7 @@ use diffusion_models::sd3::Sd3;
 /// Both sides compute in f32 from the same stored numbers, in different orders.
 const TOLERANCE: f64 = 1e-4;
 
-const COMMON: [&str; 6] = ["diffusers", "kohya", "comfyui", "onetrainer", "lycoris", "peft"];
+const COMMON: [&str; 7] = ["diffusers", "kohya", "kohya_dora", "comfyui", "onetrainer", "lycoris", "peft"];
 const FLUX_ONLY: [&str; 2] = ["xlabs", "control"];
 
 /// The strengths of the generator's stack.

@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use common::assert_close;
 use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
-use diffusion_core::checkpoint::{Checkpoint, Format, parameter_shapes};
+use diffusion_core::checkpoint::{Checkpoint, Format, PublishedPart, parameter_shapes};
 use diffusion_core::noise::TorchGenerator;
 use diffusion_core::{Precision, Residency};
 use diffusion_models::flux::{FluxConditioning, FluxConfig, FluxTransformer};
@@ -65,7 +65,7 @@ fn original_layout(config: &FluxConfig) -> Vec<(String, Vec<usize>)> {
     let mut covered = BTreeSet::new();
     let tensors = original.map(|(name, tensor)| {
         let mut shape = tensor.parts[0].shape.clone();
-        shape[0] = tensor.parts.iter().map(|part| part.rows()).sum();
+        shape[0] = tensor.parts.iter().map(PublishedPart::rows).sum();
         covered.extend(tensor.parts.iter().map(|part| part.parameter.clone()));
         (name.to_owned(), shape)
     });
@@ -133,7 +133,9 @@ fn every_format_computes_as_its_widened_numbers() {
             let path = folder.path().join(name);
             let (specs, bytes): (Vec<_>, Vec<_>) = tensors.into_iter().unzip();
             let mut writer = CheckpointWriter::create(&path, Container::Gguf, specs, None).unwrap();
-            bytes.iter().for_each(|bytes| writer.append(bytes).unwrap());
+            for bytes in &bytes {
+                writer.append(bytes).unwrap();
+            }
             writer.finish().unwrap();
             path
         };
