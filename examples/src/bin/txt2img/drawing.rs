@@ -180,7 +180,6 @@ impl<F: Family> Drawing<'_, F> {
         let noise = self.start.noise.clone().unwrap_or_else(|| self.pipeline.noises(&seeds, self.settings));
         let settings = Settings { sampler_seeds: seeds, ..self.settings.clone() };
         let kept = self.denoise(&prompt, noise, &settings, batch.start)?;
-        verbosity.note(format_args!("drew {} steps in {:.1} s", settings.num_steps, began.elapsed().as_secs_f64()));
         let StepCacheReport { evaluations, reused, largest_change } = self.pipeline.step_cache_report;
         if settings.step_cache != StepCache::Off {
             verbosity.note(format_args!(
@@ -215,11 +214,13 @@ impl<F: Family> Drawing<'_, F> {
         settings: &Settings,
         first: u64,
     ) -> Result<BTreeMap<String, Tensor<4>>, Box<dyn Error>> {
-        let (mut kept, mut failure) = (BTreeMap::new(), None);
+        let began = Instant::now();
+        let (mut kept, mut failure, mut num_steps) = (BTreeMap::new(), None, 0);
         let bar = self.verbosity.steps("drawing", settings.num_steps);
         let mut on_step = |step: SamplerStep| {
             bar.set_length(step.num_steps as u64);
-            bar.set_position(step.index as u64 + 1);
+            num_steps = step.index + 1;
+            bar.set_position(num_steps as u64);
             if self.pictures.arguments.save_all_latents {
                 kept.insert(format!("latents_{}", step.index + 1), step.latents);
             }
@@ -237,6 +238,7 @@ impl<F: Family> Drawing<'_, F> {
             return Err(failure);
         }
         kept.insert(FINAL.to_owned(), latents?);
+        self.verbosity.note(format_args!("drew {num_steps} steps in {:.1} s", began.elapsed().as_secs_f64()));
         Ok(kept)
     }
 }
