@@ -67,15 +67,23 @@ impl AdapterSlot {
 pub(crate) enum Adapter {
     /// Two narrow products beside the wide one.
     LowRank(Box<LowRank>),
-    /// Anything else is done to the weight itself.
+    /// One that may be another whenever it is used, or that is done to the weight itself.
     Other(Arc<dyn WeightChange>),
 }
 
 impl Adapter {
     fn of(change: Arc<dyn WeightChange>) -> Self {
-        match change.low_rank() {
+        match change.low_rank().filter(|_| !change.is_variable()) {
             Some(low_rank) => Self::LowRank(Box::new(low_rank)),
             None => Self::Other(change),
+        }
+    }
+
+    /// The two narrow products of now, if it is such.
+    pub(crate) fn low_rank(&self) -> Option<LowRank> {
+        match self {
+            Self::LowRank(low_rank) => Some(LowRank::clone(low_rank)),
+            Self::Other(change) => change.low_rank(),
         }
     }
 

@@ -122,7 +122,8 @@ impl LoadedWeights {
         for path in touched {
             let change = changes.get(&path);
             let slot = self.slots.get(&path);
-            let attached = slot.filter(|slot| slot.is_packed || application == Application::Attached);
+            let variable = change.is_some_and(|change| change.is_variable());
+            let attached = slot.filter(|slot| slot.is_packed || variable || application == Application::Attached);
             if let Some(slot) = slot {
                 slot.set(change.filter(|_| attached.is_some()));
             }

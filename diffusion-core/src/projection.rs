@@ -3,7 +3,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 
-use crate::attached_weight::{Adapter, AttachedWeight};
+use crate::attached_weight::AttachedWeight;
 use crate::ops;
 
 /// A linear layer, `y = x Wᵀ + b`, with its weight as published: `[output_size, input_size]`, in any float type or packed.
@@ -74,10 +74,11 @@ impl Projection {
             Some(packed) => packed.unpack(compute),
             None => ops::cast(self.weight.base(), compute),
         };
-        let output = match attached.and_then(AttachedWeight::adapter).as_deref() {
-            None => input.matmul(stored.transpose()),
-            Some(Adapter::LowRank(low_rank)) => input.clone().matmul(stored.transpose()) + low_rank.forward(input),
-            Some(other) => input.matmul(other.widened(stored, compute).transpose()),
+        let adapter = attached.and_then(AttachedWeight::adapter);
+        let output = match (adapter.as_ref().and_then(|adapter| adapter.low_rank()), adapter) {
+            (Some(low_rank), _) => input.clone().matmul(stored.transpose()) + low_rank.forward(input),
+            (None, Some(adapter)) => input.matmul(adapter.widened(stored, compute).transpose()),
+            (None, None) => input.matmul(stored.transpose()),
         };
         let output = match &self.bias {
             Some(bias) => output + bias.val().cast(compute).unsqueeze(),

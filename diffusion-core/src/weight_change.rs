@@ -22,6 +22,11 @@ pub trait WeightChange: Debug + Send + Sync {
         None
     }
 
+    /// Whether it may be another from one use to the next, so that it has to be attached.
+    fn is_variable(&self) -> bool {
+        false
+    }
+
     /// The same change with what it needs to know of the file's values of other parameters, which `read` gives in f32. `None`
     /// if it needs nothing.
     ///
@@ -44,7 +49,7 @@ pub type ReadParameter<'a> = &'a dyn Fn(&str) -> Result<TensorData, CheckpointEr
 pub struct RecipeStep {
     /// The adapter, by a number that no other adapter of this process has.
     pub adapter: u64,
-    /// How strong it is.
+    /// How strong it is; not a number, and so equal to none, if that may change from one use to the next.
     pub scale: f64,
 }
 

@@ -9,6 +9,7 @@ use diffusion_core::weight_change::{ReadParameter, RecipeStep};
 use diffusion_core::{LowRank, WeightChange};
 
 use crate::factors::{Factors, Method};
+use crate::strength::Scale;
 
 /// Below the square of the smallest normal f32 nothing is lost; the reference divides by the length plus this.
 ///
@@ -21,7 +22,7 @@ pub(crate) struct Step {
     pub(crate) factors: Arc<Factors>,
     pub(crate) action: Action,
     /// The user's strength.
-    pub(crate) scale: f64,
+    pub(crate) scale: Scale,
     /// The file that it comes from.
     pub(crate) lora: u64,
     /// Lengths of the columns of the whole matrix that the parameter is a part of, `[1, columns]`, once they are known.
@@ -53,7 +54,11 @@ pub(crate) struct ParameterChange {
 
 impl ParameterChange {
     pub(crate) fn new(steps: Vec<Step>) -> Self {
-        let recipe = steps.iter().map(|step| RecipeStep { adapter: step.lora, scale: step.scale }).collect();
+        let scale = |scale: &Scale| match scale {
+            Scale::Fixed(scale) => *scale,
+            Scale::Variable(_) => f64::NAN,
+        };
+        let recipe = steps.iter().map(|step| RecipeStep { adapter: step.lora, scale: scale(&step.scale) }).collect();
         Self { steps, recipe }
     }
 }
@@ -67,6 +72,10 @@ impl WeightChange for ParameterChange {
         let factors: Option<Vec<_>> = self.steps.iter().map(Step::low_rank).collect();
         let (ups, downs): (Vec<_>, Vec<_>) = factors?.into_iter().unzip();
         Some(LowRank { down: Tensor::cat(downs, 0), up: Tensor::cat(ups, 1) })
+    }
+
+    fn is_variable(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.scale, Scale::Variable(_)))
     }
 
     fn bound(&self, read: ReadParameter) -> Result<Option<Arc<dyn WeightChange>>, CheckpointError> {
@@ -87,7 +96,7 @@ impl Step {
         match &self.action {
             Action::Bias { rows, halves_swapped } => {
                 let bias = self.factors.bias.clone().expect("an adapter with a bias").narrow(0, rows.start, rows.len());
-                weight + in_order(bias, *halves_swapped).mul_scalar(self.scale)
+                weight + in_order(bias, *halves_swapped).mul_scalar(self.scale.get())
             }
             // A replaced parameter is not mixed with the old one, whatever the strength: as ComfyUI and diffusers do it.
             Action::Weight { method: Method::Replacement, rows, halves_swapped, .. } => {
@@ -97,7 +106,7 @@ impl Step {
                 let change = in_order(self.factors.rows(rows.clone()), *halves_swapped).mul_scalar(self.factors.scale);
                 let weight = widened(weight, change.dims()[1]);
                 match &self.factors.magnitude {
-                    None => weight + change.mul_scalar(self.scale),
+                    None => weight + change.mul_scalar(self.scale.get()),
                     Some(magnitude) => {
                         let changed = weight.clone() + change;
                         let with_length = if self.is_of_columns() {
@@ -109,7 +118,7 @@ impl Step {
                             with_lengths(changed, magnitude, lengths)
                         };
                         // Between the old weight and the new one, as ComfyUI understands strength.
-                        weight.clone() + (with_length - weight).mul_scalar(self.scale)
+                        weight.clone() + (with_length - weight).mul_scalar(self.scale.get())
                     }
                 }
             }
@@ -149,7 +158,7 @@ impl Step {
     fn low_rank(&self) -> Option<(Tensor<2>, Tensor<2>)> {
         let Action::Weight { method: Method::LowRank, rows, halves_swapped, .. } = &self.action else { return None };
         let (up, down) = self.factors.low_rank(rows.clone())?;
-        Some((in_order(up, *halves_swapped).mul_scalar(self.factors.scale * self.scale), down))
+        Some((in_order(up, *halves_swapped).mul_scalar(self.factors.scale * self.scale.get()), down))
     }
 }
 

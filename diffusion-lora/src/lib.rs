@@ -32,9 +32,11 @@ mod lora_set;
 mod metadata;
 mod report;
 mod resolve;
+mod strength;
 mod tensor_role;
 
 pub use error::{LoraError, SetLorasError};
 pub use lora::Lora;
 pub use lora_set::{LoraSet, SetLoras};
 pub use report::{Misshapen, Report, Unmatched};
+pub use strength::Strength;

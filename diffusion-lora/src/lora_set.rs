@@ -12,13 +12,14 @@ use crate::error::{LoraError, SetLorasError};
 use crate::lora::Lora;
 use crate::report::Report;
 use crate::resolve::Vocabulary;
+use crate::strength::{Scale, Strength};
 
 /// LoRAs with their strengths, in the order in which they are applied.
 ///
 /// Plain LoRAs add up in any order. DoRA and replaced parameters work on what those before them made.
 #[derive(Clone, Debug, Default)]
 pub struct LoraSet {
-    loras: Vec<(Lora, f64)>,
+    loras: Vec<(Lora, Scale)>,
     application: Application,
     allow_misfits: bool,
 }
@@ -32,7 +33,14 @@ impl LoraSet {
     /// One more LoRA. A `scale` of 1 is the strength that it was trained with, 0 is none; below 0 it does the contrary.
     #[must_use]
     pub fn with(mut self, lora: &Lora, scale: f64) -> Self {
-        self.loras.push((lora.clone(), scale));
+        self.loras.push((lora.clone(), Scale::Fixed(scale)));
+        self
+    }
+
+    /// One more LoRA, whose strength is turned while pictures are drawn.
+    #[must_use]
+    pub fn with_variable(mut self, lora: &Lora, strength: &Strength) -> Self {
+        self.loras.push((lora.clone(), Scale::Variable(strength.clone())));
         self
     }
 
@@ -48,9 +56,9 @@ impl LoraSet {
         Self { allow_misfits: true, ..self }
     }
 
-    /// The LoRAs and their strengths.
-    pub fn loras(&self) -> &[(Lora, f64)] {
-        &self.loras
+    /// The LoRAs and their strengths of now.
+    pub fn loras(&self) -> impl Iterator<Item = (&Lora, f64)> {
+        self.loras.iter().map(|(lora, scale)| (lora, scale.get()))
     }
 
     /// What the set makes of a model with these names, and a report for each LoRA.
@@ -67,8 +75,8 @@ impl LoraSet {
         let mut reports = Vec::new();
         for (lora, scale) in &self.loras {
             let file = lora.file();
-            if !scale.is_finite() {
-                return Err(LoraError::Scale { path: file.path.clone(), scale: *scale });
+            if !scale.get().is_finite() {
+                return Err(LoraError::Scale { path: file.path.clone(), scale: scale.get() });
             }
             let (targets, report) = vocabulary.resolve(file);
             if report.num_matched() == 0 || !(report.fits() || self.allow_misfits) {
@@ -76,7 +84,7 @@ impl LoraSet {
             }
             reports.push(report);
             // Nothing of it is read, so that a strength of 0 restores every bit.
-            if *scale == 0.0 {
+            if matches!(scale, Scale::Fixed(0.0)) {
                 continue;
             }
             for target in targets {
@@ -88,7 +96,7 @@ impl LoraSet {
                     Action::Weight { method: target.adapter.tensors.method, rows, halves_swapped, fused }
                 };
                 let factors = target.adapter.tensors.load(device)?;
-                let step = Step { factors, action, scale: *scale, lora: file.id, column_lengths: None };
+                let step = Step { factors, action, scale: scale.clone(), lora: file.id, column_lengths: None };
                 steps.entry((target.part, target.parameter)).or_default().push(step);
             }
         }

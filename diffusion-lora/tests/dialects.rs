@@ -9,7 +9,7 @@ use burn::tensor::FloatDType;
 use common::{Reference, WithLoras, assert_close, lora_file, pipeline, relative_error};
 use diffusion_core::{Application, Precision, Residency, Storage};
 use diffusion_lora::dialects::Dialect;
-use diffusion_lora::{Lora, LoraSet, Report, SetLoras};
+use diffusion_lora::{Lora, LoraSet, Report, SetLoras, Strength};
 use diffusion_models::flux::Flux;
 use diffusion_models::sd3::Sd3;
 
@@ -116,6 +116,24 @@ fn text_encoders_of_flux_are_changed_before_they_encode() {
 #[test]
 fn text_encoders_of_stable_diffusion_3_are_changed_before_they_encode() {
     text_encoders_are_changed_before_they_encode::<Sd3>();
+}
+
+#[test]
+fn strengths_can_be_turned_between_steps() {
+    let reference = Reference::of::<Flux>();
+    for name in ["xlabs", "lycoris"] {
+        let lora = open::<Flux>(name);
+        let mut pipeline = pipeline::<Flux>(false, Precision::f32());
+        let strength = Strength::new(1.0);
+        pipeline.set_loras(&LoraSet::new().with_variable(&lora, &strength)).unwrap();
+        for (value, expected) in [(1.0, "velocity"), (0.6, "velocity_at_0.6"), (1.0, "velocity")] {
+            strength.set(value);
+            let expected = reference.expected(&format!("{name}.{expected}"));
+            assert_close(&format!("{name} at {value}"), reference.velocity(&mut pipeline), expected, TOLERANCE);
+        }
+        strength.set(0.0);
+        assert_close("turned off", reference.velocity(&mut pipeline), reference.plain_velocity(), TOLERANCE);
+    }
 }
 
 #[test]
