@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
-use diffusion_core::Sigmas;
+use burn::tensor::{DType, Tensor};
 use diffusion_core::noise::{NoiseSource, NoiseStream};
+use diffusion_core::{SampleError, Sigmas};
 
+use super::run::{Run, towards};
 use crate::path::NoisePath;
 
 /// The noise that a sampler adds after each step: how much, and whose.
@@ -35,6 +36,29 @@ impl AddedNoise {
     pub(super) fn begin(&self, x: &Tensor<4>, sigmas: &Sigmas) -> Box<dyn NoiseStream> {
         self.source.begin(x.dims(), sigmas, &x.device())
     }
+}
+
+/// All steps of an ancestral method: down towards `target`, then up again by noise. `target` is told where the run is, what
+/// the network sees there, and the levels to go down from and to.
+pub(super) fn ancestral_steps(
+    mut run: Run,
+    latents: Tensor<4>,
+    sigmas: &Sigmas,
+    path: NoisePath,
+    added: &AddedNoise,
+    target: impl Fn(&mut Run, &Tensor<4>, Tensor<4>, [f64; 2]) -> Tensor<4>,
+) -> Result<Tensor<4>, SampleError> {
+    let mut x = latents.cast(DType::F32);
+    let mut noise = added.begin(&x, sigmas);
+    for (index, sigma, next) in sigmas.steps() {
+        let denoised = run.denoised(&x, sigma);
+        let split = AncestralStep::new(path, sigma, next, added.eta);
+        let target = target(&mut run, &x, denoised.clone(), [sigma, split.down]);
+        x = towards(x, target, sigma, split.down);
+        x = split.renoise(x, &mut || noise.between(sigma, next), added.scale);
+        run.finish(index, next, &x, denoised)?;
+    }
+    Ok(x)
 }
 
 /// A step with noise taken apart: go down to a lower level without noise, then scale and add noise to be at the right one.

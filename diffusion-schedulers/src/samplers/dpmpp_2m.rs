@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
 
-use super::run::{Run, towards};
+use super::run::Run;
 
 /// DPM-Solver++ of second order from two steps, one evaluation a step, stepping in `-ln σ`: "DPM++ 2M" of k-diffusion,
 /// `ComfyUI` and Stability's own code, which leave it so for flow models as well.
@@ -26,23 +26,9 @@ impl Sampler for DpmPp2M {
         sigmas: &Sigmas,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        // The picture and the level of the step before.
-        let mut before: Option<(Tensor<4>, f64)> = None;
-        for (index, sigma, next) in sigmas.steps() {
-            let denoised = run.denoised(&x, sigma);
-            let extrapolated = match before {
-                Some((old, old_sigma)) if next > 0.0 => {
-                    let ratio = (old_sigma / sigma).ln() / (sigma / next).ln();
-                    denoised.clone() + (denoised.clone() - old) * (0.5 / ratio)
-                }
-                _ => denoised.clone(),
-            };
-            x = towards(x, extrapolated, sigma, next);
-            before = Some((denoised.clone(), sigma));
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+        Run::new(velocity, sigmas, on_step).two_steps(latents, sigmas, |denoised, old, [old_sigma, sigma, next]| {
+            let ratio = (old_sigma / sigma).ln() / (sigma / next).ln();
+            denoised.clone() + (denoised - old) * (0.5 / ratio)
+        })
     }
 }

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
 
 use super::SolverType;
 use super::added_noise::AddedNoise;
 use super::run::Run;
-use super::sde_step::{SdeStep, with_finite_start};
+use super::sde_step::multistep;
 use crate::path::NoisePath;
 
 /// DPM-Solver++ of second order from two steps of the diffusion SDE, one evaluation a step.
@@ -43,33 +43,14 @@ impl Sampler for DpmPp2MSde {
         sigmas: &Sigmas,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        let mut noise = self.noise.begin(&x, sigmas);
-        let levels = with_finite_start(self.path, sigmas, self.first_sigma);
-        // The picture of the step before and how long that step was.
-        let mut before: Option<(Tensor<4>, f64)> = None;
-        for (index, exact, next) in sigmas.steps() {
-            let denoised = run.denoised(&x, exact);
-            if next == 0.0 {
-                x = denoised.clone();
-            } else {
-                let step = SdeStep::new(self.path, levels[index], next, self.noise.eta);
-                x = step.first_order(x, denoised.clone());
-                if let Some((old, old_h)) = before {
-                    let weight = match self.solver {
-                        SolverType::Midpoint => step.midpoint(),
-                        SolverType::Heun => step.phi_2(),
-                    };
-                    x = x + (denoised.clone() - old) * (weight * step.h / old_h);
-                }
-                if step.deviation > 0.0 {
-                    x = x + noise.between(levels[index], next) * (step.deviation * self.noise.scale);
-                }
-                before = Some((denoised.clone(), step.h));
-            }
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+        let run = Run::new(velocity, sigmas, on_step);
+        multistep(run, latents, sigmas, self.path, &self.noise, self.first_sigma, |x, step, denoised, history| {
+            let Some((old, old_h)) = history.first() else { return x };
+            let weight = match self.solver {
+                SolverType::Midpoint => step.midpoint(),
+                SolverType::Heun => step.phi_2(),
+            };
+            x + (denoised.clone() - old.clone()) * (weight * step.h / old_h)
+        })
     }
 }

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
 
-use super::added_noise::{AddedNoise, AncestralStep};
+use super::added_noise::{AddedNoise, ancestral_steps};
 use super::run::{Run, towards};
 use crate::path::NoisePath;
 
@@ -41,22 +41,14 @@ impl Sampler for DpmPp2SAncestral {
         sigmas: &Sigmas,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        let mut noise = self.noise.begin(&x, sigmas);
-        for (index, sigma, next) in sigmas.steps() {
-            let denoised = run.denoised(&x, sigma);
-            let split = AncestralStep::new(self.path, sigma, next, self.noise.eta);
-            let target = if split.down > 0.0 {
-                let middle = self.middle(sigma, split.down);
-                run.denoised(&towards(x.clone(), denoised.clone(), sigma, middle), middle)
+        let run = Run::new(velocity, sigmas, on_step);
+        ancestral_steps(run, latents, sigmas, self.path, &self.noise, |run, x, denoised, [sigma, down]| {
+            if down > 0.0 {
+                let middle = self.middle(sigma, down);
+                run.denoised(&towards(x.clone(), denoised, sigma, middle), middle)
             } else {
-                denoised.clone()
-            };
-            x = towards(x, target, sigma, split.down);
-            x = split.renoise(x, &mut || noise.between(sigma, next), self.noise.scale);
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+                denoised
+            }
+        })
     }
 }

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
 
 use super::added_noise::AddedNoise;
 use super::dpmpp_2m_log_snr::divided_differences;
 use super::run::Run;
-use super::sde_step::{SdeStep, with_finite_start};
+use super::sde_step::multistep;
 use crate::path::NoisePath;
 
 /// DPM-Solver++ with the slope and the curvature of three steps of the diffusion SDE, one evaluation a step.
@@ -42,36 +42,15 @@ impl Sampler for DpmPp3MSde {
         sigmas: &Sigmas,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        let mut noise = self.noise.begin(&x, sigmas);
-        let levels = with_finite_start(self.path, sigmas, self.first_sigma);
-        // Pictures of the steps before, the latest first, and how long those steps were.
-        let mut history: Vec<(Tensor<4>, f64)> = Vec::new();
-        for (index, exact, next) in sigmas.steps() {
-            let denoised = run.denoised(&x, exact);
-            if next == 0.0 {
-                x = denoised.clone();
-            } else {
-                let step = SdeStep::new(self.path, levels[index], next, self.noise.eta);
-                x = step.first_order(x, denoised.clone());
-                match &history[..] {
-                    [(old, old_h), (older, older_h)] => {
-                        let ratios = [old_h / step.h, older_h / step.h];
-                        let [slope, curvature] = divided_differences([&denoised, old, older], ratios);
-                        x = x + slope * step.phi_2() - curvature * step.phi_3();
-                    }
-                    [(old, old_h)] => x = x + (denoised.clone() - old.clone()) * (step.phi_2() * step.h / old_h),
-                    _ => {}
-                }
-                if step.deviation > 0.0 {
-                    x = x + noise.between(levels[index], next) * (step.deviation * self.noise.scale);
-                }
-                history.insert(0, (denoised.clone(), step.h));
-                history.truncate(2);
+        let run = Run::new(velocity, sigmas, on_step);
+        multistep(run, latents, sigmas, self.path, &self.noise, self.first_sigma, |x, step, denoised, history| match history {
+            [(old, old_h), (older, older_h)] => {
+                let ratios = [old_h / step.h, older_h / step.h];
+                let [slope, curvature] = divided_differences([denoised, old, older], ratios);
+                x + slope * step.phi_2() - curvature * step.phi_3()
             }
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+            [(old, old_h)] => x + (denoised.clone() - old.clone()) * (step.phi_2() * step.h / old_h),
+            _ => x,
+        })
     }
 }

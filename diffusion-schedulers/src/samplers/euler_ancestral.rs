@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
 
-use super::added_noise::{AddedNoise, AncestralStep};
-use super::run::{Run, towards};
+use super::added_noise::{AddedNoise, ancestral_steps};
+use super::run::Run;
 use crate::path::NoisePath;
 
 /// Euler's method to a lower level than the next one, and noise to come back up to it. One evaluation a step.
@@ -30,16 +30,7 @@ impl Sampler for EulerAncestral {
         sigmas: &Sigmas,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        let mut noise = self.noise.begin(&x, sigmas);
-        for (index, sigma, next) in sigmas.steps() {
-            let denoised = run.denoised(&x, sigma);
-            let split = AncestralStep::new(self.path, sigma, next, self.noise.eta);
-            x = towards(x, denoised.clone(), sigma, split.down);
-            x = split.renoise(x, &mut || noise.between(sigma, next), self.noise.scale);
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+        let run = Run::new(velocity, sigmas, on_step);
+        ancestral_steps(run, latents, sigmas, self.path, &self.noise, |_, _, denoised, _| denoised)
     }
 }

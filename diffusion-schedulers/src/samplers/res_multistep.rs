@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
 
-use super::run::{Run, towards};
+use super::run::Run;
 
 /// The refined exponential solver of second order from two steps, one evaluation a step, stepping in `-ln σ`.
 ///
@@ -23,28 +23,14 @@ impl Sampler for ResMultistep {
         sigmas: &Sigmas,
         on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
     ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        // The picture and the level of the step before.
-        let mut before: Option<(Tensor<4>, f64)> = None;
-        for (index, sigma, next) in sigmas.steps() {
-            let denoised = run.denoised(&x, sigma);
-            let target = match before {
-                Some((old, old_sigma)) if next > 0.0 => {
-                    let h = (sigma / next).ln();
-                    let c_2 = -(old_sigma / sigma).ln() / h;
-                    let phi_1 = -(-h).exp_m1() / h;
-                    let phi_2 = (1.0 - phi_1) / h;
-                    // As shares of the step of first order, whose weight is h φ₁.
-                    let old_share = phi_2 / (c_2 * phi_1);
-                    denoised.clone() * (1.0 - old_share) + old * old_share
-                }
-                _ => denoised.clone(),
-            };
-            x = towards(x, target, sigma, next);
-            before = Some((denoised.clone(), sigma));
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+        Run::new(velocity, sigmas, on_step).two_steps(latents, sigmas, |denoised, old, [old_sigma, sigma, next]| {
+            let h = (sigma / next).ln();
+            let c_2 = -(old_sigma / sigma).ln() / h;
+            let phi_1 = -(-h).exp_m1() / h;
+            let phi_2 = (1.0 - phi_1) / h;
+            // As shares of the step of first order, whose weight is h φ₁.
+            let old_share = phi_2 / (c_2 * phi_1);
+            denoised * (1.0 - old_share) + old * old_share
+        })
     }
 }

@@ -31,6 +31,31 @@ impl<'a> Run<'a> {
         x.clone() - self.velocity(x, sigma) * sigma
     }
 
+    /// All steps of a method that goes straight towards a picture, the same as [`towards`] takes: the first and the last
+    /// towards what the network sees, the others towards `target` of that, of the picture of the step before, and of three
+    /// levels: that of the step before, this one, the next.
+    pub(super) fn two_steps(
+        mut self,
+        latents: Tensor<4>,
+        sigmas: &Sigmas,
+        target: impl Fn(Tensor<4>, Tensor<4>, [f64; 3]) -> Tensor<4>,
+    ) -> Result<Tensor<4>, SampleError> {
+        let mut x = latents.cast(DType::F32);
+        // The picture and the level of the step before.
+        let mut before: Option<(Tensor<4>, f64)> = None;
+        for (index, sigma, next) in sigmas.steps() {
+            let denoised = self.denoised(&x, sigma);
+            let picture = match before {
+                Some((old, old_sigma)) if next > 0.0 => target(denoised.clone(), old, [old_sigma, sigma, next]),
+                _ => denoised.clone(),
+            };
+            x = towards(x, picture, sigma, next);
+            before = Some((denoised.clone(), sigma));
+            self.finish(index, next, &x, denoised)?;
+        }
+        Ok(x)
+    }
+
     /// Report that step `index` led to `x` at noise level `sigma`.
     pub(super) fn finish(&mut self, index: usize, sigma: f64, x: &Tensor<4>, denoised: Tensor<4>) -> Result<(), SampleError> {
         let num_steps = self.num_steps;

@@ -1,8 +1,10 @@
 //! What the samplers of the stochastic differential equation share.
 
-use burn::tensor::Tensor;
-use diffusion_core::Sigmas;
+use burn::tensor::{DType, Tensor};
+use diffusion_core::{SampleError, Sigmas};
 
+use super::added_noise::AddedNoise;
+use super::run::Run;
 use crate::path::NoisePath;
 
 /// The numbers of one exponential step of the diffusion SDE from data predictions.
@@ -15,7 +17,7 @@ pub(super) struct SdeStep {
     alpha: f64,
     kept: f64,
     /// Deviation of the noise to add.
-    pub(super) deviation: f64,
+    deviation: f64,
 }
 
 impl SdeStep {
@@ -54,6 +56,42 @@ impl SdeStep {
     fn bare_phi_2(&self) -> f64 {
         (-self.h_eta).exp_m1() / self.h_eta + 1.0
     }
+}
+
+/// A picture that the network saw in an earlier step, and how long that step was in half the log-SNR.
+pub(super) type Earlier = (Tensor<4>, f64);
+
+/// All steps of a multistep method for the diffusion SDE: each of first order, corrected by the pictures of at most two earlier
+/// steps, the latest first, with noise added. `correct` gets the latents, the step, and what the network sees now.
+pub(super) fn multistep(
+    mut run: Run,
+    latents: Tensor<4>,
+    sigmas: &Sigmas,
+    path: NoisePath,
+    added: &AddedNoise,
+    first_sigma: f64,
+    correct: impl Fn(Tensor<4>, &SdeStep, &Tensor<4>, &[Earlier]) -> Tensor<4>,
+) -> Result<Tensor<4>, SampleError> {
+    let mut x = latents.cast(DType::F32);
+    let mut noise = added.begin(&x, sigmas);
+    let levels = with_finite_start(path, sigmas, first_sigma);
+    let mut history: Vec<Earlier> = Vec::new();
+    for (index, exact, next) in sigmas.steps() {
+        let denoised = run.denoised(&x, exact);
+        if next == 0.0 {
+            x = denoised.clone();
+        } else {
+            let step = SdeStep::new(path, levels[index], next, added.eta);
+            x = correct(step.first_order(x, denoised.clone()), &step, &denoised, &history);
+            if step.deviation > 0.0 {
+                x = x + noise.between(levels[index], next) * (step.deviation * added.scale);
+            }
+            history.insert(0, (denoised.clone(), step.h));
+            history.truncate(2);
+        }
+        run.finish(index, next, &x, denoised)?;
+    }
+    Ok(x)
 }
 
 /// The levels as the formulas of these samplers may use them: a flow that starts at 1, where the log-SNR is infinite, starts
