@@ -16,7 +16,7 @@ use burn::tensor::{Device, FloatDType};
 use criterion::{Criterion, criterion_group, criterion_main};
 use diffusion_core::checkpoint::{Checkpoint, parameter_shapes};
 use diffusion_core::noise::TorchGenerator;
-use diffusion_core::{Application, Part, PartChanges, Precision, Residency};
+use diffusion_core::{Application, LoadedNetwork, Part, PartChanges, Precision, Residency};
 use diffusion_lora::{Lora, LoraSet};
 use diffusion_models::flux::{FluxConfig, FluxTransformer};
 use rayon::prelude::*;

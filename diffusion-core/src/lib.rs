@@ -39,7 +39,7 @@ pub mod weight_change;
 
 pub use attached_weight::AttachedWeight;
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
-pub use loaded_weights::{LoadedWeights, Residency};
+pub use loaded_weights::{LoadedNetwork, LoadedWeights, Residency};
 pub use packed_weight::PackedWeight;
 pub use part::{ChangeWeights, Part, PartChanges};
 pub use precision::{Precision, Storage};

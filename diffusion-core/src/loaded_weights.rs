@@ -139,3 +139,22 @@ impl LoadedWeights {
         self.checkpoint.reload(module, self.precision, reload)
     }
 }
+
+/// A network that knows where its weights come from, so that they can be changed while it is loaded.
+pub trait LoadedNetwork: Module {
+    /// Where its weights come from; `None` if it was not loaded.
+    fn weights(&mut self) -> &mut Option<LoadedWeights>;
+
+    /// Make `changes` the changes of its weights, in place of those of now; see [`LoadedWeights::change`].
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
+    /// # Panics
+    /// If it was not loaded.
+    fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
+        let mut weights = self.weights().take().expect("a network that was loaded");
+        let mut changed = weights.change(self, changes, application)?;
+        *changed.weights() = Some(weights);
+        Ok(changed)
+    }
+}

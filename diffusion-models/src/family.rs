@@ -6,7 +6,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
-use diffusion_core::{Application, Part, PartChanges, Precision, Residency, Sigmas, WeightChanges};
+use diffusion_core::{Application, LoadedNetwork, Part, PartChanges, Precision, Residency, Sigmas};
 
 use diffusion_schedulers::schedules::SigmaTable;
 
@@ -25,7 +25,7 @@ pub trait Family {
     /// Its text encoders with their tokenizers.
     type TextEncoders: Debug;
     /// Its denoising network.
-    type Transformer: Debug;
+    type Transformer: LoadedNetwork;
     /// An encoded prompt.
     type Conditioning: Clone + Debug;
 
@@ -110,16 +110,6 @@ pub trait Family {
         changes: &PartChanges,
         application: Application,
     ) -> Result<Self::TextEncoders, PipelineError>;
-
-    /// Make `changes` the changes of the denoising network's weights.
-    ///
-    /// # Errors
-    /// [`PipelineError::Checkpoint`] if its file cannot be read any more.
-    fn change_transformer(
-        transformer: Self::Transformer,
-        changes: &WeightChanges,
-        application: Application,
-    ) -> Result<Self::Transformer, PipelineError>;
 
     /// Load the decoder.
     ///

@@ -12,8 +12,8 @@ use diffusion_core::image::RgbImage;
 use diffusion_core::mask::Mask;
 use diffusion_core::noise::{BrownianTree, PerPicture, latent_noise};
 use diffusion_core::{
-    Application, ChangeWeights, Part, PartChanges, Precision, Residency, Sampler, SamplerStep, SigmaSchedule, Sigmas,
-    WeightChanges,
+    Application, ChangeWeights, LoadedNetwork, Part, PartChanges, Precision, Residency, Sampler, SamplerStep, SigmaSchedule,
+    Sigmas, WeightChanges,
 };
 use diffusion_schedulers::kind::SamplerSettings;
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
@@ -335,7 +335,7 @@ impl<F: Family> ChangeWeights for Pipeline<F> {
         if let Some(transformer) = self.transformer.take() {
             let none = WeightChanges::default();
             let changes = self.changes.get(&Part::Transformer).unwrap_or(&none);
-            self.transformer = Some(F::change_transformer(transformer, changes, application)?);
+            self.transformer = Some(transformer.change_weights(changes, application)?);
         }
         if let Some(encoders) = self.text_encoders.take() {
             self.text_encoders = Some(F::change_text_encoders(encoders, &self.changes, application)?);

@@ -7,7 +7,7 @@ use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
 use diffusion_core::ops::{self, AttentionOptions};
 use diffusion_core::projection::{ProjectionConfig, uninitialized};
 use diffusion_core::{
-    Application, LoadedWeights, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding, WeightChanges,
+    LoadedNetwork, LoadedWeights, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding,
 };
 
 use super::config::{ClipActivation, ClipConfig, EndOfText};
@@ -114,18 +114,6 @@ impl ClipTextEncoder {
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
-    /// Make `changes` the changes of its weights, in place of those of now.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
-    /// # Panics
-    /// If it was not loaded.
-    pub fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
-        let mut weights = self.weights.take().expect("a network that was loaded");
-        let changed = weights.change(self, changes, application)?;
-        Ok(Self { weights: Some(weights), ..changed })
-    }
-
     /// Where the text of each row ends.
     fn end_positions(&self, token_ids: &Tensor<2, Int>) -> Vec<usize> {
         let [_, seq_len] = token_ids.dims();
@@ -147,6 +135,12 @@ impl ClipTextEncoder {
             Some(projection) => projection.forward(pooled),
             None => pooled,
         }
+    }
+}
+
+impl LoadedNetwork for ClipTextEncoder {
+    fn weights(&mut self) -> &mut Option<LoadedWeights> {
+        &mut self.weights
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
-use diffusion_core::{Application, Part, PartChanges, Precision, Residency, ScheduleError, Sigmas, WeightChanges};
+use diffusion_core::{Application, Part, PartChanges, Precision, Residency, ScheduleError, Sigmas};
 use diffusion_schedulers::kind::SamplerKind;
 use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
 
@@ -161,14 +161,6 @@ impl Family for Flux {
         application: Application,
     ) -> Result<FluxTextEncoders, PipelineError> {
         Ok(encoders.change_weights(changes, application)?)
-    }
-
-    fn change_transformer(
-        transformer: FluxTransformer,
-        changes: &WeightChanges,
-        application: Application,
-    ) -> Result<FluxTransformer, PipelineError> {
-        Ok(transformer.change_weights(changes, application)?)
     }
 
     fn load_decoder(files: &FluxFiles, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {

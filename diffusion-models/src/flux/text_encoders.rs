@@ -8,7 +8,7 @@ use super::transformer::FluxConditioning;
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
 use crate::settings::Settings;
 use crate::t5::{T5Encoder, T5Tokenizer};
-use crate::text::token_ids;
+use crate::text::{token_ids, with_changes};
 use crate::tokenizer::TokenizerError;
 
 /// CLIP-L and T5 with their tokenizers. Either may be missing; what it would have said is then zero.
@@ -53,13 +53,10 @@ impl FluxTextEncoders {
     /// # Errors
     /// [`CheckpointError`] if a file cannot be read any more; the encoders are used up.
     pub fn change_weights(self, changes: &PartChanges, application: Application) -> Result<Self, CheckpointError> {
-        let of = |part| changes.get(&part).cloned().unwrap_or_default();
-        let clip_l = self.clip_l.map(|(tokenizer, encoder)| {
-            Ok::<_, CheckpointError>((tokenizer, encoder.change_weights(&of(Part::ClipL), application)?))
-        });
-        let t5 = self.t5.map(|(tokenizer, encoder)| {
-            Ok::<_, CheckpointError>((tokenizer, encoder.change_weights(&of(Part::T5), application)?))
-        });
-        Ok(Self { clip_l: clip_l.transpose()?, t5: t5.transpose()?, ..self })
+        Ok(Self {
+            clip_l: with_changes(self.clip_l, Part::ClipL, changes, application)?,
+            t5: with_changes(self.t5, Part::T5, changes, application)?,
+            ..self
+        })
     }
 }

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
 use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{Application, LoadedWeights, Precision, Projection, Residency, VelocityModel, WeightChanges, ops};
+use diffusion_core::{LoadedNetwork, LoadedWeights, Precision, Projection, Residency, VelocityModel, ops};
 
 use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
@@ -120,18 +120,6 @@ impl FluxTransformer {
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
-    /// Make `changes` the changes of its weights, in place of those of now.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
-    /// # Panics
-    /// If it was not loaded.
-    pub fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
-        let mut weights = self.weights.take().expect("a network that was loaded");
-        let changed = weights.change(self, changes, application)?;
-        Ok(Self { weights: Some(weights), ..changed })
-    }
-
     fn with_double_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&DoubleBlock) -> R) -> R {
         let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
             return work(&self.double_blocks[index]);
@@ -236,6 +224,12 @@ impl FluxTransformer {
             Some(embedding) => timestep + embedding.forward(sinusoids(conditioning.distilled_guidance)) + pooled,
             None => timestep + pooled,
         }
+    }
+}
+
+impl LoadedNetwork for FluxTransformer {
+    fn weights(&mut self) -> &mut Option<LoadedWeights> {
+        &mut self.weights
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
-use diffusion_core::{Part, SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_core::{LoadedNetwork, Part, SampleError, Sampler, SamplerStep, Sigmas};
 use diffusion_schedulers::path::NoisePath;
 
 use super::Pipeline;
@@ -85,7 +85,7 @@ impl<F: Family> Pipeline<F> {
             empty => {
                 let transformer = F::load_transformer(&self.files, self.precision, self.residency, &self.device)?;
                 let changes = self.changes.get(&Part::Transformer).cloned().unwrap_or_default();
-                empty.insert(F::change_transformer(transformer, &changes, self.application)?)
+                empty.insert(transformer.change_weights(&changes, self.application)?)
             }
         };
         // What the network was last asked, to find the guilty block should its answer not be finite.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::PublishedNames;
-use diffusion_core::{Application, Part, PartChanges, Precision, Residency, SigmaSchedule, Sigmas, WeightChanges};
+use diffusion_core::{Application, Part, PartChanges, Precision, Residency, SigmaSchedule, Sigmas};
 use diffusion_schedulers::kind::SamplerKind;
 use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
 
@@ -176,14 +176,6 @@ impl Family for Sd3 {
         application: Application,
     ) -> Result<Sd3TextEncoders, PipelineError> {
         Ok(encoders.change_weights(changes, application)?)
-    }
-
-    fn change_transformer(
-        transformer: Sd3Transformer,
-        changes: &WeightChanges,
-        application: Application,
-    ) -> Result<Sd3Transformer, PipelineError> {
-        Ok(transformer.change_weights(changes, application)?)
     }
 
     fn load_decoder(files: &Sd3Files, precision: Precision, device: &Device) -> Result<ImageDecoder, PipelineError> {

@@ -7,7 +7,7 @@ use diffusion_core::{Application, Part, PartChanges, TextEmbedding, TextEncoder}
 use super::transformer::Sd3Conditioning;
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
 use crate::t5::{T5Encoder, T5Tokenizer};
-use crate::text::token_ids;
+use crate::text::{token_ids, with_changes};
 use crate::tokenizer::TokenizerError;
 
 /// CLIP-L, CLIP-G and T5 with their tokenizers. Any of them may be missing; what it would have said is then zero.
@@ -57,14 +57,12 @@ impl Sd3TextEncoders {
     /// # Errors
     /// [`CheckpointError`] if a file cannot be read any more; the encoders are used up.
     pub fn change_weights(self, changes: &PartChanges, application: Application) -> Result<Self, CheckpointError> {
-        let of = |part| changes.get(&part).cloned().unwrap_or_default();
-        let clip = |clip: Option<(ClipTokenizer, ClipTextEncoder)>, part| -> Result<_, CheckpointError> {
-            clip.map(|(tokenizer, encoder)| Ok((tokenizer, encoder.change_weights(&of(part), application)?))).transpose()
-        };
-        let t5 = self.t5.map(|(tokenizer, encoder)| {
-            Ok::<_, CheckpointError>((tokenizer, encoder.change_weights(&of(Part::T5), application)?))
-        });
-        Ok(Self { clip_l: clip(self.clip_l, Part::ClipL)?, clip_g: clip(self.clip_g, Part::ClipG)?, t5: t5.transpose()?, ..self })
+        Ok(Self {
+            clip_l: with_changes(self.clip_l, Part::ClipL, changes, application)?,
+            clip_g: with_changes(self.clip_g, Part::ClipG, changes, application)?,
+            t5: with_changes(self.t5, Part::T5, changes, application)?,
+            ..self
+        })
     }
 
     /// Both CLIPs side by side, at the width of the text tokens, and their pooled embeddings.

@@ -5,7 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
 use diffusion_core::projection::{ProjectionConfig, uninitialized};
-use diffusion_core::{Application, LoadedWeights, Precision, Projection, Residency, VelocityModel, WeightChanges, ops};
+use diffusion_core::{LoadedNetwork, LoadedWeights, Precision, Projection, Residency, VelocityModel, ops};
 
 use super::block::JointBlock;
 use super::config::Sd3Config;
@@ -115,18 +115,6 @@ impl Sd3Transformer {
         let empty = config.init(precision.compute, device);
         let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
         Ok(Self { weights: Some(weights), ..loaded })
-    }
-
-    /// Make `changes` the changes of its weights, in place of those of now.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
-    /// # Panics
-    /// If it was not loaded.
-    pub fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
-        let mut weights = self.weights.take().expect("a network that was loaded");
-        let changed = weights.change(self, changes, application)?;
-        Ok(Self { weights: Some(weights), ..changed })
     }
 
     fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&JointBlock) -> R) -> R {
@@ -239,6 +227,12 @@ impl Sd3Transformer {
         assert_shape!(patches, [batch, rows * columns, patch_size * patch_size * in_channels]);
         let cells = patches.reshape([batch, rows, columns, patch_size, patch_size, in_channels]);
         cells.permute([0, 5, 1, 3, 2, 4]).reshape([batch, in_channels, height, width])
+    }
+}
+
+impl LoadedNetwork for Sd3Transformer {
+    fn weights(&mut self) -> &mut Option<LoadedWeights> {
+        &mut self.weights
     }
 }
 

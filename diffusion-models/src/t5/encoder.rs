@@ -7,7 +7,7 @@ use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
 use diffusion_core::ops::{self, AttentionOptions};
 use diffusion_core::projection::ProjectionConfig;
 use diffusion_core::{
-    Application, LoadedWeights, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding, WeightChanges,
+    LoadedNetwork, LoadedWeights, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding,
 };
 
 use super::config::T5Config;
@@ -111,18 +111,6 @@ impl T5Encoder {
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
-    /// Make `changes` the changes of its weights, in place of those of now.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
-    /// # Panics
-    /// If it was not loaded.
-    pub fn change_weights(mut self, changes: &WeightChanges, application: Application) -> Result<Self, CheckpointError> {
-        let mut weights = self.weights.take().expect("a network that was loaded");
-        let changed = weights.change(self, changes, application)?;
-        Ok(Self { weights: Some(weights), ..changed })
-    }
-
     fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&T5Block) -> R) -> R {
         let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
             return work(&self.blocks[index]);
@@ -137,6 +125,12 @@ impl T5Encoder {
         let buckets: Vec<i32> = (0..seq_len * seq_len).map(|i| self.config.bucket(relative(i)) as i32).collect();
         let buckets = Tensor::<2, Int>::from_data(TensorData::new(buckets, [seq_len, seq_len]), device);
         self.relative_position_bias.forward(buckets, FloatDType::F32).permute([2, 0, 1]).unsqueeze()
+    }
+}
+
+impl LoadedNetwork for T5Encoder {
+    fn weights(&mut self) -> &mut Option<LoadedWeights> {
+        &mut self.weights
     }
 }
 
