@@ -112,7 +112,7 @@ impl LoadedWeights {
         if application != self.application {
             touched.extend(changes.paths().map(str::to_owned));
         }
-        let changes = &changes.bound(&|path| self.read(path))?;
+        let changes = &changes.bound(&self.changes, &|path| self.read(path))?;
         self.changes = changes.clone();
         self.application = application;
         touched.retain(|path| !self.streamed.iter().any(|prefix| path.starts_with(prefix)));

@@ -119,15 +119,20 @@ impl WeightChanges {
         self.by_path.iter().filter_map(stripped).collect()
     }
 
-    /// The same changes, each with what it needs to know of other parameters.
+    /// The same changes, each with what it needs to know of other parameters. Those that are as in `before` know it already.
     ///
     /// # Errors
     /// [`CheckpointError`] if `read` fails.
-    pub(crate) fn bound(&self, read: ReadParameter) -> Result<Self, CheckpointError> {
+    pub(crate) fn bound(&self, before: &Self, read: ReadParameter) -> Result<Self, CheckpointError> {
         let mut changes = self.clone();
-        for change in changes.by_path.values_mut() {
-            if let Some(bound) = change.bound(read)? {
-                *change = bound;
+        for (path, change) in &mut changes.by_path {
+            match before.get(path) {
+                Some(same) if same.recipe() == change.recipe() => *change = same.clone(),
+                _ => {
+                    if let Some(bound) = change.bound(read)? {
+                        *change = bound;
+                    }
+                }
             }
         }
         Ok(changes)

@@ -11,7 +11,7 @@ use diffusion_core::checkpoint::{Checkpoint, PublishedNames, StoredTensor};
 use crate::dialects::{self, Dialect, ModuleName};
 use crate::error::LoraError;
 use crate::factors::{AdapterTensors, Method};
-use crate::metadata::PeftSettings;
+use crate::metadata::{self, PeftSettings};
 use crate::report::Report;
 use crate::resolve::Vocabulary;
 use crate::tensor_role::{self, Role};
@@ -55,7 +55,7 @@ impl Lora {
         let in_folder = || FILE_NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
         let path = if path.is_dir() { in_folder().unwrap_or_else(|| path.to_owned()) } else { path.to_owned() };
         let checkpoint = Checkpoint::open(&path)?;
-        let settings = PeftSettings::find(&path, &checkpoint.metadata()?)?;
+        let settings = PeftSettings::find(&path, checkpoint.metadata(metadata::HEADER_KEY))?;
 
         let mut modules: BTreeMap<&str, BTreeMap<Role, StoredTensor>> = BTreeMap::new();
         let mut strangers = Vec::new();

@@ -1,6 +1,5 @@
 //! Rank and alpha of PEFT's adapters, which are not among the tensors: in the file's header, or in a JSON file beside it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -22,10 +21,10 @@ pub(crate) struct PeftSettings {
 
 impl PeftSettings {
     /// From the file's header, where names come after that of the network, or from PEFT's own JSON.
-    pub(crate) fn find(path: &Path, header: &BTreeMap<String, String>) -> Result<Option<Self>, LoraError> {
+    pub(crate) fn find(path: &Path, header: Option<&str>) -> Result<Option<Self>, LoraError> {
         let failed = |reason: String| LoraError::Metadata { path: path.to_owned(), reason };
-        let text = if let Some(text) = header.get(HEADER_KEY) {
-            text.clone()
+        let text = if let Some(text) = header {
+            text.to_owned()
         } else {
             let config = path.with_file_name(CONFIG_FILE);
             let is_pefts = path.file_stem().is_some_and(|stem| stem == "adapter_model");
@@ -77,8 +76,7 @@ mod tests {
     fn patterns_and_square_roots_are_honoured() {
         let text = r#"{"transformer.r": 4, "transformer.lora_alpha": 8.0, "transformer.use_rslora": true,
             "transformer.alpha_pattern": {"blocks.1.to_q": 2.0}}"#;
-        let header = BTreeMap::from([(HEADER_KEY.to_owned(), text.to_owned())]);
-        let settings = PeftSettings::find("a.safetensors".as_ref(), &header).unwrap().unwrap();
+        let settings = PeftSettings::find("a.safetensors".as_ref(), Some(text)).unwrap().unwrap();
         assert_eq!(settings.scale("transformer", "blocks.0.to_q", 4), Some(4.0));
         assert_eq!(settings.scale("transformer", "transformer_blocks.1.to_q", 4), Some(4.0));
         assert_eq!(settings.scale("transformer", "x.blocks.1.to_q", 4), Some(1.0));

@@ -68,12 +68,9 @@ impl Checkpoint {
         &self.path
     }
 
-    /// What a safetensors file says about itself in its header, besides the tensors; nothing for other files.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn metadata(&self) -> Result<BTreeMap<String, String>, CheckpointError> {
-        open::metadata(&self.path)
+    /// What the header of a safetensors file says under `key` besides the tensors; of shards, that of the first tensor's.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.tensors.values().next()?.file_metadata()?.get(key).map(String::as_str)
     }
 
     /// Names and tensors, in order of names.

@@ -82,6 +82,7 @@ fn read_safetensors(file: &Arc<MappedFile>) -> Result<Tensors, CheckpointError> 
     let size = file.bytes.len();
     let broken = |reason: String| CheckpointError::Header { path: file.path.clone(), size: size as u64, reason };
     let (data_start, metadata) = read_header(&file.bytes).map_err(broken)?;
+    file.metadata.get_or_init(|| metadata.metadata().clone().unwrap_or_default());
     let mut tensors = Tensors::new();
     for (name, info) in metadata.tensors() {
         let (start, end) = info.data_offsets;
@@ -90,16 +91,6 @@ fn read_safetensors(file: &Arc<MappedFile>) -> Result<Tensors, CheckpointError> 
         tensors.insert(name, tensor);
     }
     Ok(tensors)
-}
-
-/// The text of a safetensors header that is about no tensor.
-pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
-    if !path.is_file() {
-        return Ok(BTreeMap::new());
-    }
-    let file = MappedFile::open(path)?;
-    let header = read_header(&file.bytes).ok().and_then(|(_, metadata)| metadata.metadata().clone());
-    Ok(header.unwrap_or_default().into_iter().collect())
 }
 
 /// Where the data of a safetensors file starts, and what its header says: tensors that follow one another, as long as their

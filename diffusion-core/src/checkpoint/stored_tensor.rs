@@ -1,8 +1,9 @@
 //! One tensor of a file: where its bytes lie, and how they become a Burn tensor.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
 use memmap2::Mmap;
@@ -20,12 +21,14 @@ pub(super) struct MappedFile {
     pub(super) bytes: bytes::Bytes,
     /// `None` for a file whose bytes are in memory.
     mapping: Option<Arc<Mmap>>,
+    /// What its header says besides the tensors, once that was read.
+    pub(super) metadata: OnceLock<HashMap<String, String>>,
 }
 
 impl MappedFile {
     /// A file whose bytes are in memory.
     pub(super) fn in_memory(path: &Path, bytes: bytes::Bytes) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), bytes, mapping: None })
+        Arc::new(Self { path: path.to_owned(), bytes, mapping: None, metadata: OnceLock::new() })
     }
 
     pub(super) fn open(path: &Path) -> Result<Arc<Self>, CheckpointError> {
@@ -35,7 +38,7 @@ impl MappedFile {
         // bytes or the process gets a signal: the same contract as every program that maps checkpoints.
         let mapping = Arc::new(unsafe { Mmap::map(&file) }.map_err(failed)?);
         let bytes = bytes::Bytes::from_owner(SharedMapping(mapping.clone()));
-        Ok(Arc::new(Self { path: path.to_owned(), bytes, mapping: Some(mapping) }))
+        Ok(Arc::new(Self { path: path.to_owned(), bytes, mapping: Some(mapping), metadata: OnceLock::new() }))
     }
 
     /// Start to read a part, without waiting for it.
@@ -105,6 +108,11 @@ impl StoredTensor {
     /// The file that holds it.
     pub fn path(&self) -> &Path {
         &self.file.path
+    }
+
+    /// What the header of its file says besides the tensors.
+    pub(super) fn file_metadata(&self) -> Option<&HashMap<String, String>> {
+        self.file.metadata.get()
     }
 
     /// Its name in the file.
