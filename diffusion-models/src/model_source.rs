@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use diffusion_core::checkpoint::Checkpoint;
+use burn::tensor::Device;
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::{Precision, Residency};
 use serde::Deserialize;
 
 use crate::autoencoder_kl::AutoencoderKlConfig;
-use crate::clip::{ClipConfig, ClipTokenizer};
+use crate::clip::{ClipConfig, ClipTextEncoder, ClipTokenizer};
 use crate::config::{ConfigError, read_json};
 use crate::detect::ModelKind;
 use crate::error::PipelineError;
 use crate::image_decoder::DecoderFile;
-use crate::t5::{T5Config, T5Tokenizer};
+use crate::t5::{T5Config, T5Encoder, T5Tokenizer};
 
 /// Parts of a model that lie in files of their own, in place of those of the model's file or folder.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +53,41 @@ impl<C, T> TextFile<C, T> {
         let path = self.checkpoint.path().to_owned();
         let expected = format!("one of width {expected}, which the transformer takes");
         Err(PipelineError::OtherModel { path, expected, found: format!("a text encoder of width {found}") })
+    }
+}
+
+impl ClipFile {
+    /// Names, shapes and types, against an encoder that is made but never filled.
+    pub(crate) fn check(&self, device: &Device) -> Result<(), CheckpointError> {
+        self.config.rename(self.checkpoint.clone())?.check(&self.config.init(device))
+    }
+
+    /// The encoder with its tokenizer.
+    pub(crate) fn load(
+        &self,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<(ClipTokenizer, ClipTextEncoder), CheckpointError> {
+        let encoder = ClipTextEncoder::load(self.checkpoint.clone(), &self.config, precision, device)?;
+        Ok((self.tokenizer.clone(), encoder))
+    }
+}
+
+impl T5File {
+    /// Names, shapes and types, against an encoder that is made but never filled.
+    pub(crate) fn check(&self, device: &Device) -> Result<(), CheckpointError> {
+        self.config.rename(self.checkpoint.clone())?.check(&self.config.init(device))
+    }
+
+    /// The encoder with its tokenizer.
+    pub(crate) fn load(
+        &self,
+        precision: Precision,
+        residency: Residency,
+        device: &Device,
+    ) -> Result<(T5Tokenizer, T5Encoder), CheckpointError> {
+        let encoder = T5Encoder::load(self.checkpoint.clone(), &self.config, precision, residency, device)?;
+        Ok((self.tokenizer.clone(), encoder))
     }
 }
 

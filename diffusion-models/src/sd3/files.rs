@@ -12,7 +12,6 @@ use super::config::Sd3Config;
 use super::text_encoders::Sd3TextEncoders;
 use super::transformer::Sd3Transformer;
 use crate::autoencoder_kl::AutoencoderKlConfig;
-use crate::clip::ClipTextEncoder;
 use crate::detect::ModelKind;
 use crate::error::PipelineError;
 use crate::image_decoder::{DecoderFile, ImageDecoder};
@@ -20,7 +19,6 @@ use crate::model_source::{ClipFile, Layout, ModelParts, Source, T5File, TextPart
 use crate::plan::{self, Plan, PlannedPart, Stage};
 use crate::scheduler_config::SchedulerConfig;
 use crate::settings::Settings;
-use crate::t5::T5Encoder;
 
 /// The files of a model, opened and checked to the last name and shape, no weight read.
 #[derive(Clone, Debug)]
@@ -141,10 +139,10 @@ impl Sd3Files {
         let (checkpoint, config) = &self.transformer;
         config.rename(checkpoint.clone())?.check(&config.init(FloatDType::F32, &device))?;
         for clip in self.clip_l.iter().chain(&self.clip_g) {
-            clip.config.rename(clip.checkpoint.clone())?.check(&clip.config.init(&device))?;
+            clip.check(&device)?;
         }
         if let Some(t5) = &self.t5 {
-            t5.config.rename(t5.checkpoint.clone())?.check(&t5.config.init(&device))?;
+            t5.check(&device)?;
         }
         self.check_widths()?;
         self.decoder.check(&device)
@@ -206,13 +204,8 @@ impl Sd3Files {
         residency: Residency,
         device: &Device,
     ) -> Result<Sd3TextEncoders, PipelineError> {
-        let clip = |file: &ClipFile| -> Result<_, PipelineError> {
-            let encoder = ClipTextEncoder::load(file.checkpoint.clone(), &file.config, precision, device)?;
-            Ok((file.tokenizer.clone(), encoder))
-        };
-        let t5 = |file: &T5File| -> Result<_, PipelineError> {
-            Ok((file.tokenizer.clone(), T5Encoder::load(file.checkpoint.clone(), &file.config, precision, residency, device)?))
-        };
+        let clip = |file: &ClipFile| file.load(precision, device);
+        let t5 = |file: &T5File| file.load(precision, residency, device);
         Ok(Sd3TextEncoders {
             clip_l: self.clip_l.as_ref().map(clip).transpose()?,
             clip_g: self.clip_g.as_ref().map(clip).transpose()?,
