@@ -4,6 +4,7 @@ mod activation;
 mod add_low_rank;
 mod attention;
 mod cast;
+mod frozen_product;
 #[cfg(feature = "flex")]
 mod large_buffer;
 mod unpack;
@@ -12,4 +13,7 @@ pub use activation::{gelu_erf, gelu_quick, gelu_tanh};
 pub use add_low_rank::add_low_rank;
 pub use attention::{AttentionOptions, attention};
 pub use cast::cast;
+pub use frozen_product::frozen_product;
+#[cfg(feature = "autodiff")]
+pub use frozen_product::widen_again_on;
 pub use unpack::unpack;
