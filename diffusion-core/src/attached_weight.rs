@@ -1,27 +1,30 @@
-//! What may be attached to a matrix: its values, where Burn has no tensors of their format, and an adapter.
+//! What may be attached to a matrix: its values, where Burn has no tensors of their format, an adapter, and factors to train.
 
+use std::cell::RefCell;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use burn::module::{Module, Reparameterization};
-use burn::tensor::{FloatDType, Tensor};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Reparameterization};
+use burn::tensor::{Device, FloatDType, Tensor};
 
+use crate::low_rank_factors::LowRankFactors;
 use crate::ops;
 use crate::packed_weight::PackedWeight;
 use crate::weight_change::{LowRank, WeightChange};
 
-/// What is attached to a loaded matrix. Burn allows one attachment per parameter, so this one carries both kinds.
-#[derive(Module, Debug)]
+/// What is attached to a loaded matrix. Burn allows one attachment per parameter, so this one carries all kinds.
+#[derive(Clone, Debug)]
 pub struct AttachedWeight {
-    /// The values, if they are kept packed; the parameter itself is then empty.
+    /// The values, if they are kept packed; the parameter itself is then a single number that nobody reads.
     pub packed: Option<PackedWeight>,
-    #[module(skip)]
+    /// Low-rank factors that are trained; see [`with_factors`](crate::attachments::with_factors).
+    pub factors: Option<LowRankFactors>,
     pub(crate) slot: AdapterSlot,
 }
 
 impl AttachedWeight {
     pub(crate) fn new(packed: Option<PackedWeight>) -> Self {
         let slot = AdapterSlot { is_packed: packed.is_some(), adapter: Arc::default() };
-        Self { packed, slot }
+        Self { packed, factors: None, slot }
     }
 
     /// The adapter that is in the slot now.
@@ -30,32 +33,150 @@ impl AttachedWeight {
     }
 }
 
+/// As `#[derive(Module)]` would have it, but that [walks](crate::attachments) may meet the attachment itself.
+impl Module for AttachedWeight {
+    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        self.factors.collect_devices(self.packed.collect_devices(devices))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        Self { packed: self.packed.to_device(device), factors: self.factors.to_device(device), slot: self.slot }
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        Self { packed: self.packed.fork(device), factors: self.factors.fork(device), slot: self.slot }
+    }
+
+    fn train(self) -> Self {
+        Self { packed: self.packed.train(), factors: self.factors.train(), slot: self.slot }
+    }
+
+    fn valid(&self) -> Self {
+        Self { packed: self.packed.valid(), factors: self.factors.valid(), slot: self.slot.clone() }
+    }
+
+    fn materialize(self) -> Self {
+        Self { packed: self.packed.materialize(), factors: self.factors.materialize(), slot: self.slot }
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        if self.show() {
+            return;
+        }
+        visitor.enter_module("packed", "PackedWeight");
+        self.packed.visit(visitor);
+        visitor.exit_module("packed", "PackedWeight");
+        visitor.enter_module("factors", "LowRankFactors");
+        self.factors.visit(visitor);
+        visitor.exit_module("factors", "LowRankFactors");
+    }
+
+    fn map<M: ModuleMapper>(mut self, mapper: &mut M) -> Self {
+        if self.exchange() {
+            return self;
+        }
+        let Self { packed, factors, slot } = self;
+        mapper.enter_module("packed", "PackedWeight");
+        let packed = Module::map(packed, mapper);
+        mapper.exit_module("packed", "PackedWeight");
+        mapper.enter_module("factors", "LowRankFactors");
+        let factors = Module::map(factors, mapper);
+        mapper.exit_module("factors", "LowRankFactors");
+        Self { packed, factors, slot }
+    }
+}
+
+/// What a [walk](crate::attachments) wants of the attachment that it comes by next.
+pub(crate) enum Wish {
+    /// To be passed like any other module: the walk is one of Burn's.
+    Nothing,
+    /// To see it.
+    See,
+    /// It showed itself.
+    Seen(AttachedWeight),
+    /// That it takes these factors, or that it has none.
+    Take { factors: Option<LowRankFactors>, shape: Vec<usize> },
+    /// It did not take them: its matrix has this shape.
+    Refused { expected: [usize; 2], found: [usize; 2] },
+}
+
+thread_local! {
+    /// Walks and attachments have no other way to meet: Burn's traits are between them.
+    pub(crate) static WISH: RefCell<Wish> = const { RefCell::new(Wish::Nothing) };
+}
+
+impl AttachedWeight {
+    /// Whether the walk that comes by wanted to see this attachment, and has.
+    fn show(&self) -> bool {
+        WISH.with_borrow_mut(|wish| {
+            let is_wanted = matches!(wish, Wish::See);
+            if is_wanted {
+                *wish = Wish::Seen(Self { slot: self.slot.handle(), ..self.clone() });
+            }
+            is_wanted
+        })
+    }
+
+    /// Whether the walk that comes by brought factors, or the wish that there are none, and they are exchanged now.
+    fn exchange(&mut self) -> bool {
+        WISH.with_borrow_mut(|wish| {
+            let Wish::Take { factors, shape } = wish else { return false };
+            let expected = self.packed.as_ref().map_or_else(|| [shape[0], shape[1]], PackedWeight::shape);
+            self.factors = factors.take();
+            *wish = match self.factors.as_ref().map(LowRankFactors::shape) {
+                Some(found) if found != expected => Wish::Refused { expected, found },
+                _ => Wish::Nothing,
+            };
+            true
+        })
+    }
+}
+
 impl Reparameterization for AttachedWeight {
     const NAME: &'static str = "attached";
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let shape = base.shape();
         let stored: FloatDType = base.dtype().into();
+        let shape = base.shape();
         let weight = match &self.packed {
             Some(packed) => packed.unpack(stored),
             None => base.reshape([shape[0], shape[1]]),
         };
-        match self.adapter() {
-            Some(adapter) => adapter.widened(weight, stored).reshape(shape),
-            None => weight.reshape(shape),
-        }
+        let weight = match self.adapter() {
+            Some(adapter) => adapter.widened(weight, stored),
+            None => weight,
+        };
+        let weight = match &self.factors {
+            Some(factors) => ops::cast(ops::cast(weight, FloatDType::F32) + factors.product(), stored),
+            None => weight,
+        };
+        let shape = weight.shape();
+        weight.reshape(shape)
     }
 }
 
-/// Where an adapter of one matrix is put and taken away while the network stays loaded. Clones are the same slot.
-#[derive(Clone, Debug)]
+/// Where an adapter of one matrix is put and taken away while the network stays loaded.
+#[derive(Debug)]
 pub(crate) struct AdapterSlot {
     /// Whether the matrix is packed, so that nothing can be merged with it.
     pub(crate) is_packed: bool,
     adapter: Arc<RwLock<Option<Arc<Adapter>>>>,
 }
 
+/// A clone of a network has slots of its own, with the adapters that were in these.
+impl Clone for AdapterSlot {
+    fn clone(&self) -> Self {
+        let adapter = self.adapter.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { is_packed: self.is_packed, adapter: Arc::new(RwLock::new(adapter)) }
+    }
+}
+
 impl AdapterSlot {
+    /// This slot, and no other.
+    pub(crate) fn handle(&self) -> Self {
+        Self { is_packed: self.is_packed, adapter: self.adapter.clone() }
+    }
+
     pub(crate) fn set(&self, change: Option<&Arc<dyn WeightChange>>) {
         let adapter = change.map(|change| Arc::new(Adapter::of(change.clone())));
         *self.adapter.write().unwrap_or_else(PoisonError::into_inner) = adapter;

@@ -17,12 +17,15 @@
 //! # Features
 //! - `flex`: Burn's CPU backend, and faster bodies of [`ops`] for tensors on it. Off by default: which backends there
 //!   are is for the program at the top to choose.
+//! - `autodiff`: for training. Products with frozen weights keep no widened copy of them for the backward pass.
 
 pub mod attached_weight;
+pub mod attachments;
 pub mod autoencoder;
 pub mod checkpoint;
 pub mod image;
 pub mod loaded_weights;
+pub mod low_rank_factors;
 pub mod mask;
 pub mod noise;
 pub mod ops;
@@ -40,6 +43,7 @@ pub mod weight_change;
 pub use attached_weight::AttachedWeight;
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
 pub use loaded_weights::{LoadedNetwork, LoadedWeights, Residency};
+pub use low_rank_factors::LowRankFactors;
 pub use packed_weight::PackedWeight;
 pub use part::{ChangeWeights, Part, PartChanges};
 pub use precision::{Precision, Storage};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::module::Module;
 use burn::tensor::TensorData;
 
-use crate::attached_weight::AdapterSlot;
+use crate::attachments::adapter_slots;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::precision::Precision;
 use crate::weight_change::{Application, WeightChanges};
@@ -30,7 +30,6 @@ pub struct LoadedWeights {
     precision: Precision,
     /// Prefixes of the parameters that are streamed.
     streamed: &'static [&'static str],
-    slots: BTreeMap<String, AdapterSlot>,
     changes: WeightChanges,
     application: Application,
     /// Parameters whose tensors are not those of the file.
@@ -54,11 +53,11 @@ impl LoadedWeights {
             Residency::Streamed => blocks,
         };
         let skip = |name: &str| streamed.iter().any(|prefix| name.starts_with(prefix));
-        let (module, slots) = checkpoint.clone().load_into_except(module, precision, skip)?;
+        let module = checkpoint.clone().load_into_except(module, precision, skip)?;
         let changes = WeightChanges::default();
         let application = Application::default();
         let merged = BTreeSet::new();
-        Ok((module, Self { checkpoint, precision, streamed, slots, changes, application, merged }))
+        Ok((module, Self { checkpoint, precision, streamed, changes, application, merged }))
     }
 
     /// Whether blocks are read from the file whenever they are needed.
@@ -117,11 +116,12 @@ impl LoadedWeights {
         self.application = application;
         touched.retain(|path| !self.streamed.iter().any(|prefix| path.starts_with(prefix)));
 
+        let slots = adapter_slots(&module);
         // Parameters to read again, and what to merge with each.
         let mut reload = BTreeMap::new();
         for path in touched {
             let change = changes.get(&path);
-            let slot = self.slots.get(&path);
+            let slot = slots.get(&path);
             let variable = change.is_some_and(|change| change.is_variable());
             let attached = slot.filter(|slot| slot.is_packed || variable || application == Application::Attached);
             if let Some(slot) = slot {

@@ -9,7 +9,7 @@ use crate::ops;
 
 /// The packed values of a matrix, [attached](crate::AttachedWeight) to the parameter that stands for it.
 ///
-/// The parameter itself stays empty and only tells the shape; [`Projection`](crate::Projection) and
+/// The parameter itself is a single number that nobody reads; [`Projection`](crate::Projection) and
 /// [`TokenEmbedding`](crate::TokenEmbedding) ask for [`unpack`](Self::unpack).
 #[derive(Module, Debug)]
 pub struct PackedWeight {
@@ -37,16 +37,21 @@ impl PackedWeight {
         Self { bytes: Param::initialized(ParamId::new(), bytes), format, shape, scale }
     }
 
+    /// `[rows, columns]` of the matrix.
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
     /// The matrix, `[rows, columns]`, in the type `compute`.
     pub fn unpack(&self, compute: FloatDType) -> Tensor<2> {
-        self.widened(self.bytes.val(), self.shape, compute)
+        self.widened(self.bytes.val().without_autodiff(), self.shape, compute)
     }
 
     /// Rows `ids` of the matrix, `[ids, columns]`, in the type `compute`; no other row is widened.
     pub fn unpack_rows(&self, ids: Tensor<1, Int>, compute: FloatDType) -> Tensor<2> {
         let [rows, columns] = self.shape;
         let [num_ids] = ids.dims();
-        let bytes = self.bytes.val();
+        let (bytes, ids) = (self.bytes.val().without_autodiff(), ids.without_autodiff());
         let row_bytes = bytes.dims()[0] / rows;
         let bytes = bytes.reshape([rows, row_bytes]).select(0, ids).reshape([num_ids * row_bytes]);
         self.widened(bytes, [num_ids, columns], compute)

@@ -1,10 +1,13 @@
 //! The linear layer whose weight may be stored narrower than it computes.
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 
-use crate::attached_weight::AttachedWeight;
+use crate::attached_weight::{Adapter, AttachedWeight};
 use crate::ops;
+use crate::packed_weight::PackedWeight;
 
 /// A linear layer, `y = x Wᵀ + b`, with its weight as published: `[output_size, input_size]`, in any float type or packed.
 ///
@@ -48,9 +51,17 @@ impl ProjectionConfig {
     }
 }
 
-/// A parameter that allocates nothing until it is loaded; zeros if it is used before.
+/// A parameter that allocates nothing until it is loaded. If it is used before, it is a single zero that is read again and
+/// again.
 pub fn uninitialized<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
-    Param::uninitialized(ParamId::new(), move |device, _| Tensor::zeros(shape, device), device.clone(), false, shape.into())
+    let zeros = move |device: &Device, _| Tensor::<D>::zeros([1; D], device).expand(shape);
+    Param::uninitialized(ParamId::new(), zeros, device.clone(), false, shape.into())
+}
+
+/// A parameter whose values are elsewhere: packed beside it, or still in their file. It is a single zero, whatever Burn does
+/// with it: the record of a module copies the values of every parameter.
+pub(crate) fn stand_in<const D: usize>(device: &Device) -> Param<Tensor<D>> {
+    uninitialized([1; D], device)
 }
 
 impl Projection {
@@ -61,29 +72,69 @@ impl Projection {
     /// # Panics
     /// If the last axis of `input` is not `input_size`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let [output_size, input_size] = self.weight.lazy_shape().dims();
+        let attached = self.weight.reparameterization::<AttachedWeight>();
+        let packed = attached.and_then(|attached| attached.packed.as_ref());
+        let [output_size, input_size] = packed.map_or_else(|| self.weight.lazy_shape().dims(), PackedWeight::shape);
         assert_shape!(input, [.., input_size]);
         let mut dims = input.dims();
-        let compute: FloatDType = input.dtype().into();
         let rows = dims[..D - 1].iter().product();
         dims[D - 1] = output_size;
 
+        let compute: FloatDType = input.dtype().into();
         let input = input.reshape([rows, input_size]);
-        let attached = self.weight.reparameterization::<AttachedWeight>();
-        let stored = match attached.and_then(|attached| attached.packed.as_ref()) {
-            Some(packed) => packed.unpack(compute),
-            None => ops::cast(self.weight.base(), compute),
-        };
         let adapter = attached.and_then(AttachedWeight::adapter);
-        let output = match (adapter.as_ref().and_then(|adapter| adapter.low_rank()), adapter) {
-            (Some(low_rank), _) => input.clone().matmul(stored.transpose()) + low_rank.forward(input),
-            (None, Some(adapter)) => input.matmul(adapter.widened(stored, compute).transpose()),
-            (None, None) => input.matmul(stored.transpose()),
+        let low_rank = adapter.as_ref().and_then(|adapter| adapter.low_rank());
+        let weight = MatrixInUse {
+            values: packed.map_or_else(|| Values::Plain(self.weight.base()), |packed| Values::Packed(packed.clone())),
+            adapter: adapter.filter(|_| low_rank.is_none()),
         };
+        let mut output = if weight.is_trained() {
+            input.clone().matmul(weight.widened(compute).transpose())
+        } else {
+            ops::frozen_product(input.clone(), move |compute| weight.widened(compute))
+        };
+        if let Some(low_rank) = low_rank {
+            output = output + low_rank.forward(input.clone());
+        }
+        if let Some(factors) = attached.and_then(|attached| attached.factors.as_ref()) {
+            output = output + factors.forward(input);
+        }
         let output = match &self.bias {
             Some(bias) => output + bias.val().cast(compute).unsqueeze(),
             None => output,
         };
         output.reshape(dims)
+    }
+}
+
+/// What a product needs to make its matrix, now and for the backward pass.
+struct MatrixInUse {
+    values: Values,
+    /// What is done to the weight itself.
+    adapter: Option<Arc<Adapter>>,
+}
+
+/// The values as they are stored.
+enum Values {
+    Plain(Tensor<2>),
+    Packed(PackedWeight),
+}
+
+impl MatrixInUse {
+    /// Whether gradients of the matrix are asked for. Matrices are loaded frozen.
+    fn is_trained(&self) -> bool {
+        matches!(&self.values, Values::Plain(values) if ops::is_differentiated(values))
+    }
+
+    fn widened(&self, compute: FloatDType) -> Tensor<2> {
+        let values = match &self.values {
+            Values::Plain(values) if self.is_trained() => ops::cast(values.clone(), compute),
+            Values::Plain(values) => ops::cast(values.clone().without_autodiff(), compute),
+            Values::Packed(packed) => packed.unpack(compute),
+        };
+        match &self.adapter {
+            Some(adapter) => adapter.widened(values, compute),
+            None => values,
+        }
     }
 }

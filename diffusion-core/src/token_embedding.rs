@@ -25,14 +25,14 @@ impl TokenEmbedding {
     /// - ids: `[batch, seq_len]`, result: `[batch, seq_len, hidden_size]`
     pub fn forward(&self, ids: Tensor<2, Int>, compute: FloatDType) -> Tensor<3> {
         let [batch, seq_len] = ids.dims();
-        let [_, hidden_size] = self.weight.lazy_shape().dims();
         let ids = ids.reshape([batch * seq_len]);
         let attached = self.weight.reparameterization::<AttachedWeight>();
-        let packed = attached.filter(|attached| attached.adapter().is_none()).and_then(|attached| attached.packed.as_ref());
-        let rows = match packed {
+        let unchanged = attached.filter(|attached| attached.adapter().is_none() && attached.factors.is_none());
+        let rows = match unchanged.and_then(|attached| attached.packed.as_ref()) {
             Some(packed) => packed.unpack_rows(ids, compute),
             None => self.weight.val().select(0, ids).cast(compute),
         };
+        let [_, hidden_size] = rows.dims();
         rows.reshape([batch, seq_len, hidden_size])
     }
 }

@@ -10,9 +10,10 @@ use super::Checkpoint;
 use super::error::{CheckpointError, Mismatch};
 use super::format::Format;
 use super::stored_tensor::StoredTensor;
-use crate::attached_weight::{AdapterSlot, AttachedWeight};
+use crate::attached_weight::AttachedWeight;
 use crate::ops;
 use crate::precision::{Precision, Storage};
+use crate::projection::stand_in;
 use crate::weight_change::WeightChange;
 
 /// Paths and shapes of all float parameters of a module, in published terms: Burn's `gamma` and `beta` of norms are
@@ -39,7 +40,7 @@ pub fn parameter_shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
     shapes.found
 }
 
-fn published_path(path: &str) -> String {
+pub(crate) fn published_path(path: &str) -> String {
     if let Some(norm) = path.strip_suffix(".gamma") {
         format!("{norm}.weight")
     } else if let Some(norm) = path.strip_suffix(".beta") {
@@ -79,7 +80,7 @@ pub(super) fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BT
 
 /// See [`Checkpoint::load_into`].
 pub(super) fn load_into<M: Module>(checkpoint: Checkpoint, module: M, precision: Precision) -> Result<M, CheckpointError> {
-    load_into_except(checkpoint, module, precision, |_| false).map(|(module, _)| module)
+    load_into_except(checkpoint, module, precision, |_| false)
 }
 
 /// See [`Checkpoint::load_into_except`].
@@ -88,14 +89,14 @@ pub(super) fn load_into_except<M: Module>(
     module: M,
     precision: Precision,
     skip: impl Fn(&str) -> bool,
-) -> Result<(M, BTreeMap<String, AdapterSlot>), CheckpointError> {
+) -> Result<M, CheckpointError> {
     let mut tensors = fitted(checkpoint, &module)?;
     tensors.retain(|name, _| !skip(name));
-    let (mut slots, mut failure) = (BTreeMap::new(), None);
-    let module = module.apply_reparameterization(Loader { tensors, precision, slots: &mut slots, failure: &mut failure });
+    let mut failure = None;
+    let module = module.apply_reparameterization(Loader { tensors, precision, failure: &mut failure });
     match failure {
         Some(error) => Err(error),
-        None => Ok((module, slots)),
+        None => Ok(module),
     }
 }
 
@@ -114,7 +115,6 @@ fn converted<const D: usize>(precision: Precision, format: Format) -> Option<Flo
 struct Loader<'a> {
     tensors: BTreeMap<String, StoredTensor>,
     precision: Precision,
-    slots: &'a mut BTreeMap<String, AdapterSlot>,
     failure: &'a mut Option<CheckpointError>,
 }
 
@@ -126,22 +126,16 @@ impl Reparameterizer for Loader<'_> {
         path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<AttachedWeight>) {
-        let path = published_path(path);
-        let Some(tensor) = self.tensors.remove(&path) else { return (param, None) };
         let device = param.lazy_device();
-        let mut attach = |packed| {
-            let attached = AttachedWeight::new(packed);
-            self.slots.insert(path.clone(), attached.slot.clone());
-            attached
-        };
+        let Some(tensor) = self.tensors.remove(&published_path(path)) else { return (stand_in(&device), None) };
         if D == 2
             && self.precision.storage == Storage::AsPublished
             && let Some(packed) = tensor.load_packed(&device)
         {
-            return (param, Some(attach(Some(packed))));
+            return (stand_in(&device), Some(AttachedWeight::new(Some(packed))));
         }
         match tensor.load(&device, converted::<D>(self.precision, tensor.format())) {
-            Ok(loaded) => (Param::initialized(ParamId::new(), loaded), (D == 2).then(|| attach(None))),
+            Ok(loaded) => (Param::initialized(ParamId::new(), loaded), (D == 2).then(|| AttachedWeight::new(None))),
             Err(error) => {
                 self.failure.get_or_insert(error);
                 (param, None)

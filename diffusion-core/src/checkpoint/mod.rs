@@ -25,11 +25,11 @@ pub use format::{BlockSize, Format};
 pub use gguf::GgufProblem;
 pub use key_map::KeyMap;
 pub use load::parameter_shapes;
+pub(crate) use load::published_path;
 pub use published_names::{Arrangement, PublishedNames, PublishedPart, PublishedTensor};
 pub use stored_tensor::StoredTensor;
 
 pub(crate) use self::blocks::iq::IQ4_NL_VALUES;
-use crate::attached_weight::AdapterSlot;
 use crate::precision::Precision;
 use crate::weight_change::WeightChange;
 
@@ -162,8 +162,7 @@ impl Checkpoint {
         load::load_into(self, module, precision)
     }
 
-    /// Fill the parameters of `module` but those whose names `skip` holds for, which stay empty; and get the places for
-    /// adapters of its matrices, by path.
+    /// Fill the parameters of `module` but those whose names `skip` holds for, which stay empty.
     ///
     /// # Errors
     /// As [`load_into`](Self::load_into); the skipped parameters are checked too.
@@ -172,7 +171,7 @@ impl Checkpoint {
         module: M,
         precision: Precision,
         skip: impl Fn(&str) -> bool,
-    ) -> Result<(M, BTreeMap<String, AdapterSlot>), CheckpointError> {
+    ) -> Result<M, CheckpointError> {
         load::load_into_except(self, module, precision, skip)
     }
 

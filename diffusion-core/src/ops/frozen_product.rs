@@ -27,6 +27,14 @@ pub fn frozen_product(input: Tensor<2>, weight: impl Fn(FloatDType) -> Tensor<2>
     input.matmul(weight.transpose())
 }
 
+/// Whether gradients may be asked of a matrix, so that it is not frozen. Without the feature `autodiff` only the device tells.
+pub(crate) fn is_differentiated(matrix: &Tensor<2>) -> bool {
+    #[cfg(feature = "autodiff")]
+    return matrix.is_tracked();
+    #[cfg(not(feature = "autodiff"))]
+    return matrix.is_autodiff();
+}
+
 /// A matrix that is made whenever it is needed.
 #[derive(Clone)]
 struct FrozenWeight(Arc<dyn Fn(FloatDType) -> Tensor<2> + Send + Sync>);

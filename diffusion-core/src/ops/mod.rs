@@ -14,6 +14,7 @@ pub use add_low_rank::add_low_rank;
 pub use attention::{AttentionOptions, attention};
 pub use cast::cast;
 pub use frozen_product::frozen_product;
+pub(crate) use frozen_product::is_differentiated;
 #[cfg(feature = "autodiff")]
 pub use frozen_product::widen_again_on;
 pub use unpack::unpack;
