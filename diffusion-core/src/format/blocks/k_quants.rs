@@ -3,7 +3,7 @@
 use super::{half, zip_blocks};
 
 /// Numbers per block.
-pub(in crate::checkpoint) const LEN: usize = 256;
+pub(in crate::format) const LEN: usize = 256;
 
 /// Where the two low bits of sub-block `i` of 16 numbers lie: the first byte of 16, and the shift.
 ///
@@ -12,7 +12,7 @@ fn two_bits(i: usize) -> (usize, usize) {
     (i / 8 * 32 + i % 2 * 16, i % 8 / 2 * 2)
 }
 
-pub(in crate::checkpoint) fn q2_k(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q2_k(bytes: &[u8], out: &mut [f32]) {
     for ([fields @ .., d0, d1, m0, m1], out) in zip_blocks::<84, LEN>(bytes, out) {
         let (scales, quants) = fields.split_at(16);
         let (scale, minimum) = (half([*d0, *d1]), half([*m0, *m1]));
@@ -26,7 +26,7 @@ pub(in crate::checkpoint) fn q2_k(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(in crate::checkpoint) fn q3_k(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q3_k(bytes: &[u8], out: &mut [f32]) {
     for ([fields @ .., d0, d1], out) in zip_blocks::<110, LEN>(bytes, out) {
         let (high, fields) = fields.split_at(32);
         let (quants, scales) = fields.split_at(64);
@@ -46,7 +46,7 @@ pub(in crate::checkpoint) fn q3_k(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(in crate::checkpoint) fn q4_k(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q4_k(bytes: &[u8], out: &mut [f32]) {
     for ([d0, d1, m0, m1, fields @ ..], out) in zip_blocks::<144, LEN>(bytes, out) {
         let (scales, quants) = fields.split_at(12);
         let (scale, minimum) = (half([*d0, *d1]), half([*m0, *m1]));
@@ -61,7 +61,7 @@ pub(in crate::checkpoint) fn q4_k(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(in crate::checkpoint) fn q5_k(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q5_k(bytes: &[u8], out: &mut [f32]) {
     for ([d0, d1, m0, m1, fields @ ..], out) in zip_blocks::<176, LEN>(bytes, out) {
         let (scales, fields) = fields.split_at(12);
         let (high, quants) = fields.split_at(32);
@@ -88,7 +88,7 @@ fn scale_and_minimum(packed: &[u8], i: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(minimum))
 }
 
-pub(in crate::checkpoint) fn q6_k(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q6_k(bytes: &[u8], out: &mut [f32]) {
     for ([fields @ .., d0, d1], out) in zip_blocks::<210, LEN>(bytes, out) {
         let (low, fields) = fields.split_at(128);
         let (high, scales) = fields.split_at(64);

@@ -10,7 +10,7 @@ const LARGEST_CODE: f32 = 15.0;
 const LARGEST_STEPS: f32 = 63.0;
 
 /// Reference: ggml `src/ggml-quants.c`, `quantize_row_q4_K_ref`: without an importance matrix.
-pub(in crate::checkpoint) fn encode_q4_k(values: &[f32], out: &mut [u8]) {
+pub(in crate::format) fn encode_q4_k(values: &[f32], out: &mut [u8]) {
     for (values, [d0, d1, m0, m1, fields @ ..]) in zip_blocks_mut::<144, { k_quants::LEN }>(values, out) {
         let (packed, quants) = fields.split_at_mut(12);
         packed.fill(0);

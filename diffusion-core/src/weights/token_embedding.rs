@@ -3,8 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 
-use crate::attached_weight::AttachedWeight;
-use crate::projection::uninitialized;
+use super::attached_weight::AttachedWeight;
+use super::parameter::uninitialized;
 
 /// A table of `[num_rows, hidden_size]`, stored as published.
 #[derive(Module, Debug)]

@@ -1,4 +1,4 @@
-//! How the numbers of a tensor are stored in a file, how they become f32, and how f32 becomes them.
+//! The number format of a stored tensor.
 
 use std::fmt::{self, Display};
 use std::sync::LazyLock;
@@ -75,7 +75,7 @@ impl Format {
         matches!(self, Self::F8E4M3 | Self::F8E5M2)
     }
 
-    /// Whether Burn has no tensors of this format, so that matrices are kept as a [`PackedWeight`](crate::PackedWeight).
+    /// Whether Burn has no tensors of this format, so that matrices are kept as a packed weight.
     pub fn is_packed(self) -> bool {
         self.is_float() && !matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16)
     }

@@ -1,25 +1,45 @@
-//! `W + B A`, the merge of low-rank adaptation.
+//! The products of low-rank adaptation. arXiv 2106.09685.
 
 use burn::tensor::{FloatDType, Tensor};
 
-use super::cast;
-use crate::weight_change::LowRank;
+use super::cast::cast;
 
-/// `weight + up · down`, computed in f32 and rounded once to the type of `weight`.
-///
-/// On Burn's CPU backend (feature `flex`) all cores work on it a few rows at a time, so that the weight is read once, the
-/// result written once, and nothing of their size besides.
-///
-/// # Shapes
-/// - weight and result: `[rows, columns]`; down: `[rank, columns]`, up: `[rows, rank]`
-pub fn add_low_rank(weight: Tensor<2>, low_rank: LowRank) -> Tensor<2> {
-    #[cfg(feature = "flex")]
-    if let Some(merged) = flex::add_low_rank(&weight, &low_rank) {
-        return merged;
+/// `up · down`, what low-rank adaptation adds to a weight.
+#[derive(Clone, Debug)]
+pub struct LowRank {
+    /// `[rank, columns]`, f32.
+    pub down: Tensor<2>,
+    /// `[rows, rank]`, f32, all scales within.
+    pub up: Tensor<2>,
+}
+
+impl LowRank {
+    /// What it adds to a product with the weight: two narrow products, in the type of `input`.
+    ///
+    /// # Shapes
+    /// - input: `[len, columns]`, result: `[len, rows]`
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        let compute: FloatDType = input.dtype().into();
+        let narrow = input.matmul(cast(self.down.clone(), compute).transpose());
+        narrow.matmul(cast(self.up.clone(), compute).transpose())
     }
-    let dtype: FloatDType = weight.dtype().into();
-    let delta = low_rank.up.matmul(low_rank.down);
-    cast(cast(weight, FloatDType::F32) + delta, dtype)
+
+    /// `weight + up · down`, computed in f32 and rounded once to the type of `weight`.
+    ///
+    /// On Burn's CPU backend (feature `flex`) all cores work on it a few rows at a time, so that the weight is read once, the
+    /// result written once, and nothing of their size besides.
+    ///
+    /// # Shapes
+    /// - weight and result: `[rows, columns]`
+    pub fn fused_with(self, weight: Tensor<2>) -> Tensor<2> {
+        #[cfg(feature = "flex")]
+        if let Some(fused) = flex::fused(&weight, &self) {
+            return fused;
+        }
+        let dtype: FloatDType = weight.dtype().into();
+        let delta = self.up.matmul(self.down);
+        cast(cast(weight, FloatDType::F32) + delta, dtype)
+    }
 }
 
 #[cfg(feature = "flex")]
@@ -28,15 +48,15 @@ mod flex {
     use burn_flex::Flex;
     use rayon::prelude::*;
 
-    use crate::checkpoint::Format;
+    use super::LowRank;
+    use crate::format::Format;
     use crate::ops::large_buffer::filled;
-    use crate::weight_change::LowRank;
 
     /// Numbers that a core works on at a time: their f32 values stay in its cache.
     const CHUNK: usize = 1 << 17;
 
     /// `None` where the general way must do.
-    pub(super) fn add_low_rank(weight: &Tensor<2>, low_rank: &LowRank) -> Option<Tensor<2>> {
+    pub(super) fn fused(weight: &Tensor<2>, low_rank: &LowRank) -> Option<Tensor<2>> {
         let dtype = weight.dtype();
         let format = match dtype {
             DType::F32 => Format::F32,
@@ -56,16 +76,16 @@ mod flex {
 
         let chunk_rows = (CHUNK / columns.max(1)).max(1);
         let chunk_bytes = chunk_rows * columns * size;
-        Some(filled([rows, columns], dtype, &device, |merged| {
-            let chunks = merged.par_chunks_mut(chunk_bytes).zip(source.par_chunks(chunk_bytes));
+        Some(filled([rows, columns], dtype, &device, |fused| {
+            let chunks = fused.par_chunks_mut(chunk_bytes).zip(source.par_chunks(chunk_bytes));
             chunks.zip(up.par_chunks(chunk_rows * rank)).for_each_init(
                 || vec![0f32; chunk_rows * columns],
-                |values, ((merged, source), up)| {
+                |values, ((fused, source), up)| {
                     let num_rows = up.len() / rank;
                     let values = &mut values[..num_rows * columns];
                     format.widen(source, values);
                     add_product(values, up, &down, [num_rows, rank, columns]);
-                    format.narrow(values, merged);
+                    format.narrow(values, fused);
                 },
             );
         }))
@@ -111,7 +131,7 @@ mod flex {
 
         /// The fast way rounds as the general way does, in every type that weights are stored in.
         #[test]
-        fn merging_rounds_once_and_to_nearest() {
+        fn fusing_rounds_once_and_to_nearest() {
             let device = Device::flex();
             let mut generator = TorchGenerator::new(3);
             let mut random = |rows: usize, columns: usize| {
@@ -121,7 +141,7 @@ mod flex {
             for dtype in [FloatDType::F32, FloatDType::F16, FloatDType::BF16] {
                 let weight = cast(weight.clone(), dtype);
                 let low_rank = LowRank { down: down.clone(), up: up.clone() };
-                let found = super::add_low_rank(&weight, &low_rank).unwrap();
+                let found = super::fused(&weight, &low_rank).unwrap();
                 let exact = cast(weight, FloatDType::F32) + up.clone().matmul(down.clone());
                 let difference = (cast(found, FloatDType::F32) - exact.clone()).abs() / exact.abs().clamp_min(1.0);
                 let half_step = match dtype {

@@ -1,9 +1,10 @@
 //! The linear layer whose weight may be stored narrower than it computes.
 
-use burn::module::{Module, Param, ParamId};
+use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 
-use crate::attached_weight::AttachedWeight;
+use super::attached_weight::AttachedWeight;
+use super::parameter::uninitialized;
 use crate::ops;
 
 /// A linear layer, `y = x Wᵀ + b`, with its weight as published: `[output_size, input_size]`, in any float type or packed.
@@ -46,11 +47,6 @@ impl ProjectionConfig {
             bias: self.bias.then(|| uninitialized([self.output_size], device)),
         }
     }
-}
-
-/// A parameter that allocates nothing until it is loaded; zeros if it is used before.
-pub fn uninitialized<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
-    Param::uninitialized(ParamId::new(), move |device, _| Tensor::zeros(shape, device), device.clone(), false, shape.into())
 }
 
 impl Projection {

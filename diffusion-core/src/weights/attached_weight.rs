@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use burn::module::{Module, Reparameterization};
 use burn::tensor::{FloatDType, Tensor};
 
-use crate::ops;
-use crate::packed_weight::PackedWeight;
-use crate::weight_change::{LowRank, WeightChange};
+use super::packed_weight::PackedWeight;
+use super::weight_patch::WeightPatch;
+use crate::ops::{self, LowRank};
 
 /// What is attached to a loaded matrix. Burn allows one attachment per parameter, so this one carries both kinds.
 #[derive(Module, Debug)]
@@ -15,17 +15,17 @@ pub struct AttachedWeight {
     /// The values, if they are kept packed; the parameter itself is then empty.
     pub packed: Option<PackedWeight>,
     #[module(skip)]
-    pub(crate) slot: AdapterSlot,
+    pub(super) slot: AdapterSlot,
 }
 
 impl AttachedWeight {
-    pub(crate) fn new(packed: Option<PackedWeight>) -> Self {
+    pub(super) fn new(packed: Option<PackedWeight>) -> Self {
         let slot = AdapterSlot { is_packed: packed.is_some(), adapter: Arc::default() };
         Self { packed, slot }
     }
 
     /// The adapter that is in the slot now.
-    pub(crate) fn adapter(&self) -> Option<Arc<Adapter>> {
+    pub(super) fn adapter(&self) -> Option<Arc<Adapter>> {
         self.slot.adapter.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -49,51 +49,51 @@ impl Reparameterization for AttachedWeight {
 
 /// Where an adapter of one matrix is put and taken away while the network stays loaded. Clones are the same slot.
 #[derive(Clone, Debug)]
-pub(crate) struct AdapterSlot {
-    /// Whether the matrix is packed, so that nothing can be merged with it.
-    pub(crate) is_packed: bool,
+pub(super) struct AdapterSlot {
+    /// Whether the matrix is packed, so that nothing can be fused with it.
+    pub(super) is_packed: bool,
     adapter: Arc<RwLock<Option<Arc<Adapter>>>>,
 }
 
 impl AdapterSlot {
-    pub(crate) fn set(&self, change: Option<&Arc<dyn WeightChange>>) {
-        let adapter = change.map(|change| Arc::new(Adapter::of(change.clone())));
+    pub(super) fn set(&self, patch: Option<&Arc<dyn WeightPatch>>) {
+        let adapter = patch.map(|patch| Arc::new(Adapter::of(patch.clone())));
         *self.adapter.write().unwrap_or_else(PoisonError::into_inner) = adapter;
     }
 }
 
-/// A change that is computed where the weight is used.
+/// A patch that is computed where the weight is used.
 #[derive(Debug)]
-pub(crate) enum Adapter {
+pub(super) enum Adapter {
     /// Two narrow products beside the wide one.
     LowRank(Box<LowRank>),
     /// One that may be another whenever it is used, or that is done to the weight itself.
-    Other(Arc<dyn WeightChange>),
+    Other(Arc<dyn WeightPatch>),
 }
 
 impl Adapter {
-    fn of(change: Arc<dyn WeightChange>) -> Self {
-        match change.low_rank().filter(|_| !change.is_variable()) {
+    fn of(patch: Arc<dyn WeightPatch>) -> Self {
+        match patch.low_rank().filter(|_| !patch.is_variable()) {
             Some(low_rank) => Self::LowRank(Box::new(low_rank)),
-            None => Self::Other(change),
+            None => Self::Other(patch),
         }
     }
 
     /// The two narrow products of now, if it is such.
-    pub(crate) fn low_rank(&self) -> Option<LowRank> {
+    pub(super) fn low_rank(&self) -> Option<LowRank> {
         match self {
             Self::LowRank(low_rank) => Some(LowRank::clone(low_rank)),
-            Self::Other(change) => change.low_rank(),
+            Self::Other(patch) => patch.low_rank(),
         }
     }
 
-    /// The changed weight, in the type `dtype`.
-    pub(crate) fn widened(&self, weight: Tensor<2>, dtype: FloatDType) -> Tensor<2> {
+    /// The patched weight, in the type `dtype`.
+    pub(super) fn widened(&self, weight: Tensor<2>, dtype: FloatDType) -> Tensor<2> {
         let weight = ops::cast(weight, FloatDType::F32);
-        let changed = match self {
+        let patched = match self {
             Self::LowRank(low_rank) => weight + low_rank.up.clone().matmul(low_rank.down.clone()),
-            Self::Other(change) => change.merged(weight),
+            Self::Other(patch) => patch.fused(weight),
         };
-        ops::cast(changed, dtype)
+        ops::cast(patched, dtype)
     }
 }

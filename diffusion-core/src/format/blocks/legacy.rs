@@ -5,12 +5,12 @@ use half::f16;
 use super::{half, zip_blocks, zip_blocks_mut};
 
 /// Numbers per block.
-pub(in crate::checkpoint) const LEN: usize = 32;
+pub(in crate::format) const LEN: usize = 32;
 
 /// Number `j` of a block is in the low half of byte `j`, number `j + 16` in its high half.
 const HALF: usize = LEN / 2;
 
-pub(in crate::checkpoint) fn q4_0(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q4_0(bytes: &[u8], out: &mut [f32]) {
     for ([d0, d1, quants @ ..], out) in zip_blocks::<18, LEN>(bytes, out) {
         let scale = half([*d0, *d1]);
         let (low, high) = out.split_at_mut(HALF);
@@ -21,7 +21,7 @@ pub(in crate::checkpoint) fn q4_0(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(in crate::checkpoint) fn q4_1(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q4_1(bytes: &[u8], out: &mut [f32]) {
     for ([d0, d1, m0, m1, quants @ ..], out) in zip_blocks::<20, LEN>(bytes, out) {
         let (scale, minimum) = (half([*d0, *d1]), half([*m0, *m1]));
         let (low, high) = out.split_at_mut(HALF);
@@ -32,7 +32,7 @@ pub(in crate::checkpoint) fn q4_1(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(in crate::checkpoint) fn q5_0(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q5_0(bytes: &[u8], out: &mut [f32]) {
     for ([d0, d1, h0, h1, h2, h3, quants @ ..], out) in zip_blocks::<22, LEN>(bytes, out) {
         let scale = half([*d0, *d1]);
         for (out, quant) in out.iter_mut().zip(five_bits([*h0, *h1, *h2, *h3], quants)) {
@@ -41,7 +41,7 @@ pub(in crate::checkpoint) fn q5_0(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(in crate::checkpoint) fn q5_1(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q5_1(bytes: &[u8], out: &mut [f32]) {
     for ([d0, d1, m0, m1, h0, h1, h2, h3, quants @ ..], out) in zip_blocks::<24, LEN>(bytes, out) {
         let (scale, minimum) = (half([*d0, *d1]), half([*m0, *m1]));
         for (out, quant) in out.iter_mut().zip(five_bits([*h0, *h1, *h2, *h3], quants)) {
@@ -64,7 +64,7 @@ fn five_bits(high: [u8; 4], quants: &[u8; HALF]) -> [u8; LEN] {
     codes
 }
 
-pub(in crate::checkpoint) fn q8_0(bytes: &[u8], out: &mut [f32]) {
+pub(in crate::format) fn q8_0(bytes: &[u8], out: &mut [f32]) {
     for ([d0, d1, quants @ ..], out) in zip_blocks::<34, LEN>(bytes, out) {
         let scale = half([*d0, *d1]);
         for (out, &quant) in out.iter_mut().zip(quants) {
@@ -87,7 +87,7 @@ fn round(value: f32) -> f32 {
 }
 
 /// The largest magnitude gets code ±127.
-pub(in crate::checkpoint) fn encode_q8_0(values: &[f32], out: &mut [u8]) {
+pub(in crate::format) fn encode_q8_0(values: &[f32], out: &mut [u8]) {
     for (values, [d0, d1, quants @ ..]) in zip_blocks_mut::<34, LEN>(values, out) {
         let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let scale = largest / 127.0;
@@ -100,7 +100,7 @@ pub(in crate::checkpoint) fn encode_q8_0(values: &[f32], out: &mut [u8]) {
 }
 
 /// The number of largest magnitude gets code 0, which stands for -8: the scale has the other sign than that number.
-pub(in crate::checkpoint) fn encode_q4_0(values: &[f32], out: &mut [u8]) {
+pub(in crate::format) fn encode_q4_0(values: &[f32], out: &mut [u8]) {
     for (values, [d0, d1, quants @ ..]) in zip_blocks_mut::<18, LEN>(values, out) {
         let extreme = values.iter().fold(0f32, |extreme, &value| if value.abs() > extreme.abs() { value } else { extreme });
         let scale = extreme / -8.0;

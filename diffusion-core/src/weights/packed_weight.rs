@@ -4,13 +4,13 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Int, Tensor, TensorData};
 
-use crate::checkpoint::Format;
+use crate::format::Format;
 use crate::ops;
 
-/// The packed values of a matrix, [attached](crate::AttachedWeight) to the parameter that stands for it.
+/// The packed values of a matrix, [attached](super::AttachedWeight) to the parameter that stands for it.
 ///
-/// The parameter itself stays empty and only tells the shape; [`Projection`](crate::Projection) and
-/// [`TokenEmbedding`](crate::TokenEmbedding) ask for [`unpack`](Self::unpack).
+/// The parameter itself stays empty and only tells the shape; [`Projection`](super::Projection) and
+/// [`TokenEmbedding`](super::TokenEmbedding) ask for [`unpack`](Self::unpack).
 #[derive(Module, Debug)]
 pub struct PackedWeight {
     /// The bytes of the matrix in its file, row by row.
@@ -25,12 +25,12 @@ pub struct PackedWeight {
 
 impl PackedWeight {
     /// Whether `device` can keep bytes. Where it cannot (WebGPU), the loader widens to the compute type instead.
-    pub(crate) fn is_supported_on(device: &Device) -> bool {
+    pub(super) fn is_supported_on(device: &Device) -> bool {
         device.supports_dtype(DType::U8)
     }
 
     /// Pack `bytes`, a `[rows, columns]` matrix in `format` whose values are to be multiplied by `scale` if there is one.
-    pub(crate) fn new(bytes: bytes::Bytes, format: Format, shape: [usize; 2], scale: Option<f32>, device: &Device) -> Self {
+    pub(super) fn new(bytes: bytes::Bytes, format: Format, shape: [usize; 2], scale: Option<f32>, device: &Device) -> Self {
         let len = bytes.len();
         let data = TensorData::from_bytes(Bytes::from_shared(bytes, AllocationProperty::File), [len], DType::U8);
         let bytes = Tensor::from_data(data, (device, DType::U8));

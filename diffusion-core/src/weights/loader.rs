@@ -1,57 +1,46 @@
 //! Filling a module's parameters from a checkpoint, strictly.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, Reparameterizer};
+use burn::module::{Module, ModuleMapper, Param, ParamId, Reparameterizer};
 use burn::tensor::{FloatDType, Tensor};
 
-use super::Checkpoint;
-use super::error::{CheckpointError, Mismatch};
-use super::format::Format;
-use super::stored_tensor::StoredTensor;
-use crate::attached_weight::{AdapterSlot, AttachedWeight};
+use super::attached_weight::{AdapterSlot, AttachedWeight};
+use super::loading::{LoadProgress, Loading};
+use super::parameter::{parameter_shapes, published_path};
+use super::precision::{Precision, Storage};
+use super::stored_weight::{load, load_packed};
+use super::weight_patch::WeightPatch;
+use crate::checkpoint::{Checkpoint, CheckpointError, Mismatch, StoredTensor};
+use crate::format::Format;
 use crate::ops;
-use crate::precision::{Precision, Storage};
-use crate::weight_change::WeightChange;
 
-/// Paths and shapes of all float parameters of a module, in published terms: Burn's `gamma` and `beta` of norms are
-/// `weight` and `bias` here. Allocates nothing.
-pub fn parameter_shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
-    #[derive(Default)]
-    struct Shapes {
-        path: Vec<String>,
-        found: BTreeMap<String, Vec<usize>>,
-    }
-    impl ModuleVisitor for Shapes {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.found.insert(published_path(&self.path.join(".")), param.lazy_shape().to_vec());
-        }
-    }
-    let mut shapes = Shapes::default();
-    module.visit(&mut shapes);
-    shapes.found
+/// Who hears of the progress and may cancel.
+type OnProgress<'a> = &'a dyn Fn(LoadProgress) -> ControlFlow<()>;
+
+/// Whether [`load_into`] can fill `module`: names, shapes and formats, without reading a weight.
+///
+/// # Errors
+/// As [`load_into`].
+pub fn check<M: Module>(checkpoint: &Checkpoint, module: &M) -> Result<(), CheckpointError> {
+    fitted(checkpoint.clone(), module).map(drop)
 }
 
-fn published_path(path: &str) -> String {
-    if let Some(norm) = path.strip_suffix(".gamma") {
-        format!("{norm}.weight")
-    } else if let Some(norm) = path.strip_suffix(".beta") {
-        format!("{norm}.bias")
-    } else {
-        path.to_owned()
-    }
+/// Fill all parameters of `module`, on the device that they were made for.
+///
+/// # Errors
+/// [`CheckpointError`] when a parameter is missing, a tensor unused, a shape or format different, the file was written to since
+/// it was opened, or the loading was cancelled. The module is used up; nothing half-loaded remains.
+pub fn load_into<M: Module>(checkpoint: Checkpoint, module: M, loading: &Loading<'_>) -> Result<M, CheckpointError> {
+    load_into_except(checkpoint, module, loading.precision, loading.progress, |_| false).map(|(module, _)| module)
 }
 
 /// The tensors for a module's parameters: all of them, none besides, in the right shapes and types.
-pub(super) fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BTreeMap<String, StoredTensor>, CheckpointError> {
-    let Checkpoint { path, model, mut tensors } = checkpoint;
+fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BTreeMap<String, StoredTensor>, CheckpointError> {
+    let (path, model, mut tensors) = checkpoint.into_parts();
     let expected = parameter_shapes(module);
     let unused = tensors.iter().filter(|(name, _)| !expected.contains_key(*name));
     let mismatch = Mismatch {
@@ -77,22 +66,23 @@ pub(super) fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BT
     Ok(tensors)
 }
 
-/// See [`Checkpoint::load_into`].
-pub(super) fn load_into<M: Module>(checkpoint: Checkpoint, module: M, precision: Precision) -> Result<M, CheckpointError> {
-    load_into_except(checkpoint, module, precision, |_| false).map(|(module, _)| module)
-}
-
-/// See [`Checkpoint::load_into_except`].
+/// Fill the parameters of `module` but those whose names `skip` holds for, which stay empty; and get the places for adapters of
+/// its matrices, by path. All names, shapes and formats are checked, the skipped ones too.
 pub(super) fn load_into_except<M: Module>(
     checkpoint: Checkpoint,
     module: M,
     precision: Precision,
+    on_progress: OnProgress<'_>,
     skip: impl Fn(&str) -> bool,
 ) -> Result<(M, BTreeMap<String, AdapterSlot>), CheckpointError> {
+    let path = checkpoint.path().to_owned();
     let mut tensors = fitted(checkpoint, &module)?;
     tensors.retain(|name, _| !skip(name));
+    let total = tensors.values().map(StoredTensor::num_bytes).sum();
+    let progress = LoadProgress { done: 0, total };
     let (mut slots, mut failure) = (BTreeMap::new(), None);
-    let module = module.apply_reparameterization(Loader { tensors, precision, slots: &mut slots, failure: &mut failure });
+    let loader = Loader { path, tensors, precision, on_progress, progress, slots: &mut slots, failure: &mut failure };
+    let module = module.apply_reparameterization(loader);
     match failure {
         Some(error) => Err(error),
         None => Ok((module, slots)),
@@ -112,10 +102,42 @@ fn converted<const D: usize>(precision: Precision, format: Format) -> Option<Flo
 
 /// Replaces every parameter; a `Reparameterizer`, because packed weights are attached beside their parameter.
 struct Loader<'a> {
+    path: PathBuf,
     tensors: BTreeMap<String, StoredTensor>,
     precision: Precision,
+    on_progress: OnProgress<'a>,
+    progress: LoadProgress,
     slots: &'a mut BTreeMap<String, AdapterSlot>,
     failure: &'a mut Option<CheckpointError>,
+}
+
+impl Loader<'_> {
+    /// The parameter with the values of `tensor`, and what is attached to it.
+    fn load<const D: usize>(
+        &mut self,
+        path: String,
+        param: Param<Tensor<D>>,
+        tensor: &StoredTensor,
+    ) -> Result<(Param<Tensor<D>>, Option<AttachedWeight>), CheckpointError> {
+        if (self.on_progress)(self.progress).is_break() {
+            return Err(CheckpointError::Cancelled { path: self.path.clone() });
+        }
+        self.progress.done += tensor.num_bytes();
+        let (device, precision) = (param.lazy_device(), self.precision);
+        let mut attach = |packed| {
+            let attached = AttachedWeight::new(packed);
+            self.slots.insert(path.clone(), attached.slot.clone());
+            attached
+        };
+        if D == 2
+            && precision.storage == Storage::AsPublished
+            && let Some(packed) = load_packed(tensor, &device)?
+        {
+            return Ok((param, Some(attach(Some(packed)))));
+        }
+        let loaded = load(tensor, &device, converted::<D>(precision, tensor.format()))?;
+        Ok((Param::initialized(ParamId::new(), loaded), (D == 2).then(|| attach(None))))
+    }
 }
 
 impl Reparameterizer for Loader<'_> {
@@ -127,21 +149,9 @@ impl Reparameterizer for Loader<'_> {
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<AttachedWeight>) {
         let path = published_path(path);
-        let Some(tensor) = self.tensors.remove(&path) else { return (param, None) };
-        let device = param.lazy_device();
-        let mut attach = |packed| {
-            let attached = AttachedWeight::new(packed);
-            self.slots.insert(path.clone(), attached.slot.clone());
-            attached
-        };
-        if D == 2
-            && self.precision.storage == Storage::AsPublished
-            && let Some(packed) = tensor.load_packed(&device)
-        {
-            return (param, Some(attach(Some(packed))));
-        }
-        match tensor.load(&device, converted::<D>(self.precision, tensor.format())) {
-            Ok(loaded) => (Param::initialized(ParamId::new(), loaded), (D == 2).then(|| attach(None))),
+        let Some(tensor) = self.tensors.remove(&path).filter(|_| self.failure.is_none()) else { return (param, None) };
+        match self.load(path, param.clone(), &tensor) {
+            Ok(loaded) => loaded,
             Err(error) => {
                 self.failure.get_or_insert(error);
                 (param, None)
@@ -150,12 +160,12 @@ impl Reparameterizer for Loader<'_> {
     }
 }
 
-/// See [`Checkpoint::reload`].
+/// Load some parameters of `module` once more, each fused with a patch if there is one for it.
 pub(super) fn reload<M: Module>(
     checkpoint: &Checkpoint,
     module: M,
     precision: Precision,
-    mut parameters: BTreeMap<String, Option<Arc<dyn WeightChange>>>,
+    mut parameters: BTreeMap<String, Option<Arc<dyn WeightPatch>>>,
 ) -> Result<M, CheckpointError> {
     if parameters.is_empty() {
         return Ok(module);
@@ -163,7 +173,7 @@ pub(super) fn reload<M: Module>(
     let mut failure = None;
     let mut reloader = Reloader { path: Vec::new(), checkpoint, precision, parameters: &mut parameters, failure: &mut failure };
     let module = module.map(&mut reloader);
-    debug_assert!(failure.is_some() || parameters.is_empty(), "changes of parameters that are not there: {parameters:?}");
+    debug_assert!(failure.is_some() || parameters.is_empty(), "patches of parameters that are not there: {parameters:?}");
     match failure {
         Some(error) => Err(error),
         None => Ok(module),
@@ -175,7 +185,7 @@ struct Reloader<'a> {
     path: Vec<String>,
     checkpoint: &'a Checkpoint,
     precision: Precision,
-    parameters: &'a mut BTreeMap<String, Option<Arc<dyn WeightChange>>>,
+    parameters: &'a mut BTreeMap<String, Option<Arc<dyn WeightPatch>>>,
     failure: &'a mut Option<CheckpointError>,
 }
 
@@ -190,14 +200,14 @@ impl ModuleMapper for Reloader<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = published_path(&self.path.join("."));
-        let Some(change) = self.parameters.remove(&path) else { return param };
+        let Some(patch) = self.parameters.remove(&path) else { return param };
         let Some(stored) = self.checkpoint.get(&path) else { return param };
         let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape().to_vec());
-        // Gives back the memory of a merged weight before the next one is made.
+        // Gives back the memory of a fused weight before the next one is made.
         drop(param);
         let stored = stored.clone().fit_unit_dimensions(&shape);
-        match stored.load::<D>(&device, converted::<D>(self.precision, stored.format())) {
-            Ok(loaded) => Param::initialized(id, merge(loaded, change.as_deref())),
+        match load::<D>(&stored, &device, converted::<D>(self.precision, stored.format())) {
+            Ok(loaded) => Param::initialized(id, fuse(loaded, patch.as_deref())),
             Err(error) => {
                 self.failure.get_or_insert(error);
                 Param::initialized(id, Tensor::zeros(shape, &device))
@@ -206,21 +216,21 @@ impl ModuleMapper for Reloader<'_> {
     }
 }
 
-/// The changed parameter, in the type that it is stored in.
-fn merge<const D: usize>(stored: Tensor<D>, change: Option<&dyn WeightChange>) -> Tensor<D> {
-    let Some(change) = change else { return stored };
+/// The patched parameter, in the type that it is stored in.
+fn fuse<const D: usize>(stored: Tensor<D>, patch: Option<&dyn WeightPatch>) -> Tensor<D> {
+    let Some(patch) = patch else { return stored };
     let dims = stored.dims();
     let columns: usize = dims[1..].iter().product();
     let dtype: FloatDType = stored.dtype().into();
     let matrix = stored.reshape([dims[0], columns]);
-    let merged = match change.low_rank() {
-        Some(low_rank) => ops::add_low_rank(matrix, low_rank),
-        None => ops::cast(change.merged(ops::cast(matrix, FloatDType::F32)), dtype),
+    let fused = match patch.low_rank() {
+        Some(low_rank) => low_rank.fused_with(matrix),
+        None => ops::cast(patch.fused(ops::cast(matrix, FloatDType::F32)), dtype),
     };
-    // A change may widen a matrix; of other parameters it keeps the shape.
+    // A patch may widen a matrix; of other parameters it keeps the shape.
     let mut shape = dims;
     if D == 2 {
-        shape[1] = merged.dims()[1];
+        shape[1] = fused.dims()[1];
     }
-    merged.reshape(shape)
+    fused.reshape(shape)
 }
