@@ -44,7 +44,7 @@ pub use packed_weight::PackedWeight;
 pub use part::{ChangeWeights, Part, PartChanges};
 pub use precision::{Precision, Storage};
 pub use projection::Projection;
-pub use sampler::{SampleError, Sampler, SamplerStep};
+pub use sampler::{Evaluation, SampleError, Sampler, SamplerRun, SamplerStep, VelocityError};
 pub use sigmas::{ScheduleError, SigmaSchedule, Sigmas};
 pub use text_encoder::{TextEmbedding, TextEncoder};
 pub use token_embedding::TokenEmbedding;
