@@ -17,6 +17,7 @@
 //! # Features
 //! - `flex`: Burn's CPU backend, and faster bodies of [`ops`] for tensors on it. Off by default: which backends there
 //!   are is for the program at the top to choose.
+//! - `serde`: [`Sigmas`] as a list of numbers, checked when it is read.
 
 pub mod attached_weight;
 pub mod autoencoder;
