@@ -34,6 +34,10 @@
 //! assert!((end.into_scalar::<f32>() - 3.0).abs() < 1e-5);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//! - `serde`: [`SamplerKind`](kind::SamplerKind) and [`ScheduleKind`](kind::ScheduleKind) by their names, the options in
+//!   [`guidance`] that settings hold, and [`Sigmas`](diffusion_core::Sigmas), serialized and deserialized. Off by default.
 
 pub mod guidance;
 pub mod kind;
