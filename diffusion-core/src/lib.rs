@@ -30,6 +30,7 @@
 //! # Features
 //! - `flex`: Burn's CPU backend, and faster bodies of [`ops`] for tensors on it. Off by default: which backends there
 //!   are is for the program at the top to choose.
+//! - `serde`: [`Sigmas`] as a list of numbers, checked when it is read.
 
 pub mod autoencoder;
 pub mod checkpoint;
@@ -44,7 +45,7 @@ pub mod text_encoder;
 pub mod weights;
 
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
-pub use sampler::{SampleError, Sampler, SamplerStep};
+pub use sampler::{Evaluation, SampleError, Sampler, SamplerRun, SamplerStep, VelocityError};
 pub use sigmas::{ScheduleError, SigmaSchedule, Sigmas};
 pub use text_encoder::{TextEmbedding, TextEncoder};
 pub use weights::{Loading, Precision, Residency, Storage};

@@ -5,7 +5,7 @@
 //! generator is one, and [`BrownianTree`] is one whose noise depends on the levels only.
 
 mod brownian_tree;
-mod per_picture;
+mod per_image;
 mod philox;
 mod seed_sequence;
 mod torch;
@@ -15,7 +15,7 @@ use std::fmt::Debug;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 pub use brownian_tree::BrownianTree;
-pub use per_picture::PerPicture;
+pub use per_image::PerImage;
 pub use philox::PhiloxGenerator;
 pub use torch::TorchGenerator;
 

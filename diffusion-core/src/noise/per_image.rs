@@ -1,4 +1,4 @@
-//! Noise of its own for every picture of a batch.
+//! Every image of a batch with noise of its own.
 
 use std::sync::Arc;
 
@@ -7,23 +7,23 @@ use burn::tensor::{Device, Tensor};
 use super::{NoiseSource, NoiseStream};
 use crate::sigmas::Sigmas;
 
-/// A source for each picture of a batch, so that each gets the noise that it gets alone.
+/// One source for each image of a batch. Each image gets the noise that it gets alone.
 #[derive(Clone, Debug)]
-pub struct PerPicture(Vec<Arc<dyn NoiseSource>>);
+pub struct PerImage(Vec<Arc<dyn NoiseSource>>);
 
-impl PerPicture {
-    /// The sources, in the order of the pictures.
+impl PerImage {
+    /// The sources, in the order of the images.
     pub fn new<S: NoiseSource + 'static>(sources: impl IntoIterator<Item = S>) -> Self {
         Self(sources.into_iter().map(|source| Arc::new(source) as Arc<dyn NoiseSource>).collect())
     }
 }
 
-impl NoiseSource for PerPicture {
+impl NoiseSource for PerImage {
     /// # Panics
-    /// If there are other than as many pictures as sources.
+    /// If the number of images is not the number of sources.
     fn begin(&self, shape: [usize; 4], sigmas: &Sigmas, device: &Device) -> Box<dyn NoiseStream> {
         let [batch, channels, height, width] = shape;
-        assert_eq!(batch, self.0.len(), "every picture needs a noise source of its own");
+        assert_eq!(batch, self.0.len(), "every image needs a noise source of its own");
         let alone = [1, channels, height, width];
         Box::new(Streams(self.0.iter().map(|source| source.begin(alone, sigmas, device)).collect()))
     }
@@ -43,11 +43,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_picture_gets_the_noise_of_its_seed() {
+    fn every_image_gets_the_noise_of_its_seed() {
         let (device, sigmas) = (Device::flex(), Sigmas::new(vec![1.0, 0.5, 0.0]).unwrap());
         let begin = |seeds: &[u64]| {
             let shape = [seeds.len(), 2, 3, 4];
-            PerPicture::new(seeds.iter().map(|&seed| BrownianTree::new(seed))).begin(shape, &sigmas, &device)
+            PerImage::new(seeds.iter().map(|&seed| BrownianTree::new(seed))).begin(shape, &sigmas, &device)
         };
         let together = begin(&[7, 8]).between(1.0, 0.5);
         let alone = [7, 8].map(|seed| begin(&[seed]).between(1.0, 0.5));
