@@ -8,25 +8,29 @@ use burn::tensor::Device;
 use super::weight_patch::{PatchMode, WeightPatches};
 use crate::checkpoint::PublishedNames;
 
-/// A component of a model, by the name that its family gives it: `transformer`, `clip_l`, `vae`.
+/// A component of a model: its name in programs (`transformer`, `clip_l`, `vae`), and what people call it (`CLIP-L`), which it
+/// is printed as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ComponentId(&'static str);
+pub struct ComponentId {
+    name: &'static str,
+    label: &'static str,
+}
 
 impl ComponentId {
-    /// The component of this name.
-    pub const fn new(name: &'static str) -> Self {
-        Self(name)
+    /// The component of this name, which people call `label`.
+    pub const fn new(name: &'static str, label: &'static str) -> Self {
+        Self { name, label }
     }
 
-    /// Its name.
+    /// Its name in programs.
     pub fn name(self) -> &'static str {
-        self.0
+        self.name
     }
 }
 
 impl Display for ComponentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.0)
+        f.pad(self.label)
     }
 }
 

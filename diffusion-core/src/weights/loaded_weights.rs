@@ -46,7 +46,8 @@ impl LoadedWeights {
             Residency::Streamed => blocks,
         };
         let skip = |name: &str| streamed.iter().any(|prefix| name.starts_with(prefix));
-        let (module, slots) = load_into_except(checkpoint.clone(), module, loading.precision, loading.progress, skip)?;
+        let on_progress = |done, total| loading.report(done, total);
+        let (module, slots) = load_into_except(checkpoint.clone(), module, loading.precision, &on_progress, skip)?;
         Ok((module, Self { streamed, ..Self::new(checkpoint, loading.precision, slots) }))
     }
 
@@ -81,7 +82,8 @@ impl LoadedWeights {
         work: impl FnOnce(&M) -> R,
     ) -> Result<R, CheckpointError> {
         let tensors = self.checkpoint.under(name);
-        let (block, slots) = load_into_except(tensors.clone(), block, self.precision, &|_| ControlFlow::Continue(()), |_| false)?;
+        let (block, slots) =
+            load_into_except(tensors.clone(), block, self.precision, &|_, _| ControlFlow::Continue(()), |_| false)?;
         let block =
             Self::new(tensors.clone(), self.precision, slots).patch(block, &self.patches.under(name), PatchMode::Attach)?;
         self.checkpoint.under(next).read_ahead();

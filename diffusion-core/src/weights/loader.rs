@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleMapper, Param, ParamId, Reparameterizer};
 use burn::tensor::{FloatDType, Tensor};
 
 use super::attached_weight::{AdapterSlot, AttachedWeight};
-use super::loading::{LoadProgress, Loading};
+use super::loading::Loading;
 use super::parameter::{parameter_shapes, published_path};
 use super::precision::{Precision, Storage};
 use super::stored_weight::{load, load_packed};
@@ -18,8 +18,8 @@ use crate::checkpoint::{Checkpoint, CheckpointError, Mismatch, StoredTensor};
 use crate::format::Format;
 use crate::ops;
 
-/// Who hears of the progress and may cancel.
-type OnProgress<'a> = &'a dyn Fn(LoadProgress) -> ControlFlow<()>;
+/// Hears of the bytes done and of all bytes, and may cancel.
+pub(super) type OnProgress<'a> = &'a dyn Fn(usize, usize) -> ControlFlow<()>;
 
 /// Whether [`load_into`] can fill `module`: names, shapes and formats, without reading a weight.
 ///
@@ -35,7 +35,8 @@ pub fn check<M: Module>(checkpoint: &Checkpoint, module: &M) -> Result<(), Check
 /// [`CheckpointError`] when a parameter is missing, a tensor unused, a shape or format different, the file was written to since
 /// it was opened, or the loading was cancelled. The module is used up; nothing half-loaded remains.
 pub fn load_into<M: Module>(checkpoint: Checkpoint, module: M, loading: &Loading<'_>) -> Result<M, CheckpointError> {
-    load_into_except(checkpoint, module, loading.precision, loading.progress, |_| false).map(|(module, _)| module)
+    let on_progress = |done, total| loading.report(done, total);
+    load_into_except(checkpoint, module, loading.precision, &on_progress, |_| false).map(|(module, _)| module)
 }
 
 /// The tensors for a module's parameters: all of them, none besides, in the right shapes and types.
@@ -79,9 +80,8 @@ pub(super) fn load_into_except<M: Module>(
     let mut tensors = fitted(checkpoint, &module)?;
     tensors.retain(|name, _| !skip(name));
     let total = tensors.values().map(StoredTensor::num_bytes).sum();
-    let progress = LoadProgress { done: 0, total };
     let (mut slots, mut failure) = (BTreeMap::new(), None);
-    let loader = Loader { path, tensors, precision, on_progress, progress, slots: &mut slots, failure: &mut failure };
+    let loader = Loader { path, tensors, precision, on_progress, done: 0, total, slots: &mut slots, failure: &mut failure };
     let module = module.apply_reparameterization(loader);
     match failure {
         Some(error) => Err(error),
@@ -106,7 +106,8 @@ struct Loader<'a> {
     tensors: BTreeMap<String, StoredTensor>,
     precision: Precision,
     on_progress: OnProgress<'a>,
-    progress: LoadProgress,
+    done: usize,
+    total: usize,
     slots: &'a mut BTreeMap<String, AdapterSlot>,
     failure: &'a mut Option<CheckpointError>,
 }
@@ -119,10 +120,10 @@ impl Loader<'_> {
         param: Param<Tensor<D>>,
         tensor: &StoredTensor,
     ) -> Result<(Param<Tensor<D>>, Option<AttachedWeight>), CheckpointError> {
-        if (self.on_progress)(self.progress).is_break() {
+        if (self.on_progress)(self.done, self.total).is_break() {
             return Err(CheckpointError::Cancelled { path: self.path.clone() });
         }
-        self.progress.done += tensor.num_bytes();
+        self.done += tensor.num_bytes();
         let (device, precision) = (param.lazy_device(), self.precision);
         let mut attach = |packed| {
             let attached = AttachedWeight::new(packed);

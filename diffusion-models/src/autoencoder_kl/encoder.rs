@@ -6,7 +6,8 @@ use burn::nn::{GroupNorm, PaddingConfig2d};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{LatentDistribution, LatentEncoder, Precision, ops};
+use diffusion_core::weights::load_into;
+use diffusion_core::{LatentDistribution, LatentEncoder, Loading, ops};
 
 use super::LatentScale;
 use super::blocks::{Middle, ResidualBlock, ResidualBlockConfig, group_norm};
@@ -45,14 +46,9 @@ impl AutoencoderKlEncoder {
     /// [`CheckpointError`] if the file is not a whole autoencoder of this configuration, the decoder included.
     /// # Panics
     /// See [`AutoencoderKlConfig::init`].
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &AutoencoderKlConfig,
-        precision: Precision,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        let (whole, checkpoint) = config.init_for(checkpoint, device)?;
-        checkpoint.under("encoder.").load_into(whole.encoder, precision)
+    pub fn load(checkpoint: Checkpoint, config: &AutoencoderKlConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        let (whole, checkpoint) = config.init_for(checkpoint, loading.device)?;
+        load_into(checkpoint.under("encoder."), whole.encoder, loading)
     }
 
     /// Make the encoder, without allocating.

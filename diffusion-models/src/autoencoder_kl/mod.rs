@@ -1,19 +1,19 @@
 //! The convolutional autoencoder of Stable Diffusion 3 and FLUX.1, a variational one with a Kullback-Leibler term.
 //!
-//! Two sides of eight pixels become one latent cell of sixteen channels. Scale and shift of the latents are applied here:
+//! Eight by eight pixels become one latent pixel of sixteen channels. Scale and shift of the latents are applied here:
 //! [`encode`](LatentEncoder::encode) gives and [`decode`](LatentDecoder::decode) takes what the denoising network sees.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
 //! use diffusion_core::checkpoint::Checkpoint;
-//! use diffusion_core::{LatentDecoder, Precision, image::RgbImage, noise::latent_noise};
+//! use diffusion_core::{LatentDecoder, Loading, Precision, image::RgbImage, noise::latent_noise};
 //! use diffusion_models::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder};
 //!
 //! # fn main() -> Result<(), diffusion_core::checkpoint::CheckpointError> {
 //! # let device: Device = unimplemented!();
 //! let checkpoint = Checkpoint::open("sd3.5_medium.safetensors".as_ref())?.under("first_stage_model.");
-//! let decoder = AutoencoderKlDecoder::load(checkpoint, &AutoencoderKlConfig::sd3(), Precision::f32(), &device)?;
-//! let pictures = RgbImage::from_tensor(decoder.decode(latent_noise(0, [1, 16, 64, 64], &device)));
+//! let decoder = AutoencoderKlDecoder::load(checkpoint, &AutoencoderKlConfig::sd3(), &Loading::new(Precision::f32(), &device))?;
+//! let images = RgbImage::from_tensor(decoder.decode(latent_noise(0, [1, 16, 64, 64], &device)));
 //! # Ok(())
 //! # }
 //! ```
@@ -28,7 +28,8 @@ mod tiling;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{LatentDecoder, LatentDistribution, LatentEncoder, Precision};
+use diffusion_core::weights::{check, load_into};
+use diffusion_core::{LatentDecoder, LatentDistribution, LatentEncoder, Loading};
 
 pub use blocks::{Middle, ResidualBlock, SpatialAttention};
 pub use config::AutoencoderKlConfig;
@@ -41,9 +42,9 @@ pub use tiling::{decode_tiled, encode_tiled};
 /// A program that only draws needs [`AutoencoderKlDecoder`] alone.
 #[derive(Module, Debug)]
 pub struct AutoencoderKl {
-    /// Pictures to latents.
+    /// Images to latents.
     pub encoder: AutoencoderKlEncoder,
-    /// Latents to pictures.
+    /// Latents to images.
     pub decoder: AutoencoderKlDecoder,
 }
 
@@ -69,7 +70,7 @@ impl AutoencoderKlConfig {
     /// An empty autoencoder, and the checkpoint that fills it, both halves of it.
     fn init_for(&self, checkpoint: Checkpoint, device: &Device) -> Result<(AutoencoderKl, Checkpoint), CheckpointError> {
         let (whole, checkpoint) = (self.init(device), self.rename(checkpoint)?);
-        checkpoint.check(&whole)?;
+        check(&checkpoint, &whole)?;
         Ok((whole, checkpoint))
     }
 }
@@ -81,13 +82,8 @@ impl AutoencoderKl {
     /// [`CheckpointError`] if the file does not hold exactly the weights that `config` calls for.
     /// # Panics
     /// See [`AutoencoderKlConfig::init`].
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &AutoencoderKlConfig,
-        precision: Precision,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        config.rename(checkpoint)?.load_into(config.init(device), precision)
+    pub fn load(checkpoint: Checkpoint, config: &AutoencoderKlConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        load_into(config.rename(checkpoint)?, config.init(loading.device), loading)
     }
 }
 

@@ -6,14 +6,14 @@
 //! ```no_run
 //! use burn::tensor::Device;
 //! use diffusion_core::checkpoint::Checkpoint;
-//! use diffusion_core::{LatentDecoder, Precision, image::RgbImage, noise::latent_noise};
+//! use diffusion_core::{LatentDecoder, Loading, Precision, image::RgbImage, noise::latent_noise};
 //! use diffusion_models::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
 //!
 //! # fn main() -> Result<(), diffusion_core::checkpoint::CheckpointError> {
 //! # let device: Device = unimplemented!();
 //! let checkpoint = Checkpoint::open("taesd3_decoder.safetensors".as_ref())?;
 //! let config = AutoencoderTinyConfig::default();
-//! let decoder = AutoencoderTinyDecoder::load(checkpoint, &config, Precision::f32(), &device)?;
+//! let decoder = AutoencoderTinyDecoder::load(checkpoint, &config, &Loading::new(Precision::f32(), &device))?;
 //! let previews = RgbImage::from_tensor(decoder.decode(latent_noise(0, [1, 16, 64, 64], &device)));
 //! # Ok(())
 //! # }
@@ -27,7 +27,8 @@ mod keys;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{LatentDecoder, LatentDistribution, LatentEncoder, Precision};
+use diffusion_core::weights::load_into;
+use diffusion_core::{LatentDecoder, LatentDistribution, LatentEncoder, Loading};
 
 pub use decoder::AutoencoderTinyDecoder;
 pub use encoder::AutoencoderTinyEncoder;
@@ -77,13 +78,8 @@ impl AutoencoderTiny {
     ///
     /// # Errors
     /// [`CheckpointError`] if the file does not hold exactly the weights that `config` calls for.
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &AutoencoderTinyConfig,
-        precision: Precision,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        keys::both_halves(checkpoint)?.load_into(config.init(device), precision)
+    pub fn load(checkpoint: Checkpoint, config: &AutoencoderTinyConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        load_into(keys::both_halves(checkpoint)?, config.init(loading.device), loading)
     }
 }
 
