@@ -2,11 +2,11 @@
 
 /// Where in a run a network is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub(crate) struct Step {
     /// Index of the step, from 0.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Number of steps of the run.
-    pub num_steps: usize,
+    pub(crate) num_steps: usize,
     /// Noise level.
-    pub sigma: f64,
+    pub(crate) sigma: f64,
 }
