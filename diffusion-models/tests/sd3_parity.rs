@@ -233,7 +233,7 @@ fn a_prompt_becomes_the_picture_of_the_reference() {
 #[test]
 fn the_miniature_draws_the_picture_of_the_reference() {
     let device = Device::flex();
-    let model = common::fixture("../assets/mini-sd3");
+    let model = common::fixture("../diffusion-app/assets/mini-sd3");
     let reference = Fixture::new("mini-sd3-reference");
     let mut pipeline = Sd3Pipeline::open(&model, &ModelParts::default(), Precision::f32(), &device).unwrap();
     let settings = reference.settings();

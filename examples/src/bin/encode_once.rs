@@ -13,16 +13,16 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
+use diffusion_app::output::write_png;
 use diffusion_core::{Precision, SampleError, SamplerStep};
-use diffusion_examples::output::write_png;
 use diffusion_models::sd3::Sd3Pipeline;
 use diffusion_models::{ModelParts, PipelineError, Settings};
 
 /// The miniature model of the repository.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/mini-sd3");
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../diffusion-app/assets/mini-sd3");
 
 fn main() -> ExitCode {
-    diffusion_examples::run(draw_until_time_is_up)
+    diffusion_app::cli::run(draw_until_time_is_up)
 }
 
 fn draw_until_time_is_up() -> Result<(), Box<dyn Error>> {

@@ -5,9 +5,9 @@ use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
+use diffusion_app::output::{check_writable, write_png};
 use diffusion_core::image::RgbImage;
 use diffusion_core::{LatentDecoder, Precision, checkpoint::Checkpoint};
-use diffusion_examples::output::{check_writable, write_png};
 use diffusion_models::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
 use diffusion_models::{Family, LatentRgb, Pipeline};
 use image::imageops::FilterType;

@@ -1,12 +1,4 @@
-//! What the example programs share: devices by name, input pictures, output files, progress.
-
-pub mod device;
-pub mod lora;
-pub mod output;
-pub mod picture;
-pub mod progress;
-#[cfg(feature = "vulkan")]
-mod vulkan;
+//! The frame of a program.
 
 use std::error::Error;
 use std::process::ExitCode;

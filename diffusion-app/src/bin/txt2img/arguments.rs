@@ -5,9 +5,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use crate::loras::LoraOptions;
 use clap::{Parser, ValueEnum};
-use diffusion_examples::device::{DeviceName, PrecisionName};
-use diffusion_examples::lora::LoraOptions;
+use diffusion_app::device::{DeviceName, PrecisionName};
 use diffusion_models::{Family, ModelParts, NoiseShift, Pipeline, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;

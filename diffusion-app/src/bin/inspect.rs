@@ -31,7 +31,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_examples::run(|| {
+    diffusion_app::cli::run(|| {
         if arguments.tensors {
             list_tensors(&arguments.file)?;
         }

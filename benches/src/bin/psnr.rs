@@ -23,7 +23,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_examples::run(|| {
+    diffusion_app::cli::run(|| {
         let left = read(&arguments.left)?;
         let right = read(&arguments.right)?;
         if (left.size, left.color) != (right.size, right.color) {

@@ -106,7 +106,7 @@ impl DeviceName {
     fn not_built_in(self) -> String {
         let (feature, _) = self.feature_and_driver();
         format!(
-            "this program was built without {self}; build it with `cargo build --release -p diffusion-examples --features {feature}`"
+            "this program was built without {self}; build it with `cargo build --release -p diffusion-app --features {feature}`"
         )
     }
 

@@ -1,7 +1,7 @@
 //! What step caches save and cost: a table of thresholds, for the miniature model of the repository.
 //!
 //! ```sh
-//! cargo run --release -p diffusion-examples --bin step_cache
+//! cargo run --release -p diffusion-benches --bin step_cache
 //! ```
 
 use std::error::Error;
@@ -16,13 +16,13 @@ use diffusion_models::sd3::Sd3Pipeline;
 use diffusion_models::{ModelParts, Settings, StepCache};
 
 /// The miniature model of the repository.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/mini-sd3");
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../diffusion-app/assets/mini-sd3");
 const PROMPT: &str = "a red house in the snow at night, a full moon in the sky";
 const NUM_STEPS: usize = 28;
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
 fn main() -> ExitCode {
-    diffusion_examples::run(print_table)
+    diffusion_app::cli::run(print_table)
 }
 
 fn print_table() -> Result<(), Box<dyn Error>> {

@@ -1,7 +1,7 @@
 //! All samplers on the miniature model of the repository: a figure of error against evaluations, and a contact sheet.
 //!
 //! ```sh
-//! cargo run --release -p diffusion-examples --bin samplers -- docs
+//! cargo run --release -p diffusion-benches --bin samplers -- docs
 //! ```
 //!
 //! writes `samplers.svg` and `samplers.jpg` into the folder. It takes some minutes.
@@ -22,7 +22,7 @@ use figure::Curve;
 use image::codecs::jpeg::JpegEncoder;
 
 /// The miniature model of the repository.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/mini-sd3");
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../diffusion-app/assets/mini-sd3");
 const PROMPT: &str = "a boat with a white sail on the sea with mountains at sunset, a sun in the sky";
 const SEED: u64 = 1;
 /// Steps of the curves.
@@ -34,7 +34,7 @@ const SHEET_STEPS: usize = 8;
 const SHEET_COLUMNS: u32 = 4;
 
 fn main() -> ExitCode {
-    diffusion_examples::run(draw_all)
+    diffusion_app::cli::run(draw_all)
 }
 
 fn draw_all() -> Result<(), Box<dyn Error>> {

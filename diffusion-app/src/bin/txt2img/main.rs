@@ -4,6 +4,7 @@ mod arguments;
 mod drawing;
 mod guidance;
 mod latents_file;
+mod loras;
 mod preview;
 
 use std::error::Error;
@@ -11,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use diffusion_app::cli::Verbosity;
+use diffusion_app::device::available_memory;
 use diffusion_core::{Part, Residency};
-use diffusion_examples::device::available_memory;
-use diffusion_examples::progress::Verbosity;
 use diffusion_lora::SetLoras;
 use diffusion_models::flux::Flux;
 use diffusion_models::sd3::Sd3;
@@ -25,7 +26,7 @@ use preview::Previews;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_examples::run(|| {
+    diffusion_app::cli::run(|| {
         let model = arguments.model.clone().map_or_else(miniature, Ok)?;
         match model_kind(&model)? {
             ModelKind::FluxTransformer => draw_all::<Flux>(&arguments, &model),
@@ -129,7 +130,7 @@ fn announce<F: Family>(arguments: &Arguments, model: &Path, settings: &Settings,
 
 /// The miniature model of the repository: where this program was built, or below the current folder.
 fn miniature() -> Result<PathBuf, String> {
-    let places = [Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/mini-sd3"), PathBuf::from("assets/mini-sd3")];
+    let places = [Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mini-sd3"), PathBuf::from("diffusion-app/assets/mini-sd3")];
     let found = places.iter().find(|place| place.join("model_index.json").exists());
     let found = found.ok_or("the miniature model is not here; run inside a clone of the repository, or give --model")?;
     Ok(found.canonicalize().unwrap_or_else(|_| found.clone()))

@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use diffusion_app::output::write_whole;
 use diffusion_core::checkpoint::Checkpoint;
-use diffusion_examples::output::write_whole;
 use safetensors::tensor::{Dtype, TensorView};
 
 /// Tensor `noise` of a file, which must have the shape of the picture's latents.

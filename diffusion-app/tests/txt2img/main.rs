@@ -89,7 +89,7 @@ fn picture(path: &Path) -> (String, u32, u32) {
 }
 
 fn asset(path: &str) -> String {
-    fixture(&format!("../assets/{path}"))
+    fixture(&format!("../diffusion-app/assets/{path}"))
 }
 
 fn fixture(path: &str) -> String {

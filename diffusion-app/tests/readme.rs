@@ -19,7 +19,7 @@ fn the_readme_shows_the_picture_that_its_command_makes() {
     let readme = std::fs::read_to_string(repository("README.md")).unwrap();
     let command = readme.lines().find(|line| line.starts_with("cargo run ")).unwrap();
     let (cargo, prompt) = command.split_once(" -- ").unwrap();
-    assert_eq!(cargo, "cargo run --release -p diffusion-examples --bin txt2img");
+    assert_eq!(cargo, "cargo run --release -p diffusion-app --bin txt2img");
     let folder = tempfile::tempdir().unwrap();
     let drawn = Command::new(env!("CARGO_BIN_EXE_txt2img")).arg(prompt.trim_matches('"')).current_dir(&folder).output().unwrap();
     assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));

@@ -61,7 +61,7 @@ impl From<DType> for Target {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_examples::run(|| run(&arguments))
+    diffusion_app::cli::run(|| run(&arguments))
 }
 
 fn run(Arguments { input, output, dtype, force }: &Arguments) -> Result<(), Box<dyn Error>> {

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Tensor;
+use diffusion_app::cli::Verbosity;
+use diffusion_app::image_file::{read_mask, read_picture};
+use diffusion_app::output::{check_writable, write_png};
 use diffusion_core::SamplerStep;
 use diffusion_core::image::RgbImage;
 use diffusion_core::mask::Mask;
-use diffusion_examples::output::{check_writable, write_png};
-use diffusion_examples::picture::{read_mask, read_picture};
-use diffusion_examples::progress::Verbosity;
 use diffusion_models::{Family, Pipeline, Prompt, Settings, StartingPicture, StepCache, StepCacheReport};
 
 use crate::arguments::Arguments;
