@@ -3,15 +3,16 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use diffusion_core::image::RgbImage;
 use tempfile::NamedTempFile;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}; choose a folder that exists and that you may write to", path.display())]
 pub struct WriteError {
-    path: PathBuf,
-    source: io::Error,
+    /// The file.
+    pub path: PathBuf,
+    /// What the operating system says.
+    pub source: io::Error,
 }
 
 /// Check that a file can be written, before work is spent on what goes into it.
@@ -26,7 +27,7 @@ pub fn check_writable(path: &Path) -> Result<(), WriteError> {
     temporary_beside(path).map(drop).map_err(refuse)
 }
 
-/// Write a file under a temporary name, and give it its own when it is whole.
+/// Write a file under a temporary name in its folder, and give it its own when it is whole.
 ///
 /// # Errors
 /// [`WriteError`]; what was at `path` before is then still there.
@@ -53,23 +54,30 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// Write a picture as PNG with a text chunk `parameters`, where other programs look for prompt and settings.
-///
-/// # Errors
-/// [`WriteError`].
-pub fn write_png(path: &Path, picture: &RgbImage, parameters: &str) -> Result<(), WriteError> {
-    write_whole(path, |file| {
-        let mut encoder = png::Encoder::new(file, picture.width as u32, picture.height as u32);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        // Plain text chunks hold Latin-1 only.
-        if parameters.chars().all(|c| u32::from(c) < 256) {
-            encoder.add_text_chunk("parameters".to_owned(), parameters.to_owned())?;
-        } else {
-            encoder.add_itxt_chunk("parameters".to_owned(), parameters.to_owned())?;
-        }
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&picture.pixels)?;
-        Ok(writer.finish()?)
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_written_whole_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        write_whole(&path, |file| file.write_all(b"whole")).unwrap();
+        let failed = write_whole(&path, |file| {
+            file.write_all(b"ha")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        assert!(failed.unwrap_err().to_string().contains("notes.txt"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_and_files_in_no_folder_are_not_writable() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(check_writable(&folder.path().join("new.png")).is_ok());
+        assert!(check_writable(folder.path()).is_err());
+        assert!(check_writable(&folder.path().join("nowhere/new.png")).is_err());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    }
 }

@@ -7,11 +7,19 @@ use wgpu::{Backends, Instance, InstanceDescriptor};
 /// wrong type, and a driver that trusts them crashes the program: Mesa's lavapipe does, up to version 25.0 at least.
 const WORKGROUP_MEMORY_EXPLICIT_LAYOUT: &std::ffi::CStr = c"VK_KHR_workgroup_memory_explicit_layout";
 
+/// A driver that crashes on Burn's shaders.
+pub(crate) struct UnusableDriver {
+    /// Its name and version.
+    pub(crate) driver: String,
+    /// The extension that it lacks.
+    pub(crate) extension: String,
+}
+
 /// Refuses a device whose driver cannot compile Burn's shaders.
 ///
 /// # Errors
-/// A sentence that names the device, its driver and what to install.
-pub(crate) fn check_driver(device_name: &str) -> Result<(), String> {
+/// [`UnusableDriver`].
+pub(crate) fn check_driver(device_name: &str) -> Result<(), UnusableDriver> {
     let instance = Instance::new(InstanceDescriptor::new_without_display_handle());
     let adapters = futures_lite::future::block_on(instance.enumerate_adapters(Backends::VULKAN));
     let Some(adapter) = adapters.iter().find(|adapter| adapter.get_info().name == device_name) else {
@@ -24,11 +32,8 @@ pub(crate) fn check_driver(device_name: &str) -> Result<(), String> {
         return Ok(());
     }
     let info = adapter.get_info();
-    Err(format!(
-        "the driver of {device_name} ({} {}) lacks {}, without which it crashes on Burn's shaders; install a newer driver \
-         (Mesa 26.1 has it, 25.0 does not)",
-        info.driver,
-        info.driver_info,
-        WORKGROUP_MEMORY_EXPLICIT_LAYOUT.to_string_lossy(),
-    ))
+    Err(UnusableDriver {
+        driver: format!("{} {}", info.driver, info.driver_info),
+        extension: WORKGROUP_MEMORY_EXPLICIT_LAYOUT.to_string_lossy().into_owned(),
+    })
 }

@@ -21,7 +21,9 @@ fn the_readme_shows_the_picture_that_its_command_makes() {
     let (cargo, prompt) = command.split_once(" -- ").unwrap();
     assert_eq!(cargo, "cargo run --release -p diffusion-app --bin txt2img");
     let folder = tempfile::tempdir().unwrap();
-    let drawn = Command::new(env!("CARGO_BIN_EXE_txt2img")).arg(prompt.trim_matches('"')).current_dir(&folder).output().unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_txt2img"));
+    let program = program.arg(prompt.trim_matches('"')).env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    let drawn = program.current_dir(&folder).output().unwrap();
     assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
 
     let (found, expected) = (pixels(&folder.path().join("output.png")), pixels(&repository("docs/red-house.png")));

@@ -1,4 +1,4 @@
-//! What step caches save and cost: a table of thresholds, for the miniature model of the repository.
+//! What step caches save and cost: a table of thresholds, for the miniature model.
 //!
 //! ```sh
 //! cargo run --release -p diffusion-benches --bin step_cache
@@ -6,17 +6,15 @@
 
 use std::error::Error;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
+use diffusion_app::embedded_model;
 use diffusion_core::Precision;
 use diffusion_models::sd3::Sd3Pipeline;
 use diffusion_models::{ModelParts, Settings, StepCache};
 
-/// The miniature model of the repository.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../diffusion-app/assets/mini-sd3");
 const PROMPT: &str = "a red house in the snow at night, a full moon in the sky";
 const NUM_STEPS: usize = 28;
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
@@ -26,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn print_table() -> Result<(), Box<dyn Error>> {
-    let mut pipeline = Sd3Pipeline::open(Path::new(MODEL), &ModelParts::default(), Precision::f32(), &Device::default())?;
+    let mut pipeline = Sd3Pipeline::open(&embedded_model()?, &ModelParts::default(), Precision::f32(), &Device::default())?;
     let settings = Settings { num_steps: NUM_STEPS, guidance_scale: 5.0, ..pipeline.default_settings() };
     let prompt = pipeline.encode_prompt(PROMPT, "", &settings)?;
     pipeline.free_text_encoders();

@@ -41,7 +41,11 @@ impl Run {
 }
 
 fn run_in(folder: TempDir, arguments: &[&str]) -> Run {
-    let output = Command::new(env!("CARGO_BIN_EXE_txt2img")).args(arguments).current_dir(&folder).output().unwrap();
+    run(Command::new(env!("CARGO_BIN_EXE_txt2img")).env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")), folder, arguments)
+}
+
+fn run(program: &mut Command, folder: TempDir, arguments: &[&str]) -> Run {
+    let output = program.args(arguments).current_dir(&folder).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Run { folder, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -121,6 +125,34 @@ fn prompts_in_any_script_are_told() {
         let run = draw(&[prompt]);
         let (text, ..) = picture(&run.path("output.png"));
         assert!(text.starts_with(&format!("{prompt}\nSteps: 2, ")), "{text:?}");
+    }
+}
+
+/// A copy elsewhere draws the same picture, and where nothing can be kept for the next run, with a warning.
+#[test]
+fn a_copied_program_carries_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("copied");
+    fs::copy(env!("CARGO_BIN_EXE_txt2img"), &program).unwrap();
+    let small = ["--width", "64", "--height", "64", "--steps", "2", PROMPT];
+    let expected = draw(&[PROMPT]).bytes("output.png");
+    let cache = folder.path().join("cache");
+    let drawn = run(Command::new(&program).env("XDG_CACHE_HOME", &cache), tempfile::tempdir().unwrap(), &small);
+    assert!(drawn.bytes("output.png") == expected);
+    assert_eq!(cache.exists(), cfg!(target_os = "linux"));
+
+    fs::write(folder.path().join("file"), "").unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut without_cache = Command::new(&program);
+    without_cache
+        .env("XDG_CACHE_HOME", folder.path().join("file"))
+        .env("HOME", folder.path().join("file"))
+        .env("TMPDIR", temporary.path());
+    let drawn = run(&mut without_cache, tempfile::tempdir().unwrap(), &small);
+    assert!(drawn.bytes("output.png") == expected);
+    if cfg!(unix) {
+        assert!(drawn.stderr.contains("warning: cannot keep the embedded model in"), "{}", drawn.stderr);
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
     }
 }
 

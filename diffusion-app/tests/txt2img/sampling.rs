@@ -47,7 +47,7 @@ fn pictures_of_any_format_and_size_can_be_started_from() {
     let jpeg = start_from("source.jpg", 100, 50);
     assert!(jpeg.stderr.contains("source.jpg has 100 x 50 pixels and is stretched to 64 x 64"), "{}", jpeg.stderr);
     assert_refused(&["--image", "nowhere.png", PROMPT], &["cannot open nowhere.png"]);
-    assert_refused(&["--image", "output.png", PROMPT], &["output.png is no picture"]);
+    assert_refused(&["--image", "output.png", PROMPT], &["output.png is no image"]);
     assert_refused(&["--strength", "0.5", PROMPT], &["--image"]);
 }
 

@@ -1,4 +1,4 @@
-//! All samplers on the miniature model of the repository: a figure of error against evaluations, and a contact sheet.
+//! All samplers on the miniature model: a figure of error against evaluations, and a contact sheet.
 //!
 //! ```sh
 //! cargo run --release -p diffusion-benches --bin samplers -- docs
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::{Device, Tensor};
+use diffusion_app::embedded_model;
 use diffusion_core::Precision;
 use diffusion_models::sd3::{Sd3Conditioning, Sd3Pipeline};
 use diffusion_models::{ModelParts, Prompt, Settings};
@@ -21,8 +22,6 @@ use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use figure::Curve;
 use image::codecs::jpeg::JpegEncoder;
 
-/// The miniature model of the repository.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../diffusion-app/assets/mini-sd3");
 const PROMPT: &str = "a boat with a white sail on the sea with mountains at sunset, a sun in the sky";
 const SEED: u64 = 1;
 /// Steps of the curves.
@@ -67,7 +66,7 @@ struct Model {
 
 impl Model {
     fn open() -> Result<Self, Box<dyn Error>> {
-        let mut pipeline = Sd3Pipeline::open(Path::new(MODEL), &ModelParts::default(), Precision::f32(), &Device::default())?;
+        let mut pipeline = Sd3Pipeline::open(&embedded_model()?, &ModelParts::default(), Precision::f32(), &Device::default())?;
         // With the released schedule the last step is too long for samplers that extrapolate.
         let schedule = Some(ScheduleKind::Simple);
         let settings = Settings { schedule, guidance_scale: 5.0, ..pipeline.default_settings() };

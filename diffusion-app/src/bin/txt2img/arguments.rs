@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use crate::loras::LoraOptions;
 use clap::{Parser, ValueEnum};
-use diffusion_app::device::{DeviceName, PrecisionName};
+use diffusion_app::device::DeviceName;
+use diffusion_app::precision::PrecisionName;
 use diffusion_models::{Family, ModelParts, NoiseShift, Pipeline, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;
@@ -16,7 +17,7 @@ use crate::guidance::GuidanceArguments;
 
 /// Draw a picture from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
-/// Without --model it draws with a miniature that comes with the repository and knows shapes, letters and landscapes.
+/// Without --model it draws with a miniature that the program carries and knows shapes, letters and landscapes.
 #[derive(Parser, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "a command line has as many switches as it needs")]
 #[command(version)]
@@ -28,7 +29,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     prompts_file: Option<PathBuf>,
 
-    /// The model: a diffusers folder, or a .safetensors file of it [default: the miniature of the repository].
+    /// The model: a diffusers folder, or a .safetensors file of it [default: the miniature].
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// What the picture shall not show.
@@ -95,8 +96,9 @@ pub(crate) struct Arguments {
     /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan[:N]`, `metal[:N]` or `webgpu[:N]`, if the program was built with it.
     #[arg(long, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
-    /// Numbers to compute in; weights are stored as published.
-    #[arg(long, value_enum, default_value_t = PrecisionName::Auto)]
+    /// Numbers to compute in: f32, f16, bf16, or `auto` for f32 on a CPU and the narrowest that a GPU has; weights are stored as
+    /// published.
+    #[arg(long, value_name = "NAME", default_value_t = PrecisionName::Auto)]
     pub(crate) precision: PrecisionName,
 
     /// Autoencoder of its own: a .safetensors file or folder, full or tiny (TAESD3).

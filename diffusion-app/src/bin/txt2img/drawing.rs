@@ -3,119 +3,21 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ops::{ControlFlow, Range};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
 use diffusion_app::cli::Verbosity;
-use diffusion_app::image_file::{read_mask, read_picture};
-use diffusion_app::output::{check_writable, write_png};
+use diffusion_app::image_file::{Stretched, read_image, read_mask, write_png};
 use diffusion_core::SamplerStep;
 use diffusion_core::image::RgbImage;
 use diffusion_core::mask::Mask;
 use diffusion_models::{Family, Pipeline, Prompt, Settings, StartingPicture, StepCache, StepCacheReport};
 
 use crate::arguments::Arguments;
+use crate::images::Images;
 use crate::latents_file;
 use crate::preview::Previews;
-
-/// The pictures of a run: every prompt with as many seeds as asked for, counted through.
-pub(crate) struct Pictures<'a> {
-    arguments: &'a Arguments,
-    prompts: Vec<String>,
-    count: u64,
-}
-
-impl<'a> Pictures<'a> {
-    /// All that was asked for.
-    pub(crate) fn new(arguments: &'a Arguments) -> Result<Self, Box<dyn Error>> {
-        let prompts = arguments.prompts()?;
-        if arguments.count == 0 || arguments.batch_size == 0 {
-            let option = if arguments.count == 0 { "--count" } else { "--batch-size" };
-            return Err(format!("{option} is 0; ask for at least one picture").into());
-        }
-        let count =
-            arguments.count.checked_mul(prompts.len() as u64).ok_or("--count asks for more pictures than can be counted")?;
-        if arguments.latents.is_some() && count > 1 {
-            let problem =
-                "--latents gives the noise of one picture, --count or several prompts ask for more; leave one of them out";
-            return Err(problem.into());
-        }
-        Ok(Self { arguments, prompts, count })
-    }
-
-    /// The prompts.
-    pub(crate) fn prompts(&self) -> Vec<&str> {
-        self.prompts.iter().map(String::as_str).collect()
-    }
-
-    /// Whether there is just one picture.
-    pub(crate) fn is_single(&self) -> bool {
-        self.count == 1
-    }
-
-    /// The pictures of each batch, by index.
-    pub(crate) fn batches(&self) -> impl Iterator<Item = Range<u64>> + use<> {
-        let (count, size) = (self.count, self.arguments.batch_size);
-        (0..count.div_ceil(size)).map(move |batch| batch * size..((batch + 1) * size).min(count))
-    }
-
-    /// Index of a picture's prompt.
-    pub(crate) fn prompt_of(&self, picture: u64) -> usize {
-        (picture / self.arguments.count) as usize
-    }
-
-    /// Seed of a picture.
-    pub(crate) fn seed_of(&self, picture: u64) -> u64 {
-        self.arguments.seed.wrapping_add(picture)
-    }
-
-    /// Seeds of a batch.
-    pub(crate) fn seeds_of(&self, batch: Range<u64>) -> Vec<u64> {
-        batch.map(|picture| self.seed_of(picture)).collect()
-    }
-
-    /// The same path, with a number before the extension where there are several pictures.
-    pub(crate) fn path_of(&self, path: &Path, picture: u64) -> PathBuf {
-        if self.is_single() {
-            return path.to_owned();
-        }
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-        path.with_file_name(format!("{stem}-{}{extension}", picture + 1))
-    }
-
-    /// Check that every file can be written, before work is spent on what goes into it.
-    pub(crate) fn check_writable(&self) -> Result<(), Box<dyn Error>> {
-        let Arguments { output, save_latents, .. } = self.arguments;
-        for picture in 0..self.count {
-            for path in [Some(output), save_latents.as_ref()].into_iter().flatten() {
-                check_writable(&self.path_of(path, picture))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Prompt and settings in the form that AUTOMATIC1111's web interface introduced and other programs read.
-    fn parameters(&self, settings: &Settings, picture: u64) -> String {
-        let Arguments { model, negative_prompt, .. } = self.arguments;
-        let model = model.as_deref().and_then(Path::file_stem).map_or_else(|| "mini-sd3".into(), |stem| stem.to_string_lossy());
-        let Settings { width, height, num_steps, guidance_scale, sampler, .. } = settings;
-        let negative = match negative_prompt.as_str() {
-            "" => String::new(),
-            negative => format!("\nNegative prompt: {negative}"),
-        };
-        let skipped = match &settings.skip_layers {
-            Some(guidance) => format!(", Skip layers: {:?}, SLG scale: {}", guidance.layers, guidance.scale),
-            None => String::new(),
-        };
-        let (prompt, seed) = (&self.prompts[self.prompt_of(picture)], self.seed_of(picture));
-        let loras = self.arguments.loras.describe();
-        format!(
-            "{prompt}{loras}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}"
-        )
-    }
-}
 
 /// What every picture starts from, read before any work is spent.
 pub(crate) struct Start {
@@ -136,8 +38,16 @@ impl Start {
         let noise = noise.transpose()?;
         let Settings { width, height, .. } = *settings;
         let Some(path) = &arguments.image else { return Ok(Self { noise, picture: None }) };
-        let source = read_picture(path, width, height)?;
-        let mask = arguments.mask.as_deref().map(|path| read_mask(path, width, height)).transpose()?;
+        let (source, warning) = read_image(path, width, height)?;
+        warn(warning);
+        let mask = match &arguments.mask {
+            Some(path) => {
+                let (mask, warning) = read_mask(path, width, height)?;
+                warn(warning);
+                Some(mask)
+            }
+            None => None,
+        };
         if let (Some(path), true) = (&arguments.mask, mask.as_ref().is_some_and(Mask::is_empty)) {
             eprintln!("warning: {} is black everywhere, so the picture stays as it is", path.display());
         }
@@ -155,12 +65,18 @@ impl Start {
     }
 }
 
+fn warn(stretched: Option<Stretched>) {
+    if let Some(stretched) = stretched {
+        eprintln!("warning: {stretched}; --width and --height choose other sides");
+    }
+}
+
 /// Name of the latents after the last step.
 const FINAL: &str = "latents";
 
 /// Draws batches of pictures.
 pub(crate) struct Drawing<'a, F: Family> {
-    pub(crate) pictures: &'a Pictures<'a>,
+    pub(crate) pictures: &'a Images<'a>,
     pub(crate) pipeline: &'a mut Pipeline<F>,
     pub(crate) prompts: &'a [Prompt<F::Conditioning>],
     pub(crate) settings: &'a Settings,

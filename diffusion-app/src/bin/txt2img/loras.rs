@@ -8,11 +8,11 @@ use diffusion_lora::{Lora, LoraError, LoraSet};
 
 /// A LoRA file and its strength: `FILE`, or `FILE:STRENGTH`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LoraArgument {
+pub(crate) struct LoraArgument {
     /// The file, or a folder with it.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// How strong it is; 1 is what it was trained with.
-    pub scale: f64,
+    pub(crate) scale: f64,
 }
 
 impl FromStr for LoraArgument {
@@ -38,21 +38,21 @@ impl FromStr for LoraArgument {
 
 /// What `txt2img` is told about LoRAs.
 #[derive(clap::Args, Debug)]
-pub struct LoraOptions {
+pub(crate) struct LoraOptions {
     /// A LoRA, and its strength after a colon; may be given several times.
     #[arg(long, value_name = "FILE[:STRENGTH]")]
-    pub lora: Vec<LoraArgument>,
+    pub(crate) lora: Vec<LoraArgument>,
     /// Merge LoRAs with the weights, or compute them beside the weights [default: merge, if memory suffices].
     #[arg(long, value_enum, value_name = "HOW", requires = "lora")]
-    pub lora_mode: Option<LoraMode>,
+    pub(crate) lora_mode: Option<LoraMode>,
     /// Use what fits of a LoRA, even if some of it does not.
     #[arg(long, requires = "lora")]
-    pub allow_lora_misfits: bool,
+    pub(crate) allow_lora_misfits: bool,
 }
 
 /// How LoRAs reach the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LoraMode {
+pub(crate) enum LoraMode {
     /// Added to the weights: nothing is slower afterwards.
     Merge,
     /// Beside the weights: nothing is copied.
@@ -64,7 +64,7 @@ impl LoraOptions {
     ///
     /// # Errors
     /// As [`Lora::open`].
-    pub fn set(&self) -> Result<LoraSet, LoraError> {
+    pub(crate) fn set(&self) -> Result<LoraSet, LoraError> {
         let set = self.lora.iter().try_fold(LoraSet::new(), |set, LoraArgument { path, scale }| {
             Ok::<_, LoraError>(set.with(&Lora::open(path)?, *scale))
         })?;
@@ -73,7 +73,7 @@ impl LoraOptions {
 
     /// How to apply them, where merging may take as many bytes as `needed`, and `available` bytes of memory are free, if that
     /// is known. What is streamed cannot be merged for good, so nothing is then.
-    pub fn application(&self, residency: Residency, needed: usize, available: Option<usize>) -> Application {
+    pub(crate) fn application(&self, residency: Residency, needed: usize, available: Option<usize>) -> Application {
         let merging_fits = residency == Residency::Resident && available.is_none_or(|available| needed <= available);
         match self.lora_mode {
             Some(LoraMode::Attach) => Application::Attached,
@@ -83,7 +83,7 @@ impl LoraOptions {
     }
 
     /// Names and strengths, as they are written into a picture.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.lora.iter().fold(String::new(), |text, lora| format!("{text} <lora:{}:{}>", stem(&lora.path), lora.scale))
     }

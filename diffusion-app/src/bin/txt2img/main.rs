@@ -3,17 +3,21 @@
 mod arguments;
 mod drawing;
 mod guidance;
+mod images;
 mod latents_file;
 mod loras;
+mod model;
 mod preview;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
+use burn::tensor::Device;
 use clap::Parser;
 use diffusion_app::cli::Verbosity;
-use diffusion_app::device::available_memory;
+use diffusion_app::device::{DeviceError, DeviceName};
+use diffusion_app::memory::available_memory;
 use diffusion_core::{Part, Residency};
 use diffusion_lora::SetLoras;
 use diffusion_models::flux::Flux;
@@ -21,26 +25,28 @@ use diffusion_models::sd3::Sd3;
 use diffusion_models::{Family, ModelKind, Pipeline, Plan, Settings, model_kind};
 
 use arguments::Arguments;
-use drawing::{Drawing, Pictures, Start};
+use drawing::{Drawing, Start};
+use images::Images;
+use model::Model;
 use preview::Previews;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     diffusion_app::cli::run(|| {
-        let model = arguments.model.clone().map_or_else(miniature, Ok)?;
-        match model_kind(&model)? {
-            ModelKind::FluxTransformer => draw_all::<Flux>(&arguments, &model),
+        let model = Model::open(arguments.model.as_deref())?;
+        match model_kind(model.path())? {
+            ModelKind::FluxTransformer => draw_all::<Flux>(&arguments, model.path()),
             // Any other kind is refused there, with what it is.
-            _ => draw_all::<Sd3>(&arguments, &model),
+            _ => draw_all::<Sd3>(&arguments, model.path()),
         }
     })
 }
 
 fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dyn Error>> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let pictures = Pictures::new(arguments)?;
-    let device = arguments.device.open()?;
-    let precision = arguments.device.precision(arguments.precision, &device);
+    let pictures = Images::new(arguments)?;
+    let device = open_device(arguments.device)?;
+    let precision = arguments.precision.on(arguments.device, &device);
     let mut pipeline = Pipeline::<F>::open(model, &arguments.parts(), precision, &device)?;
     // The first batch is the largest, whose memory is planned.
     let sampler_seeds = pictures.batches().next().map_or_else(Vec::new, |batch| pictures.seeds_of(batch));
@@ -128,10 +134,12 @@ fn announce<F: Family>(arguments: &Arguments, model: &Path, settings: &Settings,
     }
 }
 
-/// The miniature model of the repository: where this program was built, or below the current folder.
-fn miniature() -> Result<PathBuf, String> {
-    let places = [Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mini-sd3"), PathBuf::from("diffusion-app/assets/mini-sd3")];
-    let found = places.iter().find(|place| place.join("model_index.json").exists());
-    let found = found.ok_or("the miniature model is not here; run inside a clone of the repository, or give --model")?;
-    Ok(found.canonicalize().unwrap_or_else(|_| found.clone()))
+/// The device, or how to build a program that has it.
+fn open_device(name: DeviceName) -> Result<Device, Box<dyn Error>> {
+    name.open().map_err(|error| match error {
+        DeviceError::NotBuiltIn { feature, .. } => {
+            format!("{error}; build it with `cargo build --release -p diffusion-app --features {feature}`").into()
+        }
+        error => error.into(),
+    })
 }

@@ -5,7 +5,8 @@ use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use diffusion_app::output::{check_writable, write_png};
+use diffusion_app::image_file::write_png;
+use diffusion_app::output::check_writable;
 use diffusion_core::image::RgbImage;
 use diffusion_core::{LatentDecoder, Precision, checkpoint::Checkpoint};
 use diffusion_models::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
@@ -14,7 +15,7 @@ use image::imageops::FilterType;
 use indicatif::ProgressBar;
 
 use crate::arguments::Arguments;
-use crate::drawing::Pictures;
+use crate::images::Images;
 
 /// Shows and writes what the network believes in at every k-th step.
 pub(crate) struct Previews<'a> {
@@ -35,7 +36,7 @@ impl<'a> Previews<'a> {
     pub(crate) fn new<F: Family>(
         arguments: &'a Arguments,
         pipeline: &Pipeline<F>,
-        pictures: &Pictures<'_>,
+        pictures: &Images<'_>,
     ) -> Result<Option<Self>, Box<dyn Error>> {
         let Arguments { preview, preview_file, preview_vae, .. } = arguments;
         if preview.is_none() && preview_file.is_none() {
