@@ -102,8 +102,3 @@ pub use request::{InitImage, Request};
 pub use settings::{NoiseShift, Settings, Tiling};
 pub use step_cache::{FirstBlockCache, StepCache, StepCacheReport};
 pub use warning::Warning;
-
-/// The README's example compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct ReadmeDoctests;

@@ -237,7 +237,7 @@ fn a_prompt_becomes_the_image_of_the_reference() {
 #[test]
 fn the_miniature_draws_the_image_of_the_reference() {
     let device = Device::flex();
-    let model = common::fixture("../assets/mini-sd3");
+    let model = common::fixture("../diffusion-app/assets/mini-sd3");
     let reference = Fixture::new("mini-sd3-reference");
     let mut pipeline = pipeline(&model, &ComponentPaths::new());
     let settings = reference.settings();

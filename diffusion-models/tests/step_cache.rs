@@ -66,7 +66,7 @@ impl Model {
 fn the_miniature_is_drawn_with_less_work() {
     let reference = Fixture::new("mini-sd3-reference");
     let prompt = &reference.run.prompt;
-    let mut model = Model::open(&common::fixture("../assets/mini-sd3"), reference.settings(), prompt);
+    let mut model = Model::open(&common::fixture("../diffusion-app/assets/mini-sd3"), reference.settings(), prompt);
     model.check(0.2, 0.3);
     model.settings.guidance = Guidance { evaluation: GuidanceEvaluation::Sequential, ..Guidance::default() };
     model.check(0.2, 0.3);
