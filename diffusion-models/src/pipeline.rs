@@ -12,8 +12,6 @@ use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTar
 use diffusion_core::{Loading, Residency, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
-pub use denoise::Start;
-
 use crate::components::{Stage, TRANSFORMER};
 use crate::denoiser::Denoiser;
 use crate::error::PipelineError;
@@ -28,6 +26,7 @@ use crate::prompt_cache::PromptCache;
 use crate::prompt_encoder::PromptEncoder;
 use crate::request::{InitImage, Request};
 use crate::settings::{Settings, Tiling};
+use crate::start::Start;
 use crate::step_cache::StepCacheReport;
 use crate::warning::Warning;
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
-use super::gguf::GgufProblem;
+use super::gguf::problem::GgufProblem;
 
 /// Why a checkpoint cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]

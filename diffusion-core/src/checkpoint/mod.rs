@@ -19,7 +19,7 @@ pub mod write;
 pub use arrangement::Arrangement;
 pub use checkpoint::Checkpoint;
 pub use error::{CheckpointError, Mismatch};
-pub use gguf::GgufProblem;
+pub use gguf::problem::GgufProblem;
 pub use key_map::KeyMap;
 pub use published_names::{PublishedNames, PublishedPart, PublishedTensor};
 pub use stored_tensor::StoredTensor;

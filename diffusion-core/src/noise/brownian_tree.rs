@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{NoiseSource, NoiseStream, TorchGenerator, host_tensor, seed_sequence};
+use super::seed_sequence;
+use super::source::{NoiseSource, NoiseStream, host_tensor};
+use super::torch::TorchGenerator;
 use crate::sigmas::Sigmas;
 
 /// The increments of one Brownian motion over the noise levels, halved down a tree of seeds until a level is found.

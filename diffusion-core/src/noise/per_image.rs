@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{NoiseSource, NoiseStream};
+use super::source::{NoiseSource, NoiseStream};
 use crate::sigmas::Sigmas;
 
 /// One source for each image of a batch. Each image gets the noise that it gets alone.

@@ -9,9 +9,9 @@ use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::load_into;
 use diffusion_core::{LatentDecoder, Loading, ops};
 
-use super::LatentScale;
 use super::blocks::{Middle, ResidualBlock, ResidualBlockConfig, group_norm};
 use super::config::AutoencoderKlConfig;
+use super::latent_scale::LatentScale;
 use crate::layers::{convolution_3x3, upsample_nearest};
 
 /// The half of an autoencoder that turns latents into pictures.

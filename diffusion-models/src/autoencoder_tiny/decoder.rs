@@ -9,7 +9,8 @@ use diffusion_core::weights::{check, load_into};
 use diffusion_core::{LatentDecoder, Loading, ops};
 
 use super::block::TinyBlock;
-use super::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS, keys};
+use super::config::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS};
+use super::keys;
 use crate::layers::{convolution_3x3, upsample_nearest};
 
 /// The half of a tiny autoencoder that turns latents into pictures.

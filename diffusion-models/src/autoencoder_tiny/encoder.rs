@@ -8,7 +8,8 @@ use diffusion_core::weights::load_into;
 use diffusion_core::{LatentDistribution, LatentEncoder, Loading, ops};
 
 use super::block::TinyBlock;
-use super::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS, keys};
+use super::config::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS};
+use super::keys;
 use crate::layers::convolution_3x3;
 
 /// The half of a tiny autoencoder that turns pictures into latents.

@@ -11,33 +11,10 @@ use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::guided_denoiser::GuidedDenoiser;
-use crate::init_latents::InitLatents;
 use crate::not_finite::is_finite;
 use crate::settings::Settings;
+use crate::start::Start;
 use crate::step::Step;
-
-/// Where a run starts: as many images as seeds.
-#[derive(Clone, Debug, Default)]
-pub struct Start {
-    /// Seeds of the noise, of the start and of the samplers that add some: one for each image.
-    pub seeds: Vec<u64>,
-    /// The noise of the start in place of the seeds', `[seeds, channels, height, width]`.
-    pub noise: Option<Tensor<4>>,
-    /// An image to start from, for all seeds.
-    pub init: Option<InitLatents>,
-}
-
-impl Start {
-    /// From the noise of these seeds.
-    pub fn from_seeds(seeds: &[u64]) -> Self {
-        Self { seeds: seeds.to_vec(), ..Self::default() }
-    }
-
-    /// From this noise, of one image; the samplers that add noise take that of seed 0.
-    pub fn from_noise(noise: Tensor<4>) -> Self {
-        Self { seeds: vec![0], noise: Some(noise), init: None }
-    }
-}
 
 impl Pipeline {
     /// From noise, or an image with noise, to latents. Each image of a batch is the one that is drawn alone from its prompt and

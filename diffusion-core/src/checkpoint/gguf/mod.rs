@@ -6,7 +6,7 @@
 
 mod cursor;
 mod metadata;
-mod problem;
+pub(super) mod problem;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use safetensors::Dtype;
 
 use self::cursor::Cursor;
 use self::metadata::Metadata;
-pub use self::problem::GgufProblem;
+use self::problem::GgufProblem;
 use super::mapped_file::MappedFile;
 use super::stored_tensor::{StoredTensor, Tensors};
 use crate::format::Format;
