@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 prompt="a red house in the snow at night, a full moon in the sky"
 
 build_start=$SECONDS
-cargo build --release -p diffusion-examples --features vulkan --bins
+cargo build --release -p diffusion-app -p diffusion-benches --features diffusion-app/vulkan --bins
 echo "built in $((SECONDS - build_start)) s"
 programs="${CARGO_TARGET_DIR:-target}/release"
 

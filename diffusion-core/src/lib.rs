@@ -1,56 +1,52 @@
-//! What diffusion models on [Burn](burn) share: the traits that models, samplers and autoencoders meet at, checkpoint
-//! files, weights that are stored narrower than they compute, seeded noise, and images.
+//! The ground of the diffusion crates on [Burn](burn): number formats, checkpoint files, weights that are stored narrower than
+//! they compute, tensor operations, seeded noise, and the traits where samplers, text encoders and autoencoders meet.
 //!
-//! This crate sits at the bottom of the workspace: `diffusion-schedulers` implements its [`Sampler`] and
-//! [`SigmaSchedule`], `diffusion-models` its [`VelocityModel`], [`TextEncoder`] and [`LatentDecoder`].
+//! This crate knows no model and no schedule. `diffusion-schedulers` implements its [`Sampler`] and [`SigmaSchedule`],
+//! `diffusion-models` its [`TextEncoder`] and [`LatentDecoder`], and `diffusion-lora` makes its
+//! [patches](weights::WeightPatch). Inside, every floor stands on the ones before it: [`format`](mod@format), [`ops`],
+//! [`checkpoint`], [`weights`].
 //!
-//! ```no_run
+//! ```
 //! use diffusion_core::checkpoint::Checkpoint;
+//! use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
+//! use diffusion_core::format::Format;
 //!
-//! let checkpoint = Checkpoint::open("sd3.5_medium.safetensors".as_ref())?;
-//! for (name, tensor) in checkpoint.tensors().take(3) {
-//!     println!("{name}: {:?} {}", tensor.shape(), tensor.format());
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("tiny.safetensors");
+//! let spec = TensorSpec { name: "scale".to_owned(), shape: vec![2], format: Format::F32 };
+//! let mut writer = CheckpointWriter::create(&path, Container::Safetensors, vec![spec], None)?;
+//! writer.append(&[0, 0, 128, 63, 0, 0, 0, 64])?;
+//! writer.finish()?;
+//!
+//! // Opening reads the header; the numbers are read when they are asked for.
+//! let checkpoint = Checkpoint::open(&path)?;
+//! for (name, tensor) in checkpoint.tensors() {
+//!     println!("{name}: {:?} {} {:?}", tensor.shape(), tensor.format(), tensor.to_f32()?);
 //! }
-//! # Ok::<(), diffusion_core::checkpoint::CheckpointError>(())
+//! # assert_eq!(checkpoint.get("scale").unwrap().to_f32()?, [1.0, 2.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Features
 //! - `flex`: Burn's CPU backend, and faster bodies of [`ops`] for tensors on it. Off by default: which backends there
 //!   are is for the program at the top to choose.
 //! - `autodiff`: for training. Products with frozen weights keep no widened copy of them for the backward pass.
+//! - `serde`: [`Sigmas`] as a list of numbers, checked when it is read.
 
-pub mod attached_weight;
-pub mod attachments;
 pub mod autoencoder;
 pub mod checkpoint;
+pub mod format;
 pub mod image;
-pub mod loaded_weights;
-pub mod low_rank_factors;
 pub mod mask;
 pub mod noise;
 pub mod ops;
-pub mod packed_weight;
-pub mod part;
-pub mod precision;
-pub mod projection;
 pub mod sampler;
 pub mod sigmas;
 pub mod text_encoder;
-pub mod token_embedding;
-pub mod velocity_model;
-pub mod weight_change;
+pub mod weights;
 
-pub use attached_weight::AttachedWeight;
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
-pub use loaded_weights::{LoadedNetwork, LoadedWeights, Residency};
-pub use low_rank_factors::LowRankFactors;
-pub use packed_weight::PackedWeight;
-pub use part::{ChangeWeights, Part, PartChanges};
-pub use precision::{Precision, Storage};
-pub use projection::Projection;
-pub use sampler::{SampleError, Sampler, SamplerStep};
+pub use sampler::{Evaluation, SampleError, Sampler, SamplerRun, SamplerStep, VelocityError};
 pub use sigmas::{ScheduleError, SigmaSchedule, Sigmas};
 pub use text_encoder::{TextEmbedding, TextEncoder};
-pub use token_embedding::TokenEmbedding;
-pub use velocity_model::VelocityModel;
-pub use weight_change::{Application, LowRank, WeightChange, WeightChanges};
+pub use weights::{Loading, Precision, Residency, Storage};

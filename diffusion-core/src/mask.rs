@@ -1,62 +1,64 @@
-//! Masks: which part of a picture to draw anew.
+//! Masks: which part of an image to regenerate.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::image::RgbImage;
 
-/// Which part of a picture to draw anew, pixel by pixel.
+/// Which part of an image to regenerate, pixel by pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
     pub height: usize,
-    /// `width * height` levels, row by row: 255 to repaint, 0 to keep, and mixtures between.
+    /// `width * height` levels, row by row: 255 to regenerate, 0 to preserve, and mixtures between.
     pub levels: Vec<u8>,
 }
 
 impl Mask {
-    /// For latents: each square cell of `cell` pixels has the highest of its levels, so that no pixel to repaint is kept.
+    /// The mask at the resolution of latents: each of their pixels takes the highest level of the square of
+    /// `downscale_factor` pixels that it stands for, so that no pixel to regenerate is preserved.
     ///
     /// # Shapes
-    /// - result: `[1, 1, height / cell, width / cell]`, 1 to repaint, 0 to keep
-    pub fn cells(&self, cell: usize, device: &Device) -> Tensor<4> {
-        let (rows, columns) = (self.height / cell, self.width / cell);
-        let mut cells = vec![0u8; rows * columns];
-        for (y, row) in self.levels.chunks(self.width).enumerate().take(rows * cell) {
-            for (x, &level) in row.iter().enumerate().take(columns * cell) {
-                let highest = &mut cells[y / cell * columns + x / cell];
-                *highest = level.max(*highest);
+    /// - result: `[1, 1, height / downscale_factor, width / downscale_factor]`, 1 to regenerate, 0 to preserve
+    pub fn latent_pixels(&self, downscale_factor: usize, device: &Device) -> Tensor<4> {
+        let (rows, columns) = (self.height / downscale_factor, self.width / downscale_factor);
+        let mut highest = vec![0u8; rows * columns];
+        for (y, row) in self.levels.chunks(self.width).enumerate().take(rows * downscale_factor) {
+            for (x, &level) in row.iter().enumerate().take(columns * downscale_factor) {
+                let latent_pixel = &mut highest[y / downscale_factor * columns + x / downscale_factor];
+                *latent_pixel = level.max(*latent_pixel);
             }
         }
-        let values: Vec<f32> = cells.into_iter().map(|level| f32::from(level) / f32::from(u8::MAX)).collect();
+        let values: Vec<f32> = highest.into_iter().map(|level| f32::from(level) / f32::from(u8::MAX)).collect();
         Tensor::from_data(TensorData::new(values, [1, 1, rows, columns]), (device, DType::F32))
     }
 
-    /// The mask with an edge that rises over this many pixels, inwards: what was kept is kept, to the bit.
+    /// The mask with an edge that rises over this many pixels, inwards: pixels of level 0 stay at 0.
     pub fn feathered(&self, pixels: usize) -> Self {
         let rise = (pixels + 1) as f32;
         let soften = |(&level, distance): (&u8, f32)| (f32::from(level) * (distance / rise).min(1.0)).round() as u8;
         Self { levels: self.levels.iter().zip(self.distances()).map(soften).collect(), ..*self }
     }
 
-    /// Whether nothing is to be repainted.
+    /// Whether nothing is to be regenerated.
     pub fn is_empty(&self) -> bool {
         self.levels.iter().all(|&level| level == 0)
     }
 
-    /// Put what was drawn into its source: pixels of level 0 are the source's, those of level 255 are drawn.
+    /// Composite the generated image over its source: pixels of level 0 are the source's, those of level 255 the
+    /// generated image's.
     ///
     /// # Panics
-    /// If the pictures have another size than the mask.
-    pub fn paste(&self, drawn: &RgbImage, source: &RgbImage) -> RgbImage {
-        for picture in [drawn, source] {
-            assert_eq!((picture.width, picture.height), (self.width, self.height), "a mask has the size of its pictures");
+    /// If the images have another size than the mask.
+    pub fn paste(&self, generated: &RgbImage, source: &RgbImage) -> RgbImage {
+        for image in [generated, source] {
+            assert_eq!((image.width, image.height), (self.width, self.height), "a mask has the size of its images");
         }
-        let channels = source.pixels.iter().zip(&drawn.pixels).enumerate();
-        let mixed = channels.map(|(index, (&source, &drawn))| {
+        let channels = source.pixels.iter().zip(&generated.pixels).enumerate();
+        let mixed = channels.map(|(index, (&source, &generated))| {
             let share = f32::from(self.levels[index / 3]) / f32::from(u8::MAX);
-            (f32::from(source) + (f32::from(drawn) - f32::from(source)) * share).round() as u8
+            (f32::from(source) + (f32::from(generated) - f32::from(source)) * share).round() as u8
         });
         RgbImage { width: self.width, height: self.height, pixels: mixed.collect() }
     }
@@ -93,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_has_the_highest_of_its_levels() {
+    fn a_latent_pixel_has_the_highest_of_its_levels() {
         let mask = mask(4, &[0, 51, 0, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0, 0, 0, 0]);
-        let cells = mask.cells(2, &Device::flex()).into_data();
-        assert_eq!(cells.iter::<f32>().collect::<Vec<_>>(), [0.2, 0.0, 0.0, 1.0]);
+        let latent_pixels = mask.latent_pixels(2, &Device::flex()).into_data();
+        assert_eq!(latent_pixels.iter::<f32>().collect::<Vec<_>>(), [0.2, 0.0, 0.0, 1.0]);
     }
 
     #[test]
-    fn feathers_rise_inwards_and_keep_what_was_kept() {
+    fn feathers_rise_inwards_and_preserve_what_was_preserved() {
         let hard = mask(7, &[0, 255, 255, 255, 255, 255, 255]);
         assert_eq!(hard.feathered(3).levels, [0, 64, 128, 191, 255, 255, 255]);
         assert_eq!(hard.feathered(0), hard);
@@ -111,11 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn kept_pixels_are_the_sources_and_repainted_ones_are_drawn() {
-        let picture = |pixels: [u8; 9]| RgbImage { width: 3, height: 1, pixels: pixels.to_vec() };
-        let source = picture([1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        let drawn = picture([101, 102, 103, 104, 105, 106, 107, 108, 109]);
-        let mixed = mask(3, &[0, 51, 255]).paste(&drawn, &source);
+    fn preserved_pixels_are_the_sources_and_others_are_generated() {
+        let image = |pixels: [u8; 9]| RgbImage { width: 3, height: 1, pixels: pixels.to_vec() };
+        let source = image([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let generated = image([101, 102, 103, 104, 105, 106, 107, 108, 109]);
+        let mixed = mask(3, &[0, 51, 255]).paste(&generated, &source);
         assert_eq!(mixed.pixels, [1, 2, 3, 24, 25, 26, 107, 108, 109]);
         assert!(mask(2, &[0, 0]).is_empty() && !mask(2, &[0, 1]).is_empty());
     }

@@ -1,7 +1,10 @@
 //! Noise levels of a run.
 
 /// The noise levels that a sampler visits: finite, not negative, strictly falling, at least two.
+///
+/// With the feature `serde` it is a list of numbers, and [`Sigmas::new`] checks a list that is read.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Vec<f64>", into = "Vec<f64>"))]
 pub struct Sigmas(Vec<f64>);
 
 impl Sigmas {
@@ -45,6 +48,20 @@ impl Sigmas {
     }
 }
 
+impl TryFrom<Vec<f64>> for Sigmas {
+    type Error = ScheduleError;
+
+    fn try_from(sigmas: Vec<f64>) -> Result<Self, ScheduleError> {
+        Self::new(sigmas)
+    }
+}
+
+impl From<Sigmas> for Vec<f64> {
+    fn from(sigmas: Sigmas) -> Self {
+        sigmas.0
+    }
+}
+
 /// A rule that gives the noise levels for a number of steps.
 pub trait SigmaSchedule {
     /// The levels of a run of `num_steps` steps.
@@ -56,6 +73,7 @@ pub trait SigmaSchedule {
 
 /// Why noise levels are refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScheduleError {
     /// A run needs a step.
     #[error("a run needs at least two sigmas (one step), found {found}; ask for at least one step")]
@@ -110,5 +128,16 @@ mod tests {
     fn steps_are_pairs_of_neighbours() {
         let sigmas = Sigmas::new(vec![1.0, 0.5, 0.0]).unwrap();
         assert_eq!(sigmas.steps().collect::<Vec<_>>(), [(0, 1.0, 0.5), (1, 0.5, 0.0)]);
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_list_of_numbers_is_checked_when_it_is_read() {
+        let sigmas = Sigmas::new(vec![1.0, 0.5, 0.0]).unwrap();
+        let json = serde_json::to_string(&sigmas).unwrap();
+        assert_eq!(json, "[1.0,0.5,0.0]");
+        assert_eq!(serde_json::from_str::<Sigmas>(&json).unwrap(), sigmas);
+        let error = serde_json::from_str::<Sigmas>("[0.5, 1.0]").unwrap_err().to_string();
+        assert!(error.contains("sigma 1 is 1, not below the one before it, 0.5"), "{error}");
     }
 }

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Int, Tensor};
 
+use crate::checkpoint::CheckpointError;
+
 /// What a text encoder says of a prompt.
 #[derive(Clone, Debug)]
 pub struct TextEmbedding {
@@ -20,5 +22,7 @@ pub trait TextEncoder {
     ///
     /// # Shapes
     /// - `token_ids`: `[batch, seq_len]`
-    fn encode(&self, token_ids: Tensor<2, Int>) -> TextEmbedding;
+    /// # Errors
+    /// [`CheckpointError`] if the encoder's file was written to since it was opened.
+    fn encode(&self, token_ids: Tensor<2, Int>) -> Result<TextEmbedding, CheckpointError>;
 }

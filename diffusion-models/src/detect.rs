@@ -1,18 +1,19 @@
-//! Which model a file holds, from the names of its tensors.
+//! What a file holds, from the names of its tensors.
 
 use std::fmt::{self, Display};
 
 use diffusion_core::checkpoint::Checkpoint;
 
+use crate::family_profile::FamilyProfile;
+
 /// What a checkpoint holds, as far as its names tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelKind {
-    /// The transformer of Stable Diffusion 3 or 3.5.
-    Sd3Transformer,
-    /// The transformer of FLUX.1.
-    FluxTransformer,
-    /// The network of Stable Diffusion 1, 2 or XL.
-    StableDiffusionUnet,
+#[non_exhaustive]
+pub enum FileKind {
+    /// The denoising network of a family that is drawn with, by its name in sentences.
+    Denoiser(&'static str),
+    /// The network of a model that is not drawn with, by its name.
+    OtherModel(&'static str),
     /// A CLIP text encoder.
     Clip,
     /// A T5 encoder.
@@ -27,40 +28,46 @@ pub enum ModelKind {
     Unknown,
 }
 
-/// Parts of names that only one kind of model has, after any prefix of an all-in-one file.
-const SIGNS: [(ModelKind, &[&str]); 8] = [
+/// Parts of names that only one kind of file has, after any prefix of an all-in-one file. These go before the families',
+/// whose names relatives and adapters use too.
+const SIGNS_BEFORE: &[(FileKind, &[&str])] = &[
     (
-        ModelKind::Lora,
+        FileKind::Lora,
         &["lora_A.", "lora_B.", "lora_up.", "lora_down.", "lora.up.", "lora.down.", ".processor.", "hada_w1_a", "lokr_w"],
     ),
-    (ModelKind::Sd3Transformer, &["joint_blocks.0.", "transformer_blocks.0.attn.add_q_proj.weight"]),
-    (ModelKind::FluxTransformer, &["double_blocks.0.", "single_transformer_blocks.0."]),
-    (ModelKind::StableDiffusionUnet, &["input_blocks.0.", "down_blocks.0.resnets.0.time_emb_proj."]),
-    (ModelKind::Clip, &["encoder.layers.0.self_attn."]),
-    (ModelKind::T5, &["encoder.block.0.layer.0.SelfAttention."]),
-    (ModelKind::AutoencoderKl, &["decoder.mid.block_1.", "decoder.mid_block.resnets.0."]),
-    (ModelKind::AutoencoderTiny, &["decoder.layers.", "3.conv.0.weight"]),
+    (FileKind::OtherModel("FLUX.2"), &["double_stream_modulation_img.", "single_stream_modulation."]),
+    (FileKind::OtherModel("Chroma"), &["distilled_guidance_layer."]),
 ];
 
-impl ModelKind {
-    /// The kind of a checkpoint; for an all-in-one file, of its denoising network.
-    pub fn of(checkpoint: &Checkpoint) -> Self {
-        let has = |sign: &str| checkpoint.tensors().any(|(name, _)| name.contains(sign));
-        let is_flux = has("single_transformer_blocks.0.");
-        let found = SIGNS.iter().find(|(kind, signs)| {
-            // diffusers' names of double blocks are the same in both families.
-            !(is_flux && *kind == Self::Sd3Transformer) && signs.iter().any(|sign| has(sign))
-        });
-        found.map_or(Self::Unknown, |(kind, _)| *kind)
+/// As [`SIGNS_BEFORE`], for what shares no names with a family.
+const SIGNS_AFTER: &[(FileKind, &[&str])] = &[
+    (
+        FileKind::OtherModel("a network of Stable Diffusion 1, 2 or XL"),
+        &["input_blocks.0.", "down_blocks.0.resnets.0.time_emb_proj."],
+    ),
+    (FileKind::Clip, &["encoder.layers.0.self_attn."]),
+    (FileKind::T5, &["encoder.block.0.layer.0.SelfAttention.", "enc.blk.0."]),
+    (FileKind::AutoencoderKl, &["decoder.mid.block_1.", "decoder.mid_block.resnets.0."]),
+    (FileKind::AutoencoderTiny, &["decoder.layers.", "3.conv.0.weight"]),
+];
+
+impl FileKind {
+    /// The kind of a checkpoint, given the families that are drawn with; for an all-in-one file, of its denoising network.
+    pub(crate) fn of(checkpoint: &Checkpoint, families: &[&FamilyProfile]) -> Self {
+        let has = |sign: &&str| checkpoint.tensors().any(|(name, _)| name.contains(*sign));
+        let known = |table: &[(Self, &[&str])]| table.iter().find(|(_, signs)| signs.iter().any(&has)).map(|(kind, _)| *kind);
+        let family = || {
+            let found = families.iter().find(|family| family.signs.iter().any(&has) && !family.counter_signs.iter().any(&has));
+            found.map(|family| Self::Denoiser(family.transformer))
+        };
+        known(SIGNS_BEFORE).or_else(family).or_else(|| known(SIGNS_AFTER)).unwrap_or(Self::Unknown)
     }
 }
 
-impl Display for ModelKind {
+impl Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Sd3Transformer => "a Stable Diffusion 3 transformer",
-            Self::FluxTransformer => "a FLUX.1 transformer",
-            Self::StableDiffusionUnet => "a network of Stable Diffusion 1, 2 or XL",
+            Self::Denoiser(name) | Self::OtherModel(name) => name,
             Self::Clip => "a CLIP text encoder",
             Self::T5 => "a T5 encoder",
             Self::AutoencoderKl => "an autoencoder (VAE)",

@@ -1,18 +1,19 @@
-//! What can go wrong between a prompt and a picture.
+//! What can go wrong between a prompt and an image.
 
 use std::path::PathBuf;
 
 use diffusion_core::checkpoint::CheckpointError;
+use diffusion_core::weights::ComponentId;
 use diffusion_core::{SampleError, ScheduleError};
-
 use diffusion_schedulers::kind::KindError;
 
 use crate::config::ConfigError;
-use crate::detect::ModelKind;
+use crate::detect::FileKind;
 use crate::tokenizer::TokenizerError;
 
 /// Why a pipeline cannot be made or cannot draw.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PipelineError {
     /// A checkpoint does not fit.
     #[error(transparent)]
@@ -29,9 +30,9 @@ pub enum PipelineError {
     /// The sampler or schedule does not suit the model.
     #[error(transparent)]
     Kind(#[from] KindError),
-    /// The run was cancelled.
+    /// The run was cancelled after a step, or the sampler failed.
     #[error(transparent)]
-    Sample(#[from] SampleError),
+    Sample(SampleError),
     /// A file or folder holds another model than the one asked for.
     #[error("{} holds {found}, expected {expected}", path.display())]
     OtherModel {
@@ -48,26 +49,44 @@ pub enum PipelineError {
         /// The folder.
         path: PathBuf,
     },
-    /// A part of the model is in none of the files.
-    #[error("{} holds no {part}; give one with {option}", path.display())]
-    MissingPart {
+    /// A component of the model is in none of the files.
+    #[error("{} holds no {}; give a file or folder for {}", path.display(), list(any_of), if any_of.len() == 1 { "it" } else { "any of them" })]
+    MissingComponent {
         /// The file or folder that was given for the model.
         path: PathBuf,
-        /// The part.
-        part: &'static str,
-        /// The option of `txt2img` that supplies it, and its field in the library.
-        option: &'static str,
+        /// The components, of which one suffices.
+        any_of: Vec<ComponentId>,
     },
-    /// A single file has tensors that belong to no part of the model.
-    #[error("{}: {} tensors belong to no part of the model: {}", path.display(), names.len(), names[..names.len().min(5)].join(", "))]
+    /// A tiny autoencoder decodes only.
+    #[error("{} is a tiny autoencoder without encoder; starting from an image needs the model's own autoencoder", path.display())]
+    NoImageEncoder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The model's files have no tokenizer, and neither has this build.
+    #[error(
+        "the files of the model have no tokenizer for {component}, and this build carries none; give a diffusers folder with tokenizers as configuration"
+    )]
+    NoTokenizer {
+        /// The text encoder.
+        component: ComponentId,
+    },
+    /// The observer cancelled, elsewhere than after a step.
+    #[error("cancelled while {during}")]
+    Cancelled {
+        /// What was being done.
+        during: &'static str,
+    },
+    /// A single file has tensors that belong to no component of the model.
+    #[error("{}: {} tensors belong to no component of the model: {}", path.display(), names.len(), names[..names.len().min(5)].join(", "))]
     UnknownTensors {
         /// The file.
         path: PathBuf,
         /// Names of the tensors.
         names: Vec<String>,
     },
-    /// A picture of this size cannot be drawn.
-    #[error("a picture of {width} x {height} pixels cannot be drawn: {reason}")]
+    /// An image of this size cannot be drawn.
+    #[error("an image of {width} x {height} pixels cannot be drawn: {reason}")]
     Size {
         /// Width in pixels.
         width: usize,
@@ -76,12 +95,12 @@ pub enum PipelineError {
         /// What the sides have to be.
         reason: String,
     },
-    /// A mask does not lie on its picture.
-    #[error("the mask is {} x {} pixels, its picture {} x {}; give them the same size", found.0, found.1, expected.0, expected.1)]
+    /// A mask does not lie on its image.
+    #[error("the mask is {} x {} pixels, its image {} x {}; give them the same size", found.0, found.1, expected.0, expected.1)]
     MaskSize {
         /// Width and height of the mask.
         found: (usize, usize),
-        /// Width and height of the picture.
+        /// Width and height of the image.
         expected: (usize, usize),
     },
     /// A setting is outside its range.
@@ -96,7 +115,7 @@ pub enum PipelineError {
     },
     /// The network gave infinite or undefined numbers.
     #[error(
-        "{place} is not finite in step {} of {num_steps}, the picture would be black; compute in f32 (--precision f32), and check the checkpoint against its published checksum",
+        "{place} is not finite in step {} of {num_steps}, the image would be black; compute in f32, and check the checkpoint against its published checksum",
         index + 1
     )]
     NotFinite {
@@ -111,7 +130,7 @@ pub enum PipelineError {
 
 impl PipelineError {
     /// An [`OtherModel`](Self::OtherModel) of a known kind.
-    pub(crate) fn other_model(path: &std::path::Path, expected: impl ToString, found: ModelKind) -> Self {
+    pub(crate) fn other_model(path: &std::path::Path, expected: impl ToString, found: FileKind) -> Self {
         Self::OtherModel { path: path.to_owned(), expected: expected.to_string(), found: found.to_string() }
     }
 
@@ -119,4 +138,21 @@ impl PipelineError {
     pub(crate) fn setting(setting: &'static str, expected: impl ToString, found: impl ToString) -> Self {
         Self::Setting { setting, expected: expected.to_string(), found: found.to_string() }
     }
+}
+
+impl From<SampleError> for PipelineError {
+    /// What the velocity failed with is an error of the pipeline again.
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::Velocity(error) => match error.downcast() {
+                Ok(own) => *own,
+                Err(other) => Self::Sample(SampleError::Velocity(other)),
+            },
+            other => Self::Sample(other),
+        }
+    }
+}
+
+fn list(components: &[ComponentId]) -> String {
+    components.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,47 +1,106 @@
-//! Stable Diffusion 3, 3.5 and FLUX.1 on [Burn](burn): text encoders, transformer, autoencoders, and the pipeline that joins them.
+//! Stable Diffusion 3, 3.5 and FLUX.1 on [Burn](burn): text encoders, transformers, autoencoders, and the pipeline that joins
+//! them.
+//!
+//! This crate stands on `diffusion-core` and `diffusion-schedulers`. A [`Pipeline`] opens a model of any family as a value, a
+//! [`Request`] says what to draw, and an observer hears of every [`Event`]. The typed networks of the [`sd3`] and [`flux`]
+//! folders can be used alone.
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use burn::tensor::Device;
+//! use diffusion_models::{Event, Pipeline, PipelineOptions, Request};
+//!
+//! let mut pipeline = Pipeline::open("FLUX.1-schnell".as_ref(), &PipelineOptions::new(&Device::default()))?;
+//! let settings = pipeline.default_settings();
+//! let request = Request { seeds: vec![1, 2], settings, ..Request::new("a fox in the snow") };
+//! let images = pipeline.generate(&request, &mut |event| {
+//!     if let Event::Step(step) = event {
+//!         println!("step {} of {}", step.index + 1, step.num_steps);
+//!     }
+//!     ControlFlow::Continue(()) // Break(()) cancels
+//! })?;
+//! assert_eq!(images.len(), 2);
+//! # Ok::<(), diffusion_models::PipelineError>(())
+//! ```
+//!
+//! # Features
+//! - `embedded-tokenizers` (default): carries the CLIP and T5 tokenizers, for checkpoints that come without.
+//! - `flex`: Burn's CPU backend with faster bodies of some operations; see `diffusion-core`.
+//! - `serde`: [`Settings`] can be stored and sent.
 
+mod autoencoder_file;
 pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
+pub mod block_network;
 pub mod clip;
 #[cfg(test)]
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod component_file;
+mod component_paths;
+pub mod components;
+mod conditioning;
 pub mod config;
+mod denoiser;
+mod denoiser_input;
 mod detect;
-mod encoded_prompts;
+mod encoded_prompt;
 mod error;
+mod event;
+mod families;
 mod family;
+mod family_profile;
 pub mod flux;
-mod guided_network;
+mod guidance;
+mod guided_denoiser;
 mod image_decoder;
+mod init_latents;
 mod latent_rgb;
 mod layers;
-mod model_source;
+mod model;
+mod network_config;
+mod not_finite;
 mod pipeline;
+mod pipeline_options;
 mod plan;
+mod prompt_cache;
+mod prompt_encoder;
+mod request;
 mod scheduler_config;
 pub mod sd3;
 mod settings;
-mod starting_picture;
+mod source;
+mod start;
+mod step;
 mod step_cache;
 pub mod t5;
-mod text;
+mod text_file;
 pub mod tokenizer;
-mod watch;
+mod warning;
 
-pub use detect::ModelKind;
+pub use autoencoder_file::AutoencoderFile;
+pub use component_file::ComponentFile;
+pub use component_paths::ComponentPaths;
+pub use conditioning::Conditioning;
+pub use denoiser::Denoiser;
+pub use denoiser_input::DenoiserInput;
+pub use detect::FileKind;
+pub use encoded_prompt::EncodedPrompt;
 pub use error::PipelineError;
-pub use family::{Family, Prompt, Question, Step};
-pub use image_decoder::{ImageDecoder, Tiling};
+pub use event::{Event, Observer, ignore};
+pub use families::{convert, file_kind, open_model, released_models};
+pub use guidance::{Guidance, GuidanceEvaluation, GuidanceMethod};
+pub use image_decoder::ImageDecoder;
+pub use init_latents::InitLatents;
 pub use latent_rgb::LatentRgb;
-pub use model_source::{ModelParts, model_kind};
+pub use model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
+pub use network_config::{NetworkConfig, WeightKeeping};
 pub use pipeline::Pipeline;
-pub use plan::{Plan, PlannedPart, Stage};
-pub use settings::{Guidance, GuidanceEvaluation, GuidanceMethod, NoiseShift, Settings};
-pub use starting_picture::StartingPicture;
+pub use pipeline_options::PipelineOptions;
+pub use plan::{Plan, PlannedComponent};
+pub use prompt_encoder::{EncodedText, PromptEncoder, Truncation};
+pub use request::{InitImage, Request};
+pub use settings::{NoiseShift, Settings, Tiling};
+pub use start::Start;
 pub use step_cache::{FirstBlockCache, StepCache, StepCacheReport};
-
-/// The README's example compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct ReadmeDoctests;
+pub use warning::Warning;

@@ -1,102 +1,132 @@
-//! From a prompt to a picture.
+//! From a prompt to an image.
 
 mod denoise;
+mod encode;
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::checkpoint::PublishedNames;
 use diffusion_core::image::RgbImage;
-use diffusion_core::mask::Mask;
-use diffusion_core::noise::{BrownianTree, PerPicture, latent_noise};
-use diffusion_core::{
-    Application, ChangeWeights, LoadedNetwork, Part, PartChanges, Precision, Residency, Sampler, SamplerStep, SigmaSchedule,
-    Sigmas, WeightChanges,
-};
-use diffusion_schedulers::kind::SamplerSettings;
+use diffusion_core::noise::latent_noise;
+use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTarget, PatchWeights};
+use diffusion_core::{Loading, Residency, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
-use crate::encoded_prompts::{EncodedPrompts, PromptKey};
+use crate::components::{Stage, TRANSFORMER};
+use crate::denoiser::Denoiser;
 use crate::error::PipelineError;
-use crate::family::{Family, Prompt};
-use crate::image_decoder::{ImageDecoder, Tiling};
-use crate::latent_rgb::LatentRgb;
-use crate::model_source::ModelParts;
+use crate::event::{Event, Observer};
+use crate::families::open_model;
+use crate::image_decoder::ImageDecoder;
+use crate::init_latents::InitLatents;
+use crate::model::{Model, ModelInfo};
+use crate::pipeline_options::PipelineOptions;
 use crate::plan::Plan;
-use crate::settings::Settings;
-use crate::starting_picture::StartingPicture;
+use crate::prompt_cache::PromptCache;
+use crate::prompt_encoder::PromptEncoder;
+use crate::request::{InitImage, Request};
+use crate::settings::{Settings, Tiling};
+use crate::start::Start;
 use crate::step_cache::StepCacheReport;
+use crate::warning::Warning;
 
-/// From a prompt to a picture.
+/// From a prompt to an image, with a model of any family.
 ///
-/// The stages [`encode_prompt`](Self::encode_prompt), [`denoise`](Self::denoise) and [`decode`](Self::decode) load their
-/// part of the model when it is first needed; [`generate`](Self::generate) runs all three, and lets go of the text
-/// encoders before it loads the transformer. Set another part to `None` to free it.
+/// [`generate`](Self::generate) answers a [`Request`]. Its stages can be run apart: [`encode_prompt`](Self::encode_prompt),
+/// [`denoise`](Self::denoise) and [`decode`](Self::decode) load their component when it is first needed, and every stage tells
+/// an observer what it does, who may cancel.
+///
+/// ```no_run
+/// use burn::tensor::Device;
+/// use diffusion_models::{Pipeline, PipelineOptions, Request, ignore};
+///
+/// let mut pipeline = Pipeline::open("sd3.5-medium".as_ref(), &PipelineOptions::new(&Device::default()))?;
+/// let settings = pipeline.default_settings();
+/// let images = pipeline.generate(&Request { settings, ..Request::new("a fox in the snow") }, &mut ignore)?;
+/// println!("{} x {} pixels", images[0].width, images[0].height);
+/// # Ok::<(), diffusion_models::PipelineError>(())
+/// ```
 #[derive(Debug)]
-pub struct Pipeline<F: Family> {
-    /// The model's files.
-    pub files: F::Files,
-    /// The text encoders, once loaded.
-    pub text_encoders: Option<F::TextEncoders>,
-    /// The transformer, once loaded.
-    pub transformer: Option<F::Transformer>,
-    /// The decoder, once loaded.
-    pub decoder: Option<ImageDecoder>,
-    /// Whether large networks stay in memory or are read from their files block by block.
-    pub residency: Residency,
-    /// How often the network was asked in the last run, and what the step cache did.
-    pub step_cache_report: StepCacheReport,
-    precision: Precision,
-    device: Device,
-    changes: PartChanges,
-    application: Application,
-    encoded: EncodedPrompts<F::Conditioning>,
+pub struct Pipeline {
+    model: Box<dyn Model>,
+    options: PipelineOptions,
+    prompt_encoder: Option<Box<dyn PromptEncoder>>,
+    denoiser: Option<Box<dyn Denoiser>>,
+    decoder: Option<ImageDecoder>,
+    patches: ComponentPatches,
+    patch_mode: PatchMode,
+    prompt_cache: PromptCache,
+    step_cache_report: StepCacheReport,
 }
 
-/// Sides of a picture are multiples of this: eight pixels a latent cell, two cells a patch.
-const SIZE_STEP: usize = 16;
 /// More steps than anybody needs.
 const MAX_STEPS: usize = 100_000;
-/// Pixels on the side of a latent cell.
-pub(crate) const CELL: usize = 8;
 
-impl<F: Family> Pipeline<F> {
-    /// Open a model: a diffusers folder, or a single file with or without its text encoders.
+impl Pipeline {
+    /// Open a model of any family: a diffusers folder, or a single file with or without its text encoders.
     ///
     /// # Errors
     /// [`PipelineError`] naming the file and what is wrong: all that can be known without reading weights.
-    pub fn open(path: &Path, parts: &ModelParts, precision: Precision, device: &Device) -> Result<Self, PipelineError> {
-        let files = F::open(path, parts)?;
-        Ok(Self {
-            files,
-            text_encoders: None,
-            transformer: None,
+    pub fn open(path: &Path, options: &PipelineOptions) -> Result<Self, PipelineError> {
+        Ok(Self::new(open_model(path, &options.components)?, options))
+    }
+
+    /// A pipeline of an opened model.
+    pub fn new(model: Box<dyn Model>, options: &PipelineOptions) -> Self {
+        Self {
+            model,
+            options: options.clone(),
+            prompt_encoder: None,
+            denoiser: None,
             decoder: None,
-            residency: Residency::Resident,
+            patches: ComponentPatches::new(),
+            patch_mode: PatchMode::default(),
+            prompt_cache: PromptCache::default(),
             step_cache_report: StepCacheReport::default(),
-            precision,
-            device: device.clone(),
-            changes: PartChanges::new(),
-            application: Application::default(),
-            encoded: EncodedPrompts::default(),
-        })
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &dyn Model {
+        &*self.model
+    }
+
+    /// What is known of the model.
+    pub fn info(&self) -> &ModelInfo {
+        self.model.info()
     }
 
     /// The device that it draws on.
     pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Colours of the latents, for previews in the step callback, if they are known.
-    pub fn latent_rgb(&self) -> Option<LatentRgb> {
-        F::latent_rgb(&self.files)
+        &self.options.device
     }
 
     /// The settings that the model's authors recommend.
     pub fn default_settings(&self) -> Settings {
-        F::default_settings(&self.files)
+        self.info().defaults.clone()
+    }
+
+    /// The denoising network, if it is loaded.
+    pub fn denoiser(&self) -> Option<&dyn Denoiser> {
+        self.denoiser.as_deref()
+    }
+
+    /// Whether the text encoders are loaded.
+    pub fn has_prompt_encoder(&self) -> bool {
+        self.prompt_encoder.is_some()
+    }
+
+    /// Evaluations of the network in the last run, and what the step cache did.
+    pub fn step_cache_report(&self) -> StepCacheReport {
+        self.step_cache_report
+    }
+
+    /// Keep large networks in memory, or stream them; what is loaded otherwise is loaded again when it is needed.
+    pub fn set_residency(&mut self, residency: Residency) {
+        if residency != self.options.residency {
+            self.options.residency = residency;
+            (self.prompt_encoder, self.denoiser) = (None, None);
+        }
     }
 
     /// Check settings before any work is spent on them.
@@ -104,24 +134,50 @@ impl<F: Family> Pipeline<F> {
     /// # Errors
     /// [`PipelineError`] naming the setting, what it may be and what it is.
     pub fn check(&self, settings: &Settings) -> Result<(), PipelineError> {
-        let Settings { width, height, .. } = *settings;
-        if width == 0 || height == 0 || width % SIZE_STEP != 0 || height % SIZE_STEP != 0 {
-            let reason = format!("both sides must be multiples of {SIZE_STEP}, above 0");
-            return Err(PipelineError::Size { width, height, reason });
-        }
-        for (setting, value) in [("guidance scale", settings.guidance_scale), ("true guidance scale", settings.true_cfg_scale)] {
-            if !value.is_finite() {
+        self.check_size(settings.width, settings.height)?;
+        let info = self.info();
+        let scales = [("guidance scale", Some(settings.guidance_scale)), ("distilled guidance", settings.distilled_guidance)];
+        for (setting, value) in scales {
+            if let Some(value) = value.filter(|value| !value.is_finite()) {
                 return Err(PipelineError::setting(setting, "a finite number", value));
             }
+        }
+        if let (Some(guidance), None) = (settings.distilled_guidance, info.defaults.distilled_guidance) {
+            return Err(PipelineError::setting("distilled guidance", "none: the network does not take it", guidance));
         }
         if settings.max_sequence_length == 0 {
             return Err(PipelineError::setting("maximum sequence length", "at least 1", 0));
         }
+        if let Some(skip) = &settings.skip_layers {
+            let Some(num_blocks) = info.skippable_blocks else {
+                let expected = format!("none: {} has no skip-layer guidance", info.family);
+                return Err(PipelineError::setting("layers to skip", expected, format!("{:?}", skip.layers)));
+            };
+            if let Some(layer) = skip.layers.iter().find(|&&layer| layer >= num_blocks) {
+                let expected = format!("below {num_blocks}, the number of layers");
+                return Err(PipelineError::setting("layer to skip", expected, layer));
+            }
+        }
         settings.guidance.check()?;
         settings.step_cache.check()?;
-        F::check(&self.files, settings)?;
-        self.sampler(settings)?;
+        self.sampler(&[0], settings)?;
         self.sigmas(settings).map(drop)
+    }
+
+    fn check_size(&self, width: usize, height: usize) -> Result<(), PipelineError> {
+        let geometry = self.info().geometry;
+        let step = geometry.side_step();
+        if width == 0 || height == 0 || !width.is_multiple_of(step) || !height.is_multiple_of(step) {
+            let reason = format!("both sides must be multiples of {step}, above 0");
+            return Err(PipelineError::Size { width, height, reason });
+        }
+        match geometry.max_side {
+            Some(largest) if width > largest || height > largest => {
+                let reason = format!("the model's position table ends at {largest} pixels a side");
+                Err(PipelineError::Size { width, height, reason })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The noise levels of a run.
@@ -135,210 +191,172 @@ impl<F: Family> Pipeline<F> {
         if settings.num_steps > MAX_STEPS {
             return Err(PipelineError::setting("number of steps", format!("at most {MAX_STEPS}"), settings.num_steps));
         }
+        let schedule = self.model.schedule(settings)?;
         let sigmas = match settings.schedule {
-            Some(kind) => kind.build(&F::sigma_table(&self.files, settings)?)?.sigmas(settings.num_steps)?,
-            None => F::sigmas(&self.files, settings)?,
+            Some(kind) => kind.build(&schedule.table)?.sigmas(settings.num_steps)?,
+            None => schedule.released,
         };
         let Some(terminal) = settings.shift_terminal else { return Ok(sigmas) };
         let num_steps = sigmas.num_steps();
         Ok(ShiftTerminal { inner: CustomSigmas(sigmas), terminal }.sigmas(num_steps)?)
     }
 
-    /// What to tell a user about these settings: choices that work, but not well.
+    /// Choices that work, but not well.
     ///
     /// # Errors
     /// [`PipelineError`] if there is no such run.
-    pub fn warnings(&self, settings: &Settings) -> Result<Vec<String>, PipelineError> {
-        let table = F::sigma_table(&self.files, settings)?;
+    pub fn warnings(&self, settings: &Settings) -> Result<Vec<Warning>, PipelineError> {
+        let table = self.model.schedule(settings)?.table;
         let schedule = settings.schedule.filter(|_| settings.sigmas.is_none()).and_then(|kind| kind.warning(&table));
-        let sampler = settings.sampler.warning(table.path(), &self.sigmas(settings)?, F::classifier_free_scale(settings));
-        Ok(sampler.map(|warning| warning.to_string()).into_iter().chain(schedule.map(|warning| warning.to_string())).collect())
+        let sampler = settings.sampler.warning(table.path(), &self.sigmas(settings)?, settings.guidance_scale);
+        Ok(sampler.map(Warning::Sampler).into_iter().chain(schedule.map(Warning::Schedule)).collect())
     }
 
-    fn sampler(&self, settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {
-        let table = F::sigma_table(&self.files, settings)?;
-        let noise = PerPicture::new(settings.sampler_seeds.iter().map(|&seed| BrownianTree::new(seed)));
-        Ok(settings.sampler.build(&SamplerSettings::of(&table, noise))?)
+    /// How much memory a run of `batch` images at once will take.
+    pub fn plan(&self, settings: &Settings, batch: usize) -> Plan {
+        Plan::new(&self.model.components(), self.info(), settings, batch, self.options.precision)
     }
 
-    /// How much memory a run with these settings will take.
-    pub fn plan(&self, settings: &Settings) -> Plan {
-        F::plan(&self.files, settings, self.precision)
+    /// Shape of the latents of one image.
+    pub fn latent_shape(&self, settings: &Settings) -> [usize; 4] {
+        let geometry = self.info().geometry;
+        let [height, width] = [settings.height, settings.width].map(|side| side / geometry.downscale_factor);
+        [1, geometry.latent_channels, height, width]
     }
 
-    /// Encode a prompt, and the negative prompt if `settings` have a use for it. The last prompts are kept, each with the
-    /// changes of the text encoders that it was encoded with, and not encoded again.
+    /// Standard normal noise of each of these seeds, as one batch: the same on every device and the same as torch's on a CPU.
     ///
-    /// # Errors
-    /// [`PipelineError`] if the text encoders cannot be loaded.
-    pub fn encode_prompt(
-        &mut self,
-        prompt: &str,
-        negative: &str,
-        settings: &Settings,
-    ) -> Result<Prompt<F::Conditioning>, PipelineError> {
-        let mut prompts = self.encode_prompts(&[prompt], negative, settings)?;
-        Ok(prompts.remove(0))
-    }
-
-    /// Encode prompts, each with the same negative prompt, which is encoded once, if `settings` have a use for it.
-    ///
-    /// # Errors
-    /// [`PipelineError`] if the text encoders cannot be loaded.
-    pub fn encode_prompts(
-        &mut self,
-        prompts: &[&str],
-        negative: &str,
-        settings: &Settings,
-    ) -> Result<Vec<Prompt<F::Conditioning>>, PipelineError> {
-        let negative = F::uses_negative_prompt(settings).then_some(negative);
-        let mut encoded: Vec<Prompt<F::Conditioning>> = Vec::new();
-        for prompt in prompts {
-            let known = encoded.last().and_then(|last| last.negative.clone());
-            encoded.push(self.encode_anew(prompt, negative, known, settings)?);
-        }
-        Ok(encoded)
-    }
-
-    /// Encode a prompt that is not kept; `known` is the negative prompt, if it is encoded already.
-    fn encode_anew(
-        &mut self,
-        prompt: &str,
-        negative: Option<&str>,
-        known: Option<F::Conditioning>,
-        settings: &Settings,
-    ) -> Result<Prompt<F::Conditioning>, PipelineError> {
-        let key = PromptKey::new([Some(prompt), negative], settings, &self.changes);
-        if let Some(encoded) = self.encoded.get(&key) {
-            return Ok(encoded);
-        }
-        let encoders = match &mut self.text_encoders {
-            Some(encoders) => encoders,
-            empty => {
-                let encoders = F::load_text_encoders(&self.files, self.precision, self.residency, &self.device)?;
-                empty.insert(F::change_text_encoders(encoders, &self.changes, self.application)?)
-            }
-        };
-        let encode = |text: &str| F::encode(encoders, text, settings, &self.device);
-        let negative = match known {
-            Some(known) => Some(known),
-            None => negative.map(encode).transpose()?,
-        };
-        let encoded = Prompt { positive: encode(prompt)?, negative };
-        self.encoded.keep(key, &encoded);
-        Ok(encoded)
-    }
-
-    /// Free the text encoders, which are loaded again if another prompt is encoded.
-    pub fn free_text_encoders(&mut self) {
-        self.text_encoders = None;
-        F::release_text_encoders(&self.files);
-    }
-
-    /// Standard normal noise for a seed, the same on every device and the same as torch's on a CPU.
-    pub fn noise(&self, seed: u64, settings: &Settings) -> Tensor<4> {
-        latent_noise(seed, self.latent_shape(settings), &self.device)
-    }
-
-    /// The noise of each of these seeds, as one batch: `[seeds, channels, height, width]`.
-    ///
+    /// # Shapes
+    /// - result: `[seeds, channels, height, width]`
     /// # Panics
     /// If there are no seeds.
-    pub fn noises(&self, seeds: &[u64], settings: &Settings) -> Tensor<4> {
-        Tensor::cat(seeds.iter().map(|&seed| self.noise(seed, settings)).collect(), 0)
+    pub fn noise(&self, seeds: &[u64], settings: &Settings) -> Tensor<4> {
+        let noise = |&seed: &u64| latent_noise(seed, self.latent_shape(settings), self.device());
+        Tensor::cat(seeds.iter().map(noise).collect(), 0)
     }
 
-    /// Shape of the latents of one picture.
-    pub fn latent_shape(&self, settings: &Settings) -> [usize; 4] {
-        [1, F::latent_channels(&self.files), settings.height / CELL, settings.width / CELL]
-    }
-
-    /// A picture to start from, and with a mask, which part of it to draw anew.
+    /// The latents of an image to start from, and where they are drawn anew.
     ///
     /// # Errors
-    /// As [`encode_image`](Self::encode_image); [`PipelineError::MaskSize`] if the mask has another size than the picture.
-    pub fn starting_picture(
-        &self,
-        image: &RgbImage,
-        mask: Option<&Mask>,
-        strength: f64,
-    ) -> Result<StartingPicture, PipelineError> {
-        let expected = (image.width, image.height);
-        if let Some(mask) = mask.filter(|mask| (mask.width, mask.height) != expected) {
+    /// As [`encode_image`](Self::encode_image); [`PipelineError::MaskSize`] if the mask has another size than the image.
+    pub fn encode_init_image(&self, init: &InitImage, observer: Observer<'_>) -> Result<InitLatents, PipelineError> {
+        let expected = (init.image.width, init.image.height);
+        if let Some(mask) = init.mask.as_ref().filter(|mask| (mask.width, mask.height) != expected) {
             return Err(PipelineError::MaskSize { found: (mask.width, mask.height), expected });
         }
-        let repaint = mask.map(|mask| mask.cells(CELL, &self.device));
-        Ok(StartingPicture { latents: self.encode_image(image)?, strength, repaint })
+        let downscale_factor = self.info().geometry.downscale_factor;
+        let inpaint_mask = init.mask.as_ref().map(|mask| mask.latent_pixels(downscale_factor, self.device()));
+        Ok(InitLatents { latents: self.encode_image(&init.image, observer)?, strength: init.strength, inpaint_mask })
     }
 
-    /// A picture's latents, the mean of what the autoencoder's encoder gives, `[1, 16, height / 8, width / 8]`.
+    /// An image's latents, the mean of what the autoencoder's encoder gives.
     ///
+    /// # Shapes
+    /// - result: `[1, channels, height / downscale_factor, width / downscale_factor]`
     /// # Errors
-    /// [`PipelineError`] if its sides are not multiples of 16, or the encoder cannot be loaded.
-    pub fn encode_image(&self, image: &RgbImage) -> Result<Tensor<4>, PipelineError> {
-        let RgbImage { width, height, .. } = *image;
-        if width == 0 || height == 0 || width % SIZE_STEP != 0 || height % SIZE_STEP != 0 {
-            let reason = format!("both sides of the picture to start from must be multiples of {SIZE_STEP}");
-            return Err(PipelineError::Size { width, height, reason });
-        }
-        F::encode_image(&self.files, image.to_tensor(&self.device), self.precision, &self.device)
+    /// [`PipelineError`] if the model cannot draw images of this size, or the encoder cannot be loaded.
+    pub fn encode_image(&self, image: &RgbImage, observer: Observer<'_>) -> Result<Tensor<4>, PipelineError> {
+        self.check_size(image.width, image.height)?;
+        let image = image.to_tensor(self.device());
+        load(&self.options, observer, |loading| self.model.autoencoder().encode_image(image, loading))
     }
 
-    /// From latents to pictures.
+    /// From latents to images, one after the other: decoding takes more memory than drawing.
     ///
     /// # Errors
-    /// [`PipelineError`] if the decoder cannot be loaded.
-    pub fn decode(&mut self, latents: Tensor<4>, tiling: Tiling) -> Result<Vec<RgbImage>, PipelineError> {
+    /// [`PipelineError`] if the decoder cannot be loaded, or the observer cancels.
+    pub fn decode(&mut self, latents: Tensor<4>, tiling: Tiling, observer: Observer<'_>) -> Result<Vec<RgbImage>, PipelineError> {
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
-            empty => empty.insert(F::load_decoder(&self.files, self.precision, &self.device)?),
+            empty => {
+                let loaded = load(&self.options, observer, |loading| Ok(self.model.autoencoder().load_decoder(loading)?));
+                empty.insert(loaded?)
+            }
         };
-        Ok(RgbImage::from_tensor(decoder.decode(latents, tiling)))
+        let [total, ..] = latents.dims();
+        let mut images = Vec::with_capacity(total);
+        for row in 0..total {
+            images.extend(RgbImage::from_tensor(decoder.decode(latents.clone().narrow(0, row, 1), tiling)));
+            if observer(Event::Decoded { done: row + 1, total }).is_break() {
+                return Err(PipelineError::Cancelled { during: "decoding" });
+            }
+        }
+        Ok(images)
     }
 
-    /// Draw one picture: all stages, the text encoders freed before the transformer is loaded.
+    /// Draw the images of a request, as many as it has seeds: all stages, the text encoders freed before the denoising network
+    /// is loaded.
     ///
     /// # Errors
     /// As the stages.
-    pub fn generate(
-        &mut self,
-        prompt: &str,
-        negative: &str,
-        seed: u64,
-        settings: &Settings,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<RgbImage, PipelineError> {
+    pub fn generate(&mut self, request: &Request, observer: Observer<'_>) -> Result<Vec<RgbImage>, PipelineError> {
+        let Request { prompt, negative_prompt, seeds, init, settings } = request;
         self.check(settings)?;
-        let prompt = self.encode_prompt(prompt, negative, settings)?;
-        self.free_text_encoders();
-        let latents = self.denoise(&prompt, self.noise(seed, settings), settings, on_step)?;
-        let mut images = self.decode(latents, settings.tiling)?;
-        Ok(images.remove(0))
+        if let Some(InitImage { image, .. }) = init
+            && (image.width, image.height) != (settings.width, settings.height)
+        {
+            let expected = format!("{} x {} pixels, as the image that is drawn", settings.width, settings.height);
+            return Err(PipelineError::setting("init image", expected, format!("{} x {} pixels", image.width, image.height)));
+        }
+        let prompt = self.encode_prompt(prompt, negative_prompt, settings, observer)?;
+        self.free_prompt_encoder();
+        let latents = init.as_ref().map(|init| self.encode_init_image(init, observer)).transpose()?;
+        let start = Start { init: latents, ..Start::from_seeds(seeds) };
+        let latents = self.denoise(&prompt, &start, settings, observer)?;
+        let images = self.decode(latents, settings.tiling, observer)?;
+        Ok(match init {
+            Some(init) => images.into_iter().map(|image| init.finish(image)).collect(),
+            None => images,
+        })
+    }
+
+    /// Whether a component encodes texts.
+    fn is_text_encoder(&self, id: ComponentId) -> bool {
+        let components = self.model.components();
+        components.iter().any(|file| file.component().id == id && file.component().stage == Stage::Text)
     }
 }
 
-impl<F: Family> ChangeWeights for Pipeline<F> {
+/// Load a component, telling the observer, who may cancel.
+fn load<T>(
+    options: &PipelineOptions,
+    observer: Observer<'_>,
+    work: impl FnOnce(&Loading<'_>) -> Result<T, PipelineError>,
+) -> Result<T, PipelineError> {
+    let observer = std::cell::RefCell::new(observer);
+    let progress = |progress: diffusion_core::weights::LoadProgress| {
+        let component = progress.component.unwrap_or(TRANSFORMER);
+        (observer.borrow_mut())(Event::Loading { component, done: progress.done, total: progress.total })
+    };
+    let loading = Loading { progress: &progress, ..Loading::new(options.precision, &options.device) };
+    work(&loading.with_residency(options.residency)).map_err(|error| match error {
+        PipelineError::Checkpoint(diffusion_core::checkpoint::CheckpointError::Cancelled { .. }) => {
+            PipelineError::Cancelled { during: "loading" }
+        }
+        other => other,
+    })
+}
+
+impl PatchWeights for Pipeline {
     type Error = PipelineError;
 
     fn device(&self) -> Device {
-        self.device.clone()
+        self.options.device.clone()
     }
 
-    fn published_names(&self) -> BTreeMap<Part, PublishedNames> {
-        F::published_names(&self.files)
+    fn patch_targets(&self) -> Vec<PatchTarget> {
+        self.model.components().iter().filter_map(|file| file.patch_target()).collect()
     }
 
-    fn change_weights(&mut self, changes: PartChanges, application: Application) -> Result<(), PipelineError> {
-        self.changes = changes;
-        self.application = application;
-        // What fails here stays unloaded, and is loaded with the changes when it is needed.
-        if let Some(transformer) = self.transformer.take() {
-            let none = WeightChanges::default();
-            let changes = self.changes.get(&Part::Transformer).unwrap_or(&none);
-            self.transformer = Some(transformer.change_weights(changes, application)?);
+    fn patch_weights(&mut self, patches: ComponentPatches, mode: PatchMode) -> Result<(), PipelineError> {
+        (self.patches, self.patch_mode) = (patches, mode);
+        // What fails here stays unloaded, and is loaded with the patches when it is needed.
+        if let Some(denoiser) = self.denoiser.take() {
+            let patches = self.patches.get(&TRANSFORMER).cloned().unwrap_or_default();
+            self.denoiser = Some(denoiser.patched(&patches, mode)?);
         }
-        if let Some(encoders) = self.text_encoders.take() {
-            self.text_encoders = Some(F::change_text_encoders(encoders, &self.changes, application)?);
+        if let Some(encoder) = self.prompt_encoder.take() {
+            self.prompt_encoder = Some(encoder.patched(&self.patches, mode)?);
         }
         Ok(())
     }

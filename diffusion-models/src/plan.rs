@@ -3,94 +3,82 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
+use burn::tensor::DType;
 use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::weights::ComponentId;
 use diffusion_core::{Precision, Residency};
 
-use crate::settings::{GuidanceEvaluation, Settings};
+use crate::component_file::ComponentFile;
+use crate::components::Stage;
+use crate::guidance::GuidanceEvaluation;
+use crate::model::ModelInfo;
+use crate::network_config::WeightKeeping;
+use crate::settings::Settings;
 
-/// Memory of a run by its parts, in bytes. An estimate: weights are counted exactly, activations by their widest layer.
+/// Memory of a run by its components, in bytes. An estimate: weights are counted exactly, activations by their widest layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The parts of the model, in the order in which they work.
-    pub parts: Vec<PlannedPart>,
+    /// The components of the model, in the order in which they work.
+    pub components: Vec<PlannedComponent>,
     /// Most memory at once if all weights of a stage stay in memory.
     pub peak_resident: usize,
     /// Most memory at once if the large networks are streamed from their files.
     pub peak_streamed: usize,
 }
 
-/// One part of a model.
+/// One component of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedPart {
-    /// What it is.
-    pub name: &'static str,
+pub struct PlannedComponent {
+    /// Which one it is.
+    pub id: ComponentId,
     /// Stage in which it is in memory.
     pub stage: Stage,
     /// Its weights, as stored.
     pub weights: usize,
-    /// Its weights when streamed: what is outside of blocks, and the two largest blocks' worth; all of a small part.
+    /// Its weights when streamed: what is outside of blocks, and the two largest blocks' worth; all of a small component.
     pub weights_streamed: usize,
     /// Activations, and the widest matrix at the width it computes in.
     pub working: usize,
 }
 
-/// The stages of a run; the parts of one stage are in memory together, those of different stages are not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Encoding the prompt.
-    Text,
-    /// Denoising.
-    Denoise,
-    /// Decoding the picture.
-    Decode,
+impl PlannedComponent {
+    /// A component whose activations take so many bytes.
+    fn new(file: &dyn ComponentFile, precision: Precision, activations: usize) -> Self {
+        let (checkpoint, component) = (file.checkpoint(), file.component());
+        // Text encoders compute in f32 whatever the rest does.
+        let compute = if component.stage == Stage::Text { precision.with_f32_compute() } else { precision }.compute;
+        let compute_size = DType::from(compute).size();
+        let (weights, weights_streamed, widest) = match file.keeping() {
+            WeightKeeping::Converted => {
+                let numbers = checkpoint.tensors().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum::<usize>();
+                (numbers * compute_size, numbers * compute_size, 0)
+            }
+            WeightKeeping::Whole => (checkpoint.num_bytes(), checkpoint.num_bytes(), widest_matrix(checkpoint)),
+            WeightKeeping::Streamable => (checkpoint.num_bytes(), streamed_bytes(checkpoint), widest_matrix(checkpoint)),
+        };
+        let working = activations + widest * compute_size;
+        Self { id: component.id, stage: component.stage, weights, weights_streamed, working }
+    }
 }
 
-impl PlannedPart {
-    /// A part whose matrices stay as they are in the file.
-    pub(crate) fn new(
-        name: &'static str,
-        stage: Stage,
-        checkpoint: &Checkpoint,
-        precision: Precision,
-        activations: usize,
-    ) -> Self {
-        let compute_size = burn::tensor::DType::from(precision.compute).size();
-        let mut blocks: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut outside = 0;
-        let mut widest = 0;
-        for (tensor_name, tensor) in checkpoint.tensors() {
-            match block_of(tensor_name) {
-                Some(block) => *blocks.entry(block).or_default() += tensor.num_bytes(),
-                None => outside += tensor.num_bytes(),
-            }
-            if tensor.shape().len() == 2 {
-                widest = widest.max(tensor.shape().iter().product::<usize>() * compute_size);
-            }
+/// Numbers of the largest matrix.
+fn widest_matrix(checkpoint: &Checkpoint) -> usize {
+    let matrices = checkpoint.tensors().filter(|(_, tensor)| tensor.shape().len() == 2);
+    matrices.map(|(_, tensor)| tensor.shape().iter().product()).max().unwrap_or(0)
+}
+
+/// Bytes of what is outside of blocks, and of the two largest blocks.
+fn streamed_bytes(checkpoint: &Checkpoint) -> usize {
+    let mut blocks: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut outside = 0;
+    for (name, tensor) in checkpoint.tensors() {
+        match block_of(name) {
+            Some(block) => *blocks.entry(block).or_default() += tensor.num_bytes(),
+            None => outside += tensor.num_bytes(),
         }
-        let weights = checkpoint.num_bytes();
-        let largest = blocks.values().copied().max().unwrap_or(0);
-        let weights_streamed = weights.min(outside + 2 * largest);
-        Self { name, stage, weights, weights_streamed, working: activations + widest }
     }
-
-    /// A part that is never streamed.
-    pub(crate) fn kept(self) -> Self {
-        Self { weights_streamed: self.weights, ..self }
-    }
-
-    /// A part that is small enough to be converted to the compute type as a whole.
-    pub(crate) fn converted(
-        name: &'static str,
-        stage: Stage,
-        checkpoint: &Checkpoint,
-        precision: Precision,
-        activations: usize,
-    ) -> Self {
-        let compute_size = burn::tensor::DType::from(precision.compute).size();
-        let numbers: usize = checkpoint.tensors().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
-        let weights = numbers * compute_size;
-        Self { name, stage, weights, weights_streamed: weights, working: activations }
-    }
+    let largest = blocks.values().copied().max().unwrap_or(0);
+    checkpoint.num_bytes().min(outside + 2 * largest)
 }
 
 /// The name up to its first index: tensors that share it belong to one block.
@@ -107,37 +95,59 @@ fn block_of(name: &str) -> Option<&str> {
 }
 
 impl Plan {
-    pub(crate) fn new(parts: Vec<PlannedPart>) -> Self {
-        let peak = |weights: fn(&PlannedPart) -> usize| {
+    /// The plan of a model for `batch` images at once.
+    pub(crate) fn new(
+        files: &[&dyn ComponentFile],
+        info: &ModelInfo,
+        settings: &Settings,
+        batch: usize,
+        precision: Precision,
+    ) -> Self {
+        let activations = |stage| match stage {
+            Stage::Text => 0,
+            Stage::Denoise => transformer_activations(info, settings, batch),
+            Stage::Decode => decoder_activations(settings),
+        };
+        let planned = |file: &&dyn ComponentFile| PlannedComponent::new(*file, precision, activations(file.component().stage));
+        Self::of(files.iter().map(planned).collect())
+    }
+
+    fn of(components: Vec<PlannedComponent>) -> Self {
+        let peak = |weights: fn(&PlannedComponent) -> usize| {
             let of_stage = |stage| {
-                let parts = parts.iter().filter(|part| part.stage == stage);
-                let working = parts.clone().map(|part| part.working).max().unwrap_or(0);
-                parts.map(weights).sum::<usize>() + working
+                let components = components.iter().filter(|component| component.stage == stage);
+                let working = components.clone().map(|component| component.working).max().unwrap_or(0);
+                components.map(weights).sum::<usize>() + working
             };
             [Stage::Text, Stage::Denoise, Stage::Decode].map(of_stage).into_iter().max().unwrap_or(0)
         };
-        let (peak_resident, peak_streamed) = (peak(|part| part.weights), peak(|part| part.weights_streamed));
-        Self { parts, peak_resident, peak_streamed }
+        let (peak_resident, peak_streamed) = (peak(|component| component.weights), peak(|component| component.weights_streamed));
+        Self { components, peak_resident, peak_streamed }
     }
 
     /// What to do with `available` bytes of memory: keep weights if they fit, stream them if not.
     pub fn residency(&self, available: usize) -> Residency {
         if self.peak_resident <= available { Residency::Resident } else { Residency::Streamed }
     }
+
+    /// The plan of one component.
+    pub fn component(&self, id: ComponentId) -> Option<&PlannedComponent> {
+        self.components.iter().find(|component| component.id == id)
+    }
 }
 
 /// Bytes of the activations of a transformer: its tokens at four times the hidden size and at the hidden size some times
-/// over, twice for batched guidance, for every picture of a batch.
-pub(crate) fn transformer_activations(tokens: usize, hidden_size: usize, settings: &Settings) -> usize {
+/// over, twice for batched guidance, for every image of a batch.
+fn transformer_activations(info: &ModelInfo, settings: &Settings, batch: usize) -> usize {
     /// Tensors of the hidden size that live together around the feed-forward layer, its inner ones counted as four.
     const LIVE: usize = 16;
-    let guided = settings.guidance_scale > 1.0 || settings.true_cfg_scale > 1.0;
-    let batch = if guided && settings.guidance.evaluation == GuidanceEvaluation::Batched { 2 } else { 1 };
-    settings.sampler_seeds.len().max(1) * batch * tokens * hidden_size * LIVE * size_of::<f32>()
+    let tokens = info.geometry.tokens(settings) + settings.max_sequence_length + info.clip_tokens;
+    let both = settings.is_guided() && settings.guidance.evaluation == GuidanceEvaluation::Batched;
+    batch.max(1) * if both { 2 } else { 1 } * tokens * info.hidden_size * LIVE * size_of::<f32>()
 }
 
-/// Bytes of the activations of a decoder: the finest level's channels at the size of the picture, some times over.
-pub(crate) fn decoder_activations(settings: &Settings) -> usize {
+/// Bytes of the activations of a decoder: the finest level's channels at the size of the image, some times over.
+fn decoder_activations(settings: &Settings) -> usize {
     const FINEST_CHANNELS: usize = 128;
     /// Input, output and workspace of a convolution, and the skip connection.
     const LIVE: usize = 5;
@@ -147,10 +157,10 @@ pub(crate) fn decoder_activations(settings: &Settings) -> usize {
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gigabytes = |bytes: usize| bytes as f64 / 1e9;
-        writeln!(f, "{:14} {:>12} {:>12} {:>12}", "part", "weights", "streamed", "working")?;
-        for part in &self.parts {
-            let [weights, streamed, working] = [part.weights, part.weights_streamed, part.working].map(gigabytes);
-            writeln!(f, "{:14} {weights:>9.2} GB {streamed:>9.2} GB {working:>9.2} GB", part.name)?;
+        writeln!(f, "{:14} {:>12} {:>12} {:>12}", "component", "weights", "streamed", "working")?;
+        for component in &self.components {
+            let [weights, streamed, working] = [component.weights, component.weights_streamed, component.working].map(gigabytes);
+            writeln!(f, "{:14} {weights:>9.2} GB {streamed:>9.2} GB {working:>9.2} GB", component.id)?;
         }
         let (resident, streamed) = (gigabytes(self.peak_resident), gigabytes(self.peak_streamed));
         write!(f, "at most {resident:.2} GB at once, {streamed:.2} GB with weights streamed")
@@ -161,14 +171,17 @@ impl Display for Plan {
 mod tests {
     use super::*;
 
-    fn part(stage: Stage, weights: usize) -> PlannedPart {
-        PlannedPart { name: "part", stage, weights, weights_streamed: weights / 10, working: 1 }
+    fn component(stage: Stage, weights: usize) -> PlannedComponent {
+        PlannedComponent { id: crate::components::VAE, stage, weights, weights_streamed: weights / 10, working: 1 }
     }
 
     #[test]
     fn the_peak_is_that_of_the_largest_stage() {
-        let plan =
-            Plan::new(vec![part(Stage::Text, 100), part(Stage::Text, 50), part(Stage::Denoise, 120), part(Stage::Decode, 20)]);
+        let plan = Plan::of(
+            [(Stage::Text, 100), (Stage::Text, 50), (Stage::Denoise, 120), (Stage::Decode, 20)]
+                .map(|(stage, weights)| component(stage, weights))
+                .into(),
+        );
         assert_eq!((plan.peak_resident, plan.peak_streamed), (151, 16));
         assert_eq!((plan.residency(151), plan.residency(150)), (Residency::Resident, Residency::Streamed));
     }

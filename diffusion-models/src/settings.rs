@@ -1,17 +1,27 @@
 //! How to draw.
 
+use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use diffusion_core::Sigmas;
-use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
+use diffusion_schedulers::guidance::SkipLayerGuidance;
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 
 use crate::error::PipelineError;
-use crate::image_decoder::Tiling;
+use crate::guidance::Guidance;
 use crate::step_cache::StepCache;
 
 /// How to draw. [`Pipeline::default_settings`](crate::Pipeline::default_settings) gives what a model's authors recommend.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// use diffusion_models::Settings;
+/// use diffusion_schedulers::kind::SamplerKind;
+///
+/// let settings = Settings { num_steps: 12, sampler: SamplerKind::DpmPp2M, ..Settings::default() };
+/// assert_eq!((settings.width, settings.guidance_scale), (1024, 1.0));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Settings {
     /// Width in pixels, a multiple of 16.
     pub width: usize,
@@ -21,8 +31,6 @@ pub struct Settings {
     pub num_steps: usize,
     /// How to get from one noise level to the next.
     pub sampler: SamplerKind,
-    /// Seeds of the noise that some samplers add on the way, one for each picture that is drawn at once.
-    pub sampler_seeds: Vec<u64>,
     /// Noise levels in place of those that the model was released with.
     pub schedule: Option<ScheduleKind>,
     /// Shift of the noise levels in place of the model's.
@@ -31,29 +39,70 @@ pub struct Settings {
     pub shift_terminal: Option<f64>,
     /// Exactly these noise levels, in place of a schedule and of the number of steps.
     pub sigmas: Option<Sigmas>,
-    /// How strictly to follow the prompt: the scale of classifier-free guidance for Stable Diffusion 3, where 1 or less
-    /// runs without; the distilled guidance for FLUX.1-dev.
+    /// Scale of classifier-free guidance: how strictly to follow the prompt. 1 or less runs without, in half of the time.
     pub guidance_scale: f64,
-    /// Scale of classifier-free guidance for FLUX.1, which is made to do without: 1 or less.
-    pub true_cfg_scale: f64,
-    /// How the velocities under both prompts are combined, where there is classifier-free guidance.
+    /// Guidance as an input of the network, for models that were distilled to take it, such as FLUX.1-dev.
+    pub distilled_guidance: Option<f64>,
+    /// How conditional and unconditional velocity become one, where there is classifier-free guidance.
     pub guidance: Guidance,
     /// Tokens that T5 sees.
     pub max_sequence_length: usize,
-    /// Skip-layer guidance, on top of classifier-free guidance; Stable Diffusion 3 only.
+    /// Skip-layer guidance, on top of classifier-free guidance, for models that allow it.
     pub skip_layers: Option<SkipLayerGuidance>,
     /// Whether work of earlier steps is used again, at the price of exactness.
     pub step_cache: StepCache,
-    /// Whether the picture is decoded whole or in tiles.
+    /// Whether the image is decoded whole or in tiles.
     pub tiling: Tiling,
+}
+
+impl Default for Settings {
+    /// One megapixel in 28 steps of Euler's method, without guidance, along the model's own noise levels.
+    fn default() -> Self {
+        Self {
+            width: 1024,
+            height: 1024,
+            num_steps: 28,
+            sampler: SamplerKind::Euler,
+            schedule: None,
+            shift: None,
+            shift_terminal: None,
+            sigmas: None,
+            guidance_scale: 1.0,
+            distilled_guidance: None,
+            guidance: Guidance::default(),
+            max_sequence_length: 256,
+            skip_layers: None,
+            step_cache: StepCache::Off,
+            tiling: Tiling::Whole,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether the negative prompt counts.
+    pub fn is_guided(&self) -> bool {
+        self.guidance_scale > 1.0
+    }
+}
+
+/// Whether latents are decoded whole or in overlapping tiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Tiling {
+    /// Whole.
+    #[default]
+    Whole,
+    /// In overlapping tiles, which takes less memory; the norms see a tile each, so images differ a little.
+    Tiled,
 }
 
 /// How far noise levels are moved towards noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "String", into = "String"))]
 pub enum NoiseShift {
     /// By this factor: 1 for not at all.
     Constant(f64),
-    /// The further, the larger the picture, as FLUX.1-dev has it.
+    /// The further, the larger the image, as FLUX.1-dev has it.
     ByResolution,
 }
 
@@ -73,79 +122,25 @@ impl FromStr for NoiseShift {
     }
 }
 
-/// How the velocities under the positive and the negative prompt become one. Its scale is a setting of its own.
-///
-/// The default is plain classifier-free guidance at all noise levels.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Guidance {
-    /// The formula.
-    pub method: GuidanceMethod,
-    /// Share, from 0 to 1, to which the guided velocity gets the deviation of the one under the prompt: 0 for none, 0.7 in
-    /// the paper. See [`rescale`](diffusion_schedulers::guidance::rescale).
-    pub rescale: f64,
-    /// Noise levels at which to guide, in place of all.
-    pub interval: Option<GuidanceInterval>,
-    /// How the network is asked for both velocities.
-    pub evaluation: GuidanceEvaluation,
+impl TryFrom<String> for NoiseShift {
+    type Error = PipelineError;
+
+    fn try_from(text: String) -> Result<Self, PipelineError> {
+        text.parse()
+    }
 }
 
-/// The formula of guidance.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum GuidanceMethod {
-    /// [Classifier-free guidance](diffusion_schedulers::guidance::classifier_free).
-    #[default]
-    ClassifierFree,
-    /// [CFG-Zero*](diffusion_schedulers::guidance::CfgZeroStar).
-    ZeroStar {
-        /// Number of steps at the start without movement: 1 in the reference.
-        zero_steps: usize,
-    },
-    /// [Adaptive projected guidance](diffusion_schedulers::guidance::AdaptiveProjectedGuidance).
-    AdaptiveProjected {
-        /// Share that is kept of the guidance along the picture: 0 in the paper.
-        along: f64,
-        /// Longest guidance, if there is a limit.
-        longest: Option<f64>,
-        /// Share of the past guidance that is added: negative in the paper.
-        momentum: f64,
-    },
+impl Display for NoiseShift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Constant(shift) => shift.fmt(f),
+            Self::ByResolution => f.pad(BY_RESOLUTION),
+        }
+    }
 }
 
-/// How the network is asked for the velocities under both prompts. The result is the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GuidanceEvaluation {
-    /// Both as one batch, which is faster on most devices.
-    #[default]
-    Batched,
-    /// One after the other, which takes half of the memory for activations.
-    Sequential,
-}
-
-impl Guidance {
-    /// Check the numbers.
-    ///
-    /// # Errors
-    /// [`PipelineError::Setting`] naming the one that is out of range.
-    pub(crate) fn check(&self) -> Result<(), PipelineError> {
-        if !(0.0..=1.0).contains(&self.rescale) {
-            return Err(PipelineError::setting("guidance rescale", "a share from 0 to 1", self.rescale));
-        }
-        if let Some(GuidanceInterval { above, up_to }) = self.interval
-            && !(above >= 0.0 && above < up_to)
-        {
-            let expected = "two noise levels from 0 on, the lower one first";
-            return Err(PipelineError::setting("guidance interval", expected, format!("{above},{up_to}")));
-        }
-        let GuidanceMethod::AdaptiveProjected { along, longest, momentum } = self.method else { return Ok(()) };
-        if !along.is_finite() {
-            return Err(PipelineError::setting("share of the guidance along the picture", "a finite number", along));
-        }
-        if let Some(longest) = longest.filter(|longest| !(longest.is_finite() && *longest > 0.0)) {
-            return Err(PipelineError::setting("longest guidance", "a number above 0", longest));
-        }
-        if momentum.is_nan() || momentum.abs() >= 1.0 {
-            return Err(PipelineError::setting("guidance momentum", "a number between -1 and 1", momentum));
-        }
-        Ok(())
+impl From<NoiseShift> for String {
+    fn from(shift: NoiseShift) -> Self {
+        shift.to_string()
     }
 }

@@ -139,7 +139,7 @@ pub(crate) mod tests {
 
     /// A tokenizer folder of the miniature model.
     pub(crate) fn mini(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/mini-sd3").join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../diffusion-app/assets/mini-sd3").join(name)
     }
 
     const PIECES: &[&str] = &["!", "<|endoftext|>", "</s>", "<pad>", " ", "\n", "\u{3000}", "'s", "▁", "e\u{301}", "👩‍👧", "cat"];

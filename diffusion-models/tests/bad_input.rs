@@ -9,16 +9,14 @@ mod raw_tensors;
 
 use std::error::Error;
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::Precision;
 use diffusion_core::checkpoint::Checkpoint;
-use diffusion_models::sd3::{Sd3Files, Sd3Pipeline};
-use diffusion_models::{ModelParts, Settings};
+use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, TRANSFORMER, VAE};
+use diffusion_models::{ComponentPaths, Pipeline, Settings, Start, ignore, open_model};
 use diffusion_schedulers::guidance::SkipLayerGuidance;
-use fixture::{Fixture, in_both_layouts};
+use fixture::{Fixture, in_both_layouts, pipeline};
 use raw_tensors::{RawTensor, RawTensors};
 use safetensors::tensor::Dtype;
 use tempfile::TempDir;
@@ -31,9 +29,9 @@ fn text(error: &dyn Error) -> String {
 
 /// What is said of a model that must be refused.
 #[track_caller]
-fn refusal(path: &Path, parts: &ModelParts) -> String {
+fn refusal(path: &Path, paths: &ComponentPaths) -> String {
     // Not `expect_err`, which would print megabytes of vocabulary.
-    match Sd3Files::open(path, parts) {
+    match open_model(path, paths) {
         Ok(_) => panic!("{} is accepted", path.display()),
         Err(error) => text(&error),
     }
@@ -41,8 +39,8 @@ fn refusal(path: &Path, parts: &ModelParts) -> String {
 
 /// Fails unless the model is refused in words that contain all of `words`.
 #[track_caller]
-fn assert_refused(path: &Path, parts: &ModelParts, words: &[&str]) {
-    let said = refusal(path, parts);
+fn assert_refused(path: &Path, paths: &ComponentPaths, words: &[&str]) {
+    let said = refusal(path, paths);
     for word in words {
         assert!(said.contains(word), "{word:?} is not in: {said}");
     }
@@ -66,7 +64,7 @@ impl Damaged {
 
     #[track_caller]
     fn assert_refused(&self, words: &[&str]) {
-        assert_refused(self.folder.path(), &ModelParts::default(), words);
+        assert_refused(self.folder.path(), &ComponentPaths::new(), words);
     }
 
     /// Replace `from` by `to` in a text file.
@@ -91,11 +89,11 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A single file in a folder of its own, with the fixture's configurations.
-fn single_file(contents: &[u8]) -> (TempDir, PathBuf, ModelParts) {
+fn single_file(contents: &[u8]) -> (TempDir, PathBuf, ComponentPaths) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     fs::write(&path, contents).unwrap();
-    (folder, path, Fixture::new("sd3").parts())
+    (folder, path, Fixture::new("sd3").components())
 }
 
 fn original() -> Vec<u8> {
@@ -113,15 +111,15 @@ fn the_undamaged_fixtures_are_accepted() {
 fn a_truncated_file_is_refused_with_its_size() {
     let whole = original();
     for size in [0, 1, 7, 8, 9, 1000, whole.len() / 2, whole.len() - 1] {
-        let (_folder, path, parts) = single_file(&whole[..size]);
-        assert_refused(&path, &parts, &["model.safetensors", "not a usable safetensors file", &format!("({size} bytes)")]);
+        let (_folder, path, paths) = single_file(&whole[..size]);
+        assert_refused(&path, &paths, &["model.safetensors", "not a usable safetensors file", &format!("({size} bytes)")]);
     }
 }
 
 #[test]
 fn a_file_with_something_after_its_end_is_refused() {
-    let (_folder, path, parts) = single_file(&[original(), vec![0; 3]].concat());
-    assert_refused(&path, &parts, &["model.safetensors", "bytes, and"]);
+    let (_folder, path, paths) = single_file(&[original(), vec![0; 3]].concat());
+    assert_refused(&path, &paths, &["model.safetensors", "bytes, and"]);
 }
 
 #[test]
@@ -129,8 +127,8 @@ fn a_header_of_absurd_length_is_refused() {
     for length in [u64::MAX, u64::MAX - 7, 1 << 63, 1 << 40, 99_999_999, 2] {
         let mut file = original();
         file[..8].copy_from_slice(&length.to_le_bytes());
-        let (_folder, path, parts) = single_file(&file);
-        assert_refused(&path, &parts, &["model.safetensors", "its header is"]);
+        let (_folder, path, paths) = single_file(&file);
+        assert_refused(&path, &paths, &["model.safetensors", "its header is"]);
     }
 }
 
@@ -158,8 +156,8 @@ fn a_header_that_lies_about_places_is_refused() {
         (unknown_type, "F33"),
         (not_json, "its header is malformed"),
     ] {
-        let (_folder, path, parts) = single_file(&with_header(header));
-        assert_refused(&path, &parts, &["model.safetensors", "not a usable safetensors file", words]);
+        let (_folder, path, paths) = single_file(&with_header(header));
+        assert_refused(&path, &paths, &["model.safetensors", "not a usable safetensors file", words]);
     }
 }
 
@@ -169,41 +167,41 @@ fn a_header_whose_sizes_add_up_beyond_all_numbers_is_refused() {
     let entry =
         |i: u64| format!(r#""{i}": {{"dtype": "U8", "shape": [{each}], "data_offsets": [{}, {}]}}"#, i * each, (i + 1) * each);
     let header = format!("{{{}}}", (0..8).map(entry).collect::<Vec<_>>().join(", "));
-    let (_folder, path, parts) = single_file(&with_header(&header));
-    assert_refused(&path, &parts, &["model.safetensors", "not a usable safetensors file"]);
+    let (_folder, path, paths) = single_file(&with_header(&header));
+    assert_refused(&path, &paths, &["model.safetensors", "not a usable safetensors file"]);
 }
 
 /// The single file with one tensor changed, removed or added.
-fn damaged_tensors(damage: impl FnOnce(&mut RawTensors)) -> (TempDir, PathBuf, ModelParts) {
+fn damaged_tensors(damage: impl FnOnce(&mut RawTensors)) -> (TempDir, PathBuf, ComponentPaths) {
     let mut tensors = raw_tensors::read(&Checkpoint::open(&common::fixture("sd3/original.safetensors")).unwrap());
     damage(&mut tensors);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     raw_tensors::write(&path, &tensors);
-    (folder, path, Fixture::new("sd3").parts())
+    (folder, path, Fixture::new("sd3").components())
 }
 
 const SOME_WEIGHT: &str = "model.diffusion_model.joint_blocks.1.x_block.mlp.fc1.weight";
 
 #[test]
 fn a_weight_of_integers_is_refused() {
-    let (_folder, path, parts) = damaged_tensors(|tensors| {
+    let (_folder, path, paths) = damaged_tensors(|tensors| {
         tensors.insert(SOME_WEIGHT.to_owned(), RawTensor::zeros(Dtype::I64, &[112, 28]));
     });
-    assert_refused(&path, &parts, &["model.safetensors", SOME_WEIGHT, "I64", "floating-point"]);
+    assert_refused(&path, &paths, &["model.safetensors", SOME_WEIGHT, "I64", "floating-point"]);
 }
 
 #[test]
 fn a_weight_of_another_shape_is_refused() {
-    let (_folder, path, parts) = damaged_tensors(|tensors| {
+    let (_folder, path, paths) = damaged_tensors(|tensors| {
         tensors.insert(SOME_WEIGHT.to_owned(), RawTensor::zeros(Dtype::BF16, &[28, 112]));
     });
-    assert_refused(&path, &parts, &["model.safetensors", SOME_WEIGHT, "[28, 112]", "[112, 28]"]);
+    assert_refused(&path, &paths, &["model.safetensors", SOME_WEIGHT, "[28, 112]", "[112, 28]"]);
     let fused = "model.diffusion_model.joint_blocks.1.x_block.attn.qkv.weight";
-    let (_folder, path, parts) = damaged_tensors(|tensors| {
+    let (_folder, path, paths) = damaged_tensors(|tensors| {
         tensors.insert(fused.to_owned(), RawTensor::zeros(Dtype::BF16, &[83, 28]));
     });
-    assert_refused(&path, &parts, &["model.safetensors", fused, "83", "84"]);
+    assert_refused(&path, &paths, &["model.safetensors", fused, "83", "84"]);
 }
 
 #[test]
@@ -219,13 +217,13 @@ fn a_scalar_or_an_empty_tensor_in_place_of_a_weight_is_refused() {
         "text_encoders.t5xxl.transformer.shared.weight",
     ] {
         for shape in [&[][..], &[0, 28], &[1 << 62, 0, 2, 2]] {
-            let (_folder, path, mut parts) = damaged_tensors(|tensors| {
+            let (_folder, path, mut paths) = damaged_tensors(|tensors| {
                 tensors.insert(name.to_owned(), RawTensor::zeros(Dtype::BF16, shape));
             });
-            assert_refused(&path, &parts, &["model.safetensors", name.rsplit_once('.').unwrap().0.rsplit('.').next().unwrap()]);
+            assert_refused(&path, &paths, &["model.safetensors", name.rsplit_once('.').unwrap().0.rsplit('.').next().unwrap()]);
             // Without configurations sizes are told from the tensors, these too.
-            parts.config = None;
-            assert_refused(&path, &parts, &["model.safetensors"]);
+            paths.config = None;
+            assert_refused(&path, &paths, &["model.safetensors"]);
         }
     }
 }
@@ -234,13 +232,13 @@ fn a_scalar_or_an_empty_tensor_in_place_of_a_weight_is_refused() {
 fn every_missing_tensor_is_named() {
     let whole = Checkpoint::open(&common::fixture("sd3/original.safetensors")).unwrap();
     let tensors = raw_tensors::read(&whole);
-    let (folder, parts) = (tempfile::tempdir().unwrap(), Fixture::new("sd3").parts());
+    let (folder, paths) = (tempfile::tempdir().unwrap(), Fixture::new("sd3").components());
     let path = folder.path().join("model.safetensors");
     for name in tensors.keys() {
         let mut without = tensors.clone();
         without.remove(name);
         raw_tensors::write(&path, &without);
-        let said = refusal(&path, &parts);
+        let said = refusal(&path, &paths);
         let named = said.contains("weights are missing (") || said.contains("holds") && said.contains("expected");
         assert!(named && said.contains("model.safetensors"), "{name}: {said}");
     }
@@ -273,10 +271,10 @@ fn an_unknown_tensor_is_refused() {
         "model.diffusion_model.joint_blocks.4.x_block.mlp.fc1.weight",
         "controlnet.weight",
     ] {
-        let (_folder, path, parts) = damaged_tensors(|tensors| {
+        let (_folder, path, paths) = damaged_tensors(|tensors| {
             tensors.insert(name.to_owned(), RawTensor::zeros(Dtype::BF16, &[28]));
         });
-        assert_refused(&path, &parts, &["model.safetensors", name.trim_start_matches("model.diffusion_model.")]);
+        assert_refused(&path, &paths, &["model.safetensors", name.trim_start_matches("model.diffusion_model.")]);
     }
 }
 
@@ -321,13 +319,8 @@ fn a_folder_without_weights_is_named() {
 }
 
 #[test]
-fn a_model_of_another_family_is_called_by_its_name() {
-    let parts = ModelParts::default();
-    let flux = common::fixture("flux-dev");
-    assert_refused(&flux.join("original.safetensors"), &parts, &["original.safetensors", "FLUX", "Stable Diffusion 3"]);
-    assert_refused(&flux.join("transformer/diffusion_pytorch_model.safetensors"), &parts, &["FLUX", "Stable Diffusion 3"]);
-    assert_refused(&flux, &parts, &["model_index.json", "FluxPipeline", "StableDiffusion3Pipeline"]);
-
+fn what_holds_no_model_that_is_drawn_with_is_called_by_its_name() {
+    let paths = ComponentPaths::new();
     let hollow = |name: &str| [(name.to_owned(), RawTensor::zeros(Dtype::F16, &[4, 4]))].into();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
@@ -339,24 +332,30 @@ fn a_model_of_another_family_is_called_by_its_name() {
         ("text_model.encoder.layers.0.self_attn.q_proj.weight", "a CLIP text encoder"),
         ("encoder.block.0.layer.0.SelfAttention.q.weight", "a T5 encoder"),
         ("decoder.mid.block_1.conv1.weight", "an autoencoder"),
+        ("double_stream_modulation_img.lin.weight", "FLUX.2"),
+        ("distilled_guidance_layer.layers.0.in_layer.weight", "Chroma"),
         ("something.else", "no model that is known"),
     ] {
         raw_tensors::write(&path, &hollow(name));
-        assert_refused(&path, &parts, &["model.safetensors", kind, "expected a Stable Diffusion 3 transformer"]);
+        assert_refused(
+            &path,
+            &paths,
+            &["model.safetensors", kind, "expected a Stable Diffusion 3 transformer or a FLUX.1 transformer"],
+        );
     }
 }
 
 #[test]
-fn a_part_in_place_of_another_is_called_by_its_name() {
+fn a_component_in_place_of_another_is_called_by_its_name() {
     let fixture = Fixture::new("sd3-large");
-    let [clip_g, t5, vae] = ["text_encoder_2", "text_encoder_3", "vae"].map(|part| Some(fixture.path(part)));
+    let [clip_g, t5, vae] = ["text_encoder_2", "text_encoder_3", "vae"].map(|folder| fixture.path(folder));
     let model = fixture.path("original.safetensors");
-    assert_refused(&model, &ModelParts { clip_l: t5, ..fixture.parts() }, &["text_encoder_3", "a T5 encoder", "CLIP-L"]);
-    assert_refused(&model, &ModelParts { t5xxl: clip_g, ..fixture.parts() }, &["text_encoder_2", "a CLIP text encoder", "T5"]);
-    assert_refused(&model, &ModelParts { clip_g: vae, ..fixture.parts() }, &["vae", "an autoencoder", "CLIP-G"]);
+    assert_refused(&model, &fixture.components().with(CLIP_L, t5), &["text_encoder_3", "a T5 encoder", "CLIP-L"]);
+    assert_refused(&model, &fixture.components().with(T5XXL, clip_g), &["text_encoder_2", "a CLIP text encoder", "T5"]);
+    assert_refused(&model, &fixture.components().with(CLIP_G, vae), &["vae", "an autoencoder", "CLIP-G"]);
     let lora = tempfile::tempdir().unwrap();
     let lora = lora.path().join("nothing.safetensors");
-    assert_refused(&model, &ModelParts { vae: Some(lora), ..fixture.parts() }, &["nothing.safetensors", "cannot open"]);
+    assert_refused(&model, &fixture.components().with(VAE, lora), &["nothing.safetensors", "cannot open"]);
 }
 
 #[test]
@@ -368,7 +367,7 @@ fn text_encoders_of_another_width_are_refused() {
         fs::create_dir(damaged.path(folder)).unwrap();
         copy(&common::fixture("sd3").join(folder), &damaged.path(folder));
         damaged.assert_refused(&["text_encoder", "a text encoder of width", "which the transformer takes"]);
-        assert!(folder == "text_encoder" || refusal(&damaged.path(""), &ModelParts::default()).contains(width));
+        assert!(folder == "text_encoder" || refusal(&damaged.path(""), &ComponentPaths::new()).contains(width));
     }
 }
 
@@ -383,8 +382,8 @@ fn an_autoencoder_of_other_latents_is_refused() {
 fn a_tiny_autoencoder_is_checked_before_it_is_needed() {
     let fixture = Fixture::new("sd3");
     let decoder = common::asset("taesd3/taesd3_decoder.safetensors");
-    let with = |vae: PathBuf| ModelParts { vae: Some(vae), ..ModelParts::default() };
-    Sd3Files::open(&fixture.path(""), &with(decoder.clone())).unwrap();
+    let with = |vae: PathBuf| ComponentPaths::new().with(VAE, vae);
+    open_model(&fixture.path(""), &with(decoder.clone())).unwrap();
     let encoder = common::asset("taesd3/taesd3_encoder.safetensors");
     assert_refused(&fixture.path(""), &with(encoder), &["taesd3_encoder.safetensors", "tiny autoencoder", "missing"]);
 
@@ -400,33 +399,32 @@ fn a_tiny_autoencoder_is_checked_before_it_is_needed() {
 #[test]
 fn a_model_without_text_encoders_asks_for_them() {
     let fixture = Fixture::new("sd3-large");
-    let parts = ModelParts { config: Some(fixture.path("")), ..ModelParts::default() };
-    assert_refused(&fixture.path("original.safetensors"), &parts, &["original.safetensors", "--clip-l", "--t5xxl"]);
+    let paths = ComponentPaths::new().with_config(fixture.path(""));
+    assert_refused(&fixture.path("original.safetensors"), &paths, &["original.safetensors", "CLIP-L, CLIP-G, T5"]);
 }
 
 #[test]
 fn a_model_without_autoencoder_asks_for_it() {
     let fixture = Fixture::new("sd3");
     let transformer = fixture.path("transformer/diffusion_pytorch_model.safetensors");
-    let parts = Fixture::new("sd3-large").parts();
-    let [clip_l, clip_g, t5xxl] = ["text_encoder", "text_encoder_2", "text_encoder_3"].map(|part| Some(fixture.path(part)));
-    let parts = ModelParts { config: Some(fixture.path("")), clip_l, clip_g, t5xxl, ..parts };
-    assert_refused(&transformer, &parts, &["--vae", "autoencoder"]);
+    let with_config = ComponentPaths::new().with_config(fixture.path(""));
+    let paths = fixture.text_encoders().into_iter().fold(with_config, |paths, (id, path)| paths.with(id, path));
+    assert_refused(&transformer, &paths, &["holds no autoencoder"]);
 }
 
 #[test]
 fn a_folder_that_is_no_pipeline_is_named() {
     let fixture = Fixture::new("sd3");
-    assert_refused(&fixture.path("transformer"), &ModelParts::default(), &["transformer", "model_index.json"]);
+    assert_refused(&fixture.path("transformer"), &ComponentPaths::new(), &["transformer", "model_index.json"]);
     let nowhere = fixture.path("no-such-file.safetensors");
-    assert_refused(&nowhere, &ModelParts::default(), &["no-such-file.safetensors", "cannot open", "No such file"]);
+    assert_refused(&nowhere, &ComponentPaths::new(), &["no-such-file.safetensors", "cannot open", "No such file"]);
 }
 
 #[test]
 fn configurations_that_are_not_there_are_named() {
     let fixture = Fixture::new("sd3");
-    let parts = ModelParts { config: Some(fixture.path("nowhere")), ..ModelParts::default() };
-    assert_refused(&fixture.path("original.safetensors"), &parts, &["nowhere", "config.json"]);
+    let paths = ComponentPaths::new().with_config(fixture.path("nowhere"));
+    assert_refused(&fixture.path("original.safetensors"), &paths, &["nowhere", "config.json"]);
     for file in [
         "transformer/config.json",
         "text_encoder/config.json",
@@ -444,8 +442,9 @@ fn configurations_that_are_not_there_are_named() {
 fn a_miniature_without_configurations_is_refused() {
     for name in ["sd3", "sd3-medium"] {
         let fixture = Fixture::new(name);
-        let parts = ModelParts { config: None, ..fixture.parts() };
-        assert_refused(&fixture.path("original.safetensors"), &parts, &["original.safetensors"]);
+        let mut paths = fixture.components();
+        paths.config = None;
+        assert_refused(&fixture.path("original.safetensors"), &paths, &["original.safetensors"]);
     }
 }
 
@@ -569,19 +568,31 @@ fn a_tokenizer_with_more_tokens_than_the_encoder_is_refused() {
     for folder in ["tokenizer", "tokenizer_2", "tokenizer_3"] {
         fs::remove_dir_all(damaged.path(folder)).unwrap();
     }
-    let parts = ModelParts { config: Some(damaged.path("")), ..ModelParts::default() };
-    assert_refused(&fixture.path("original.safetensors"), &parts, &["tokenizer", "49408", "740"]);
+    let paths = ComponentPaths::new().with_config(damaged.path(""));
+    assert_refused(&fixture.path("original.safetensors"), &paths, &["tokenizer", "49408", "740"]);
 }
 
-fn pipeline() -> (Fixture, Sd3Pipeline) {
+#[test]
+fn a_transformer_of_another_family_is_called_by_its_name() {
+    let flux = common::fixture("flux-dev");
+    for file in ["original.safetensors", "transformer/diffusion_pytorch_model.safetensors"] {
+        let paths = ComponentPaths::new().with(TRANSFORMER, flux.join(file));
+        assert_refused(&common::fixture("sd3"), &paths, &[file, "a FLUX.1 transformer", "a Stable Diffusion 3 transformer"]);
+    }
+    let damaged = Damaged::copy_of("sd3");
+    damaged.edit("model_index.json", "StableDiffusion3Pipeline", "StableDiffusionXLPipeline");
+    damaged.assert_refused(&["model_index.json", "StableDiffusionXLPipeline", "StableDiffusion3Pipeline or FluxPipeline"]);
+}
+
+fn sd3() -> (Fixture, Pipeline) {
     let fixture = Fixture::new("sd3");
-    let pipeline = Sd3Pipeline::open(&fixture.path(""), &ModelParts::default(), Precision::f32(), &Device::flex()).unwrap();
+    let pipeline = fixture.pipeline();
     (fixture, pipeline)
 }
 
 #[test]
 fn settings_out_of_range_are_refused() {
-    let (fixture, pipeline) = pipeline();
+    let (fixture, pipeline) = sd3();
     let good = fixture.settings();
     pipeline.check(&good).unwrap();
     let skip = |layer| Some(SkipLayerGuidance::of_layers(vec![layer]));
@@ -589,7 +600,7 @@ fn settings_out_of_range_are_refused() {
         (Settings { width: 100, ..good.clone() }, ["100 x 48", "multiples of 16"]),
         (Settings { height: 0, ..good.clone() }, ["96 x 0", "multiples of 16"]),
         (Settings { width: 256, ..good.clone() }, ["256 x 48", "240"]),
-        (Settings { height: usize::MAX - 15, ..good.clone() }, ["a picture of 96", "240"]),
+        (Settings { height: usize::MAX - 15, ..good.clone() }, ["an image of 96", "240"]),
         (Settings { num_steps: 0, ..good.clone() }, ["at least", "one step"]),
         (Settings { guidance_scale: f64::NAN, ..good.clone() }, ["guidance scale", "NaN"]),
         (Settings { guidance_scale: f64::INFINITY, ..good.clone() }, ["guidance scale", "inf"]),
@@ -604,15 +615,15 @@ fn settings_out_of_range_are_refused() {
 
 #[test]
 fn latents_that_are_no_numbers_name_the_step() {
-    let (fixture, mut pipeline) = pipeline();
+    let (fixture, mut pipeline) = sd3();
     let settings = fixture.settings();
     let noise = fixture.tensor::<4>("noise") * f32::NAN;
-    let result = pipeline.denoise(&fixture.prompt(), noise, &settings, &mut |_| ControlFlow::Continue(()));
+    let result = pipeline.denoise(&fixture.prompt(), &Start::from_noise(noise), &settings, &mut ignore);
     let said = text(&result.unwrap_err());
     assert!(said.contains("the latents before the step is not finite in step 1 of 5"), "{said}");
     // Finite numbers that no float can square.
     let noise = Tensor::full(pipeline.latent_shape(&settings), 3e38, &Device::flex());
-    let result = pipeline.denoise(&fixture.prompt(), noise, &settings, &mut |_| ControlFlow::Continue(()));
+    let result = pipeline.denoise(&fixture.prompt(), &Start::from_noise(noise), &settings, &mut ignore);
     assert!(text(&result.unwrap_err()).contains("not finite in step"));
 }
 
@@ -625,21 +636,9 @@ fn a_weight_that_is_no_number_names_its_block() {
     let weight = tensors.get_mut("transformer_blocks.2.ff.net.2.weight").unwrap();
     *weight = RawTensor::new(Dtype::F32, &weight.shape, &vec![f32::NAN; weight.shape.iter().product()]);
     raw_tensors::write(&path, &tensors);
-    let mut pipeline = Sd3Pipeline::open(&damaged.path(""), &ModelParts::default(), Precision::f32(), &Device::flex()).unwrap();
-    let noise = fixture.tensor("noise");
-    let result = pipeline.denoise(&fixture.prompt(), noise, &fixture.settings(), &mut |_| ControlFlow::Continue(()));
+    let mut pipeline = pipeline(&damaged.path(""), &ComponentPaths::new());
+    let start = Start::from_noise(fixture.tensor("noise"));
+    let result = pipeline.denoise(&fixture.prompt(), &start, &fixture.settings(), &mut ignore);
     let said = text(&result.unwrap_err());
     assert!(said.contains("the image stream after block 2 is not finite in step 1 of 5"), "{said}");
-}
-
-#[test]
-fn a_callback_can_cancel_a_run() {
-    let (fixture, mut pipeline) = pipeline();
-    let mut seen = 0;
-    let result = pipeline.denoise(&fixture.prompt(), fixture.tensor("noise"), &fixture.settings(), &mut |step| {
-        seen += 1;
-        if step.index == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    assert_eq!(text(&result.unwrap_err()), "cancelled after step 2 of 5");
-    assert_eq!(seen, 2);
 }

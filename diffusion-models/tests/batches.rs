@@ -1,17 +1,15 @@
-//! Several pictures at once.
+//! Several images at once.
 
 mod common;
 #[path = "common/fixture.rs"]
 mod fixture;
 
-use std::ops::ControlFlow;
-
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use common::assert_close;
-use diffusion_core::Precision;
-use diffusion_models::flux::Flux;
-use diffusion_models::sd3::Sd3;
-use diffusion_models::{Family, Guidance, GuidanceMethod, ModelParts, Pipeline, PipelineError, Prompt, Settings};
+use diffusion_models::block_network::NoHook;
+use diffusion_models::{
+    Conditioning, DenoiserInput, EncodedPrompt, Guidance, GuidanceMethod, PipelineError, Request, Settings, Start, Tiling, ignore,
+};
 use diffusion_schedulers::kind::SamplerKind;
 use fixture::Fixture;
 
@@ -21,20 +19,14 @@ const TOLERANCE: f64 = 1e-5;
 const PROMPTS: [&str; 3] = ["a lighthouse", "a red fox in the snow", ""];
 const SEEDS: [u64; 3] = [4, 5, 6];
 
-fn pipeline<F: Family>(fixture: &Fixture) -> Pipeline<F> {
-    Pipeline::open(&fixture.path(""), &ModelParts::default(), Precision::f32(), &Device::flex()).unwrap()
-}
-
-fn check<F: Family>(name: &'static str, change: impl Fn(&mut Settings)) {
+fn check(name: &'static str, change: impl Fn(&mut Settings)) {
     let fixture = Fixture::new(name);
-    let mut pipeline = pipeline::<F>(&fixture);
+    let mut pipeline = fixture.pipeline();
     let mut settings = fixture.settings();
     change(&mut settings);
-    let prompts = pipeline.encode_prompts(&PROMPTS, "fog", &settings).unwrap();
-    let mut draw = |prompts: &[&Prompt<F::Conditioning>], seeds: &[u64]| {
-        let settings = Settings { sampler_seeds: seeds.to_vec(), ..settings.clone() };
-        let noise = pipeline.noises(seeds, &settings);
-        pipeline.denoise(&Prompt::batch::<F>(prompts), noise, &settings, &mut |_| ControlFlow::Continue(())).unwrap()
+    let prompts = pipeline.encode_prompts(&PROMPTS, "fog", &settings, &mut ignore).unwrap();
+    let mut draw = |prompts: &[&EncodedPrompt], seeds: &[u64]| {
+        pipeline.denoise(&EncodedPrompt::batch(prompts), &Start::from_seeds(seeds), &settings, &mut ignore).unwrap()
     };
     let together = draw(&prompts.iter().collect::<Vec<_>>(), &SEEDS);
     let alone = prompts.iter().zip(SEEDS).map(|(prompt, seed)| draw(&[prompt], &[seed])).collect();
@@ -43,31 +35,75 @@ fn check<F: Family>(name: &'static str, change: impl Fn(&mut Settings)) {
 }
 
 #[test]
-fn pictures_of_a_batch_are_those_drawn_alone() {
+fn images_of_a_batch_are_those_drawn_alone() {
     for sampler in [SamplerKind::Euler, SamplerKind::EulerAncestral, SamplerKind::DpmPp2MSde] {
-        check::<Sd3>("sd3", |settings| settings.sampler = sampler);
+        check("sd3", |settings| settings.sampler = sampler);
     }
-    check::<Flux>("flux-dev", |settings| settings.sampler = SamplerKind::DpmPpSde);
+    check("flux-dev", |settings| settings.sampler = SamplerKind::DpmPpSde);
 }
 
 #[test]
-fn guidance_treats_the_pictures_of_a_batch_apart() {
-    let projected = GuidanceMethod::AdaptiveProjected { along: 0.0, longest: Some(5.0), momentum: -0.5 };
+fn guidance_treats_the_images_of_a_batch_apart() {
+    let projected = GuidanceMethod::AdaptiveProjected { eta: 0.0, norm_threshold: Some(5.0), momentum: -0.5 };
     for method in [projected, GuidanceMethod::ZeroStar { zero_steps: 1 }] {
         let guidance = Guidance { method, rescale: 0.7, ..Guidance::default() };
-        check::<Sd3>("sd3", |settings| settings.guidance = guidance.clone());
-        check::<Flux>("flux-dev", |settings| (settings.guidance, settings.true_cfg_scale) = (guidance.clone(), 2.0));
+        check("sd3", |settings| settings.guidance = guidance.clone());
+        check("flux-dev", |settings| (settings.guidance, settings.guidance_scale) = (guidance.clone(), 2.0));
     }
 }
 
 #[test]
-fn stochastic_samplers_need_a_seed_for_every_picture() {
+fn every_image_needs_a_prompt_and_a_seed() {
     let fixture = Fixture::new("sd3");
-    let mut pipeline = pipeline::<Sd3>(&fixture);
-    let settings = Settings { sampler: SamplerKind::Lcm, ..fixture.settings() };
+    let (mut pipeline, settings) = (fixture.pipeline(), fixture.settings());
     let prompt = fixture.prompt();
-    let two = Prompt::batch::<Sd3>(&[&prompt, &prompt]);
-    let noise = pipeline.noises(&[1, 2], &settings);
-    let error = pipeline.denoise(&two, noise, &settings, &mut |_| ControlFlow::Continue(())).unwrap_err();
-    assert!(matches!(error, PipelineError::Setting { .. }) && error.to_string().contains("sampler seeds is 1"), "{error}");
+    let two = EncodedPrompt::batch(&[&prompt, &prompt]);
+    for seeds in [&[1][..], &[1, 2, 3], &[]] {
+        let error = pipeline.denoise(&two, &Start::from_seeds(seeds), &settings, &mut ignore).unwrap_err();
+        assert!(matches!(error, PipelineError::Setting { setting: "number of seeds", .. }), "{error}");
+    }
+    let noise = pipeline.noise(&[1, 2, 3], &settings);
+    let start = Start { noise: Some(noise), ..Start::from_seeds(&[1, 2]) };
+    let error = pipeline.denoise(&two, &start, &settings, &mut ignore).unwrap_err();
+    assert!(matches!(error, PipelineError::Setting { setting: "number of noises", .. }), "{error}");
+}
+
+/// What adds noise between steps takes it from the seed of its image, however the image is asked for.
+#[test]
+fn a_request_of_seeds_gives_the_images_of_its_stages() {
+    let fixture = Fixture::new("sd3");
+    for sampler in [SamplerKind::EulerAncestral, SamplerKind::DpmPpSde] {
+        let settings = Settings { sampler, ..fixture.settings() };
+        let request = Request { seeds: SEEDS.into(), settings: settings.clone(), ..Request::new(PROMPTS[0]) };
+        let together = fixture.pipeline().generate(&request, &mut ignore).unwrap();
+        let mut pipeline = fixture.pipeline();
+        let prompt = pipeline.encode_prompt(PROMPTS[0], "", &settings, &mut ignore).unwrap();
+        for (seed, together) in SEEDS.into_iter().zip(together) {
+            let latents = pipeline.denoise(&prompt, &Start::from_seeds(&[seed]), &settings, &mut ignore).unwrap();
+            let alone = pipeline.decode(latents, Tiling::Whole, &mut ignore).unwrap().remove(0);
+            let worst = alone.pixels.iter().zip(&together.pixels).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            // Batches may sum in another order, which moves a value over the edge of a level at most.
+            assert!(worst <= 1, "{sampler}, seed {seed}: {worst} levels off");
+        }
+    }
+}
+
+/// A trainer has other noise in every image.
+#[test]
+fn every_image_of_a_batch_may_have_a_noise_level_of_its_own() {
+    for name in ["sd3", "flux-dev"] {
+        let fixture = Fixture::new(name);
+        let (mut pipeline, settings) = (fixture.pipeline(), fixture.settings());
+        let prompt = fixture.prompt();
+        pipeline.denoise(&prompt, &Start::from_seeds(&[1]), &settings, &mut ignore).unwrap();
+        let velocity = |latents: Tensor<4>, sigmas: &[f64], conditioning: &Conditioning| {
+            let input = DenoiserInput { latents, sigmas, conditioning, distilled_guidance: settings.distilled_guidance };
+            pipeline.denoiser().unwrap().velocity(&input, &[], &mut NoHook).unwrap()
+        };
+        let (latents, texts) = (pipeline.noise(&[1, 2], &settings), [&prompt.positive, prompt.negative.as_ref().unwrap()]);
+        let sigmas = [0.9, 0.25];
+        let together = velocity(latents.clone(), &sigmas, &Conditioning::batch(&texts));
+        let alone = (0..2).map(|image| velocity(latents.clone().narrow(0, image, 1), &sigmas[image..=image], texts[image]));
+        assert_close(name, together, Tensor::cat(alone.collect(), 0), TOLERANCE);
+    }
 }

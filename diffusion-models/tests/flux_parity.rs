@@ -12,10 +12,13 @@ use std::path::PathBuf;
 use burn::tensor::{Device, FloatDType, Tensor};
 use common::{assert_close, manifest, write_hollow};
 use diffusion_core::checkpoint::Checkpoint;
-use diffusion_core::{Precision, Residency};
-use diffusion_models::flux::{FluxConditioning, FluxConfig, FluxFiles, FluxPipeline};
-use diffusion_models::{ModelParts, PipelineError, Prompt, Settings, Tiling};
-use fixture::Fixture;
+use diffusion_core::{Loading, Precision, Residency, weights};
+use diffusion_models::flux::{FluxConfig, FluxModel};
+use diffusion_models::{
+    ComponentPaths, DenoiserInput, Event, NetworkConfig, PipelineError, PromptEncoder, Settings, Start, Tiling, components,
+    ignore, open_model,
+};
+use fixture::{Fixture, pipeline, typed, velocity_of};
 
 /// Both sides compute in f32 from the same stored values and sum in different orders, which shows at 1e-6; a weight in the
 /// wrong place shows above 2e-4 (`fixtures/README.md`).
@@ -27,41 +30,28 @@ const SIGMA_TOLERANCE: f64 = 1e-6;
 const TRUE_CFG_SCALE: f64 = 2.0;
 
 /// Every fixture with the paths it lies at: the folder, and a single file with the folder's configurations.
-fn in_all_layouts() -> Vec<(Fixture, PathBuf, ModelParts)> {
-    let folder = |name| (Fixture::new(name), common::fixture(name), ModelParts::default());
-    let parts = ModelParts { config: Some(common::fixture("flux-dev")), ..ModelParts::default() };
-    let single_file = (Fixture::new("flux-dev"), common::fixture("flux-dev").join("original.safetensors"), parts);
+fn in_all_layouts() -> Vec<(Fixture, PathBuf, ComponentPaths)> {
+    let folder = |name| (Fixture::new(name), common::fixture(name), ComponentPaths::new());
+    let paths = ComponentPaths::new().with_config(common::fixture("flux-dev"));
+    let single_file = (Fixture::new("flux-dev"), common::fixture("flux-dev").join("original.safetensors"), paths);
     vec![folder("flux-dev"), folder("flux-schnell"), single_file]
-}
-
-fn pipeline(path: &std::path::Path, parts: &ModelParts) -> FluxPipeline {
-    FluxPipeline::open(path, parts, Precision::f32(), &Device::flex()).unwrap()
-}
-
-fn prompt(fixture: &Fixture, settings: &Settings) -> Prompt<FluxConditioning> {
-    let encoded = |sign: &str| FluxConditioning {
-        text: fixture.tensor(&format!("{sign}prompt_embeds")),
-        pooled: fixture.tensor(&format!("{sign}pooled_prompt_embeds")),
-        distilled_guidance: settings.guidance_scale,
-    };
-    Prompt { positive: encoded(""), negative: Some(encoded("negative_")) }
 }
 
 #[test]
 fn prompts_become_the_token_ids_and_embeddings_of_the_reference() {
     let device = Device::flex();
-    for (fixture, path, parts) in in_all_layouts() {
-        let encoders = FluxFiles::open(&path, &parts).unwrap();
-        let encoders = encoders.load_text_encoders(Precision::f32(), Residency::Resident, &device).unwrap();
+    for (fixture, path, paths) in in_all_layouts() {
+        let model = open_model(&path, &paths).unwrap();
+        let encoders = typed::<FluxModel>(&*model).load_text_encoders(&Loading::new(Precision::f32(), &device)).unwrap();
         let (clip_l, _) = encoders.clip_l.as_ref().unwrap();
         let (t5, _) = encoders.t5.as_ref().unwrap();
         assert_eq!(clip_l.encode(&fixture.run.prompt, clip_l.max_length()).unwrap().ids, fixture.token_ids(1), "{fixture}");
         let t5_ids = t5.encode(&fixture.run.prompt, fixture.run.max_sequence_length).unwrap().ids;
         assert_eq!(t5_ids, fixture.token_ids(2), "{fixture}");
         for (text, sign) in [(&fixture.run.prompt, ""), (&fixture.run.negative_prompt, "negative_")] {
-            let found = encoders.encode(text, &fixture.settings(), &device).unwrap();
+            let found = encoders.encode(text, fixture.run.max_sequence_length).unwrap().conditioning;
             let expected = fixture.tensor(&format!("{sign}prompt_embeds"));
-            assert_close(&format!("{fixture} {sign}prompt_embeds"), found.text, expected, TOLERANCE);
+            assert_close(&format!("{fixture} {sign}prompt_embeds"), found.tokens, expected, TOLERANCE);
             let expected = fixture.tensor(&format!("{sign}pooled_prompt_embeds"));
             assert_close(&format!("{fixture} {sign}pooled_prompt_embeds"), found.pooled, expected, TOLERANCE);
         }
@@ -71,12 +61,14 @@ fn prompts_become_the_token_ids_and_embeddings_of_the_reference() {
 #[test]
 fn the_first_velocity_is_that_of_the_reference_resident_and_streamed() {
     let device = Device::flex();
-    for (fixture, path, parts) in in_all_layouts() {
+    for (fixture, path, paths) in in_all_layouts() {
         for residency in [Residency::Resident, Residency::Streamed] {
-            let files = FluxFiles::open(&path, &parts).unwrap();
-            let transformer = files.load_transformer(Precision::f32(), residency, &device).unwrap();
-            let positive = prompt(&fixture, &fixture.settings()).positive;
-            let found = transformer.forward(fixture.tensor("noise"), 1.0, &positive);
+            let loading = Loading::new(Precision::f32(), &device).with_residency(residency);
+            let model = open_model(&path, &paths).unwrap();
+            let transformer = typed::<FluxModel>(&*model).load_transformer(&loading).unwrap();
+            let (conditioning, distilled_guidance) = (&fixture.prompt().positive, fixture.settings().distilled_guidance);
+            let input = DenoiserInput { latents: fixture.tensor("noise"), sigmas: &[1.0], conditioning, distilled_guidance };
+            let found = velocity_of(&transformer, &input);
             assert_close(&format!("{fixture} velocity_0, {residency:?}"), found, fixture.tensor("velocity_0"), TOLERANCE);
         }
     }
@@ -84,15 +76,18 @@ fn the_first_velocity_is_that_of_the_reference_resident_and_streamed() {
 
 #[test]
 fn latents_of_every_step_are_those_of_the_reference() {
-    for (fixture, path, parts) in in_all_layouts() {
+    for (fixture, path, paths) in in_all_layouts() {
         let settings = fixture.settings();
         let expected: Vec<f64> = fixture.tensor::<1>("sigmas").into_data().iter::<f64>().collect();
         let mut sigmas = vec![1.0];
-        let mut pipeline = pipeline(&path, &parts);
-        let last = pipeline.denoise(&prompt(&fixture, &settings), fixture.tensor("noise"), &settings, &mut |step| {
-            let name = format!("latents_{}", step.index + 1);
-            assert_close(&format!("{fixture} {name}"), step.latents, fixture.tensor(&name), TOLERANCE);
-            sigmas.push(step.sigma);
+        let mut pipeline = pipeline(&path, &paths);
+        let start = Start::from_noise(fixture.tensor("noise"));
+        let last = pipeline.denoise(&fixture.prompt(), &start, &settings, &mut |event| {
+            if let Event::Step(step) = event {
+                let name = format!("latents_{}", step.index + 1);
+                assert_close(&format!("{fixture} {name}"), step.latents, fixture.tensor(&name), TOLERANCE);
+                sigmas.push(step.sigma);
+            }
             ControlFlow::Continue(())
         });
         last.unwrap();
@@ -102,21 +97,21 @@ fn latents_of_every_step_are_those_of_the_reference() {
 }
 
 #[test]
-fn true_guidance_gives_the_latents_of_the_reference() {
-    for (fixture, path, parts) in in_all_layouts() {
-        let settings = Settings { true_cfg_scale: TRUE_CFG_SCALE, ..fixture.settings() };
-        let latents =
-            pipeline(&path, &parts)
-                .denoise(&prompt(&fixture, &settings), fixture.tensor("noise"), &settings, &mut |_| ControlFlow::Continue(()));
+fn classifier_free_guidance_gives_the_latents_of_the_reference() {
+    for (fixture, path, paths) in in_all_layouts() {
+        let settings = Settings { guidance_scale: TRUE_CFG_SCALE, ..fixture.settings() };
+        let start = Start::from_noise(fixture.tensor("noise"));
+        let latents = pipeline(&path, &paths).denoise(&fixture.prompt(), &start, &settings, &mut ignore);
         assert_close(&format!("{fixture} true_cfg_latents"), latents.unwrap(), fixture.tensor("true_cfg_latents"), TOLERANCE);
     }
 }
 
 #[test]
-fn latents_become_the_picture_of_the_reference() {
+fn latents_become_the_image_of_the_reference() {
     let device = Device::flex();
-    for (fixture, path, parts) in in_all_layouts() {
-        let decoder = FluxFiles::open(&path, &parts).unwrap().load_decoder(Precision::f32(), &device).unwrap();
+    for (fixture, path, paths) in in_all_layouts() {
+        let model = open_model(&path, &paths).unwrap();
+        let decoder = model.autoencoder().load_decoder(&Loading::new(Precision::f32(), &device)).unwrap();
         let images = decoder.decode(fixture.tensor(&format!("latents_{}", fixture.run.steps)), Tiling::Whole);
         let found: Tensor<4> = (images * 0.5 + 0.5).clamp(0.0, 1.0);
         assert_close(&format!("{fixture} image"), found, fixture.tensor("image"), TOLERANCE);
@@ -150,7 +145,7 @@ fn published_transformers_fit_to_the_last_name_and_shape() {
             assert_eq!(FluxConfig::from_checkpoint(&checkpoint).as_ref(), Some(&config), "{list}");
             let renamed = config.rename(checkpoint).unwrap();
             let module = config.init(FloatDType::F32, &Device::flex());
-            renamed.check(&module).unwrap_or_else(|error| panic!("{list}: {error}"));
+            weights::check(&renamed, &module).unwrap_or_else(|error| panic!("{list}: {error}"));
         }
     }
 }
@@ -159,37 +154,37 @@ fn published_transformers_fit_to_the_last_name_and_shape() {
 fn models_for_other_pipelines_are_refused_by_name() {
     for (model, name) in [("flux1-canny-dev", "Canny or Depth"), ("flux1-fill-dev", "Fill")] {
         for (list, folder, _) in published(model) {
-            let error = FluxFiles::open(&folder.path().join("model.safetensors"), &ModelParts::default()).unwrap_err();
+            let error = open_model(&folder.path().join("model.safetensors"), &ComponentPaths::new()).unwrap_err();
             assert!(matches!(error, PipelineError::OtherModel { .. }) && error.to_string().contains(name), "{list}: {error}");
         }
     }
 }
 
 #[test]
-fn a_bare_transformer_names_the_part_that_is_missing_and_its_option() {
+fn a_bare_transformer_names_the_components_that_are_missing() {
     for (list, folder, _) in published("flux1-dev") {
-        let error = FluxFiles::open(&folder.path().join("model.safetensors"), &ModelParts::default()).unwrap_err();
-        assert!(error.to_string().contains("--clip-l"), "{list}: {error}");
+        let error = open_model(&folder.path().join("model.safetensors"), &ComponentPaths::new()).unwrap_err();
+        assert!(matches!(error, PipelineError::MissingComponent { .. }), "{list}: {error}");
+        assert!(error.to_string().contains("CLIP-L, T5"), "{list}: {error}");
     }
 }
 
 #[test]
-fn a_model_of_the_other_family_is_refused() {
-    let parts = ModelParts::default();
-    let error = FluxFiles::open(&common::fixture("sd3"), &parts).unwrap_err().to_string();
-    assert!(error.contains("StableDiffusion3Pipeline") && error.contains("FluxPipeline"), "{error}");
-    let error = FluxFiles::open(&common::fixture("sd3/original.safetensors"), &parts).unwrap_err().to_string();
+fn a_transformer_of_the_other_family_is_refused() {
+    let other = common::fixture("sd3/transformer");
+    let paths = ComponentPaths::new().with(components::TRANSFORMER, other);
+    let error = open_model(&common::fixture("flux-dev"), &paths).unwrap_err().to_string();
     assert!(error.contains("Stable Diffusion 3") && error.contains("FLUX.1"), "{error}");
 }
 
 #[test]
-fn plans_count_every_part_and_streaming_takes_less() {
+fn plans_count_every_component_and_streaming_takes_less() {
     let fixture = Fixture::new("flux-dev");
-    let pipeline = pipeline(&common::fixture("flux-dev"), &ModelParts::default());
-    let plan = pipeline.plan(&fixture.settings());
-    let names: Vec<&str> = plan.parts.iter().map(|part| part.name).collect();
-    assert_eq!(names, ["CLIP-L", "T5", "transformer", "autoencoder"]);
+    let pipeline = pipeline(&common::fixture("flux-dev"), &ComponentPaths::new());
+    let plan = pipeline.plan(&fixture.settings(), 1);
+    let names: Vec<&str> = plan.components.iter().map(|component| component.id.name()).collect();
+    assert_eq!(names, ["clip_l", "t5xxl", "transformer", "vae"]);
     let transformer = Checkpoint::open(&common::fixture("flux-dev/transformer")).unwrap();
-    assert_eq!(plan.parts[2].weights, transformer.num_bytes());
-    assert!(plan.parts[2].weights_streamed < plan.parts[2].weights);
+    assert_eq!(plan.components[2].weights, transformer.num_bytes());
+    assert!(plan.components[2].weights_streamed < plan.components[2].weights);
 }

@@ -8,10 +8,14 @@ use std::path::Path;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use common::assert_close;
 use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
-use diffusion_core::checkpoint::{Checkpoint, Format, PublishedPart, parameter_shapes};
+use diffusion_core::checkpoint::{Checkpoint, PublishedPart};
+use diffusion_core::format::Format;
 use diffusion_core::noise::TorchGenerator;
-use diffusion_core::{Precision, Residency};
-use diffusion_models::flux::{FluxConditioning, FluxConfig, FluxTransformer};
+use diffusion_core::weights::parameter_shapes;
+use diffusion_core::{Loading, Precision};
+use diffusion_models::block_network::{self, NoHook};
+use diffusion_models::flux::{FluxConfig, FluxTransformer};
+use diffusion_models::{Conditioning, DenoiserInput, NetworkConfig};
 
 /// Packed or widened before, the same numbers go through the same products.
 const TOLERANCE: f64 = 1e-6;
@@ -100,16 +104,17 @@ fn random_bytes(format: Format, scales: &[usize], len: usize, generator: &mut To
 fn velocity(path: &Path, config: &FluxConfig) -> Tensor<4> {
     let device = Device::flex();
     let checkpoint = Checkpoint::open(path).unwrap();
-    let model = FluxTransformer::load(checkpoint, config, Precision::f32(), Residency::Resident, &device).unwrap();
+    let model = FluxTransformer::load(checkpoint, config, &Loading::new(Precision::f32(), &device)).unwrap();
     let mut generator = TorchGenerator::new(5);
     let mut random = |len: usize| TensorData::new(generator.normal(len), [len]);
     let mut tensor = |len: usize| Tensor::<1>::from_data(random(len), (&device, DType::F32));
-    let conditioning = FluxConditioning {
-        text: tensor(9 * config.joint_attention_dim).reshape([1, 9, config.joint_attention_dim]),
+    let conditioning = Conditioning {
+        tokens: tensor(9 * config.joint_attention_dim).reshape([1, 9, config.joint_attention_dim]),
         pooled: tensor(config.pooled_projection_dim).reshape([1, config.pooled_projection_dim]),
-        distilled_guidance: 3.5,
     };
-    model.forward(tensor(16 * 6 * 4).reshape([1, 16, 6, 4]), 0.7, &conditioning)
+    let latents = tensor(16 * 6 * 4).reshape([1, 16, 6, 4]);
+    let input = DenoiserInput { latents, sigmas: &[0.7], conditioning: &conditioning, distilled_guidance: Some(3.5) };
+    block_network::run(&model, &input, &[], &mut NoHook).unwrap()
 }
 
 #[test]

@@ -4,15 +4,12 @@ mod common;
 #[path = "common/fixture.rs"]
 mod fixture;
 
-use std::ops::ControlFlow;
-
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use common::assert_close;
-use diffusion_core::{Precision, Sigmas};
-use diffusion_models::flux::{Flux, FluxConditioning};
-use diffusion_models::sd3::Sd3;
+use diffusion_core::Sigmas;
+use diffusion_models::block_network::NoHook;
 use diffusion_models::{
-    Family, Guidance, GuidanceEvaluation, GuidanceMethod, ModelParts, Pipeline, PipelineError, Prompt, Question, Settings,
+    DenoiserInput, EncodedPrompt, Guidance, GuidanceEvaluation, GuidanceMethod, Pipeline, PipelineError, Settings, Start, ignore,
 };
 use diffusion_schedulers::guidance::{CfgZeroStar, GuidanceInterval, classifier_free, rescale};
 use fixture::Fixture;
@@ -22,36 +19,28 @@ const TOLERANCE: f64 = 1e-5;
 const SCALE: f64 = 3.0;
 
 /// A model, an encoded prompt, its noise, and settings with guidance.
-struct Model<F: Family> {
-    pipeline: Pipeline<F>,
-    prompt: Prompt<F::Conditioning>,
+struct Model {
+    pipeline: Pipeline,
+    prompt: EncodedPrompt,
     noise: Tensor<4>,
     settings: Settings,
 }
 
-fn sd3() -> Model<Sd3> {
-    let fixture = Fixture::new("sd3");
-    let settings = Settings { guidance_scale: SCALE, ..fixture.settings() };
-    Model { pipeline: open(&fixture), prompt: fixture.prompt(), noise: fixture.tensor("noise"), settings }
+fn sd3() -> Model {
+    Model::open("sd3")
 }
 
-fn flux() -> Model<Flux> {
-    let fixture = Fixture::new("flux-dev");
-    let settings = Settings { true_cfg_scale: SCALE, ..fixture.settings() };
-    let encoded = |sign: &str| FluxConditioning {
-        text: fixture.tensor(&format!("{sign}prompt_embeds")),
-        pooled: fixture.tensor(&format!("{sign}pooled_prompt_embeds")),
-        distilled_guidance: settings.guidance_scale,
-    };
-    let prompt = Prompt { positive: encoded(""), negative: Some(encoded("negative_")) };
-    Model { pipeline: open(&fixture), prompt, noise: fixture.tensor("noise"), settings }
+fn flux() -> Model {
+    Model::open("flux-dev")
 }
 
-fn open<F: Family>(fixture: &Fixture) -> Pipeline<F> {
-    Pipeline::open(&fixture.path(""), &ModelParts::default(), Precision::f32(), &Device::flex()).unwrap()
-}
+impl Model {
+    fn open(name: &'static str) -> Self {
+        let fixture = Fixture::new(name);
+        let settings = Settings { guidance_scale: SCALE, ..fixture.settings() };
+        Self { pipeline: fixture.pipeline(), prompt: fixture.prompt(), noise: fixture.tensor("noise"), settings }
+    }
 
-impl<F: Family> Model<F> {
     /// The latents of a run with this guidance.
     fn latents(&mut self, guidance: Guidance) -> Tensor<4> {
         let settings = Settings { guidance, ..self.settings.clone() };
@@ -60,7 +49,7 @@ impl<F: Family> Model<F> {
 
     fn latents_under(&mut self, settings: &Settings) -> Tensor<4> {
         let Self { pipeline, prompt, noise, .. } = self;
-        pipeline.denoise(prompt, noise.clone(), settings, &mut |_| ControlFlow::Continue(())).unwrap()
+        pipeline.denoise(prompt, &Start::from_noise(noise.clone()), settings, &mut ignore).unwrap()
     }
 
     /// The velocity that the first step of a run uses.
@@ -72,10 +61,11 @@ impl<F: Family> Model<F> {
 
     /// The network's velocities under the negative and the positive prompt at the start.
     fn both_velocities(&self) -> [Tensor<4>; 2] {
-        let transformer = self.pipeline.transformer.as_ref().unwrap();
+        let denoiser = self.pipeline.denoiser().unwrap();
         [self.prompt.negative.as_ref().unwrap(), &self.prompt.positive].map(|conditioning| {
-            let question = Question { latents: self.noise.clone(), sigma: 1.0, conditioning, skipped_layers: &[], cache: None };
-            F::velocity(transformer, &self.settings, question)
+            let distilled_guidance = self.settings.distilled_guidance;
+            let input = DenoiserInput { latents: self.noise.clone(), sigmas: &[1.0], conditioning, distilled_guidance };
+            denoiser.velocity(&input, &[], &mut NoHook).unwrap()
         })
     }
 }
@@ -84,7 +74,7 @@ fn of(method: GuidanceMethod) -> Guidance {
     Guidance { method, ..Guidance::default() }
 }
 
-fn check_sequential<F: Family>(mut model: Model<F>) {
+fn check_sequential(mut model: Model) {
     let sequential = Guidance { evaluation: GuidanceEvaluation::Sequential, ..Guidance::default() };
     let (one, other) = (model.latents(sequential), model.latents(Guidance::default()));
     assert_close("sequential guidance", one, other, TOLERANCE);
@@ -96,7 +86,7 @@ fn prompts_one_after_the_other_give_what_a_batch_gives() {
     check_sequential(flux());
 }
 
-fn check_formulas<F: Family>(mut model: Model<F>) {
+fn check_formulas(mut model: Model) {
     let plain = model.first_velocity(Guidance::default());
     let [negative, positive] = model.both_velocities();
     let expected = classifier_free(positive.clone(), negative.clone(), SCALE);
@@ -105,7 +95,7 @@ fn check_formulas<F: Family>(mut model: Model<F>) {
     let rescaled = model.first_velocity(Guidance { rescale: 0.7, ..Guidance::default() });
     assert_close("rescaled", rescaled, rescale(expected.clone(), positive.clone(), 0.7), TOLERANCE);
 
-    let all = GuidanceMethod::AdaptiveProjected { along: 1.0, longest: None, momentum: 0.0 };
+    let all = GuidanceMethod::AdaptiveProjected { eta: 1.0, norm_threshold: None, momentum: 0.0 };
     assert_close("projected, with all of it", model.first_velocity(of(all)), expected, TOLERANCE);
 
     let zero_star = model.first_velocity(of(GuidanceMethod::ZeroStar { zero_steps: 0 }));
@@ -121,16 +111,14 @@ fn the_first_step_is_what_the_formulas_give() {
     check_formulas(flux());
 }
 
-fn check_interval<F: Family>(mut model: Model<F>) {
+fn check_interval(mut model: Model) {
     let mut between =
-        |above, up_to| model.latents(Guidance { interval: Some(GuidanceInterval { above, up_to }), ..Guidance::default() });
+        |start, end| model.latents(Guidance { interval: Some(GuidanceInterval { start, end }), ..Guidance::default() });
     let (everywhere, nowhere) = (between(0.0, 1.0), between(2.0, 3.0));
     let plain = model.latents(Guidance::default());
     assert_close("guided everywhere", everywhere, plain, 0.0);
-    let unguided = Settings { true_cfg_scale: 1.0, ..model.settings.clone() };
-    // Otherwise it is the distilled guidance of FLUX.1, which stays.
-    let classifier_free = F::uses_negative_prompt(&unguided);
-    let unguided = if classifier_free { Settings { guidance_scale: 1.0, ..unguided } } else { unguided };
+    // The distilled guidance of FLUX.1 stays.
+    let unguided = Settings { guidance_scale: 1.0, ..model.settings.clone() };
     let unguided = model.latents_under(&unguided);
     assert_close("guided nowhere", nowhere, unguided, TOLERANCE);
 }
@@ -144,15 +132,15 @@ fn outside_of_its_interval_there_is_no_guidance() {
 #[test]
 fn impossible_guidance_is_refused_by_name() {
     let Model { pipeline, settings, .. } = sd3();
-    let interval = |above, up_to| Guidance { interval: Some(GuidanceInterval { above, up_to }), ..Guidance::default() };
-    let projected = |along, longest, momentum| of(GuidanceMethod::AdaptiveProjected { along, longest, momentum });
+    let interval = |start, end| Guidance { interval: Some(GuidanceInterval { start, end }), ..Guidance::default() };
+    let projected = |eta, norm_threshold, momentum| of(GuidanceMethod::AdaptiveProjected { eta, norm_threshold, momentum });
     let cases = [
         (Guidance { rescale: 1.5, ..Guidance::default() }, "guidance rescale is 1.5"),
         (Guidance { rescale: f64::NAN, ..Guidance::default() }, "guidance rescale is NaN"),
         (interval(0.5, 0.5), "guidance interval is 0.5,0.5"),
         (interval(-1.0, 0.5), "guidance interval is -1,0.5"),
-        (projected(f64::NAN, None, 0.0), "along the picture"),
-        (projected(0.0, Some(0.0), 0.0), "longest guidance is 0"),
+        (projected(f64::NAN, None, 0.0), "eta of projected guidance is NaN"),
+        (projected(0.0, Some(0.0), 0.0), "norm threshold of projected guidance is 0"),
         (projected(0.0, None, -1.0), "guidance momentum is -1"),
     ];
     for (guidance, words) in cases {

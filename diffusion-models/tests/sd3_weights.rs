@@ -13,7 +13,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use common::{assert_close, manifest, write_hollow};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{Precision, Residency, Storage, TextEncoder};
+use diffusion_core::{Loading, Precision, Storage, TextEncoder, weights};
+use diffusion_models::NetworkConfig;
 use diffusion_models::clip::{ClipConfig, ClipTextEncoder};
 use diffusion_models::sd3::{Sd3Config, Sd3Transformer};
 use diffusion_models::t5::{T5Config, T5Encoder};
@@ -58,7 +59,7 @@ fn published_transformers_fit_to_the_last_name_and_shape() {
     let device = Device::flex();
     for (list, config, _folder, checkpoint) in published_transformers() {
         let renamed = config.rename(checkpoint).unwrap();
-        renamed.check(&config.init(FloatDType::F32, &device)).unwrap_or_else(|error| panic!("{list}: {error}"));
+        weights::check(&renamed, &config.init(FloatDType::F32, &device)).unwrap_or_else(|error| panic!("{list}: {error}"));
     }
 }
 
@@ -80,7 +81,7 @@ fn a_transformer_without_any_one_tensor_is_refused() {
             let rest = checkpoint.filtered(|other| other != name);
             // Without the tensors that tell sizes there is no configuration.
             let Some(config) = Sd3Config::from_checkpoint(&rest) else { continue };
-            let fits = config.rename(rest).and_then(|renamed| renamed.check(&config.init(FloatDType::F32, &device)));
+            let fits = config.rename(rest).and_then(|renamed| weights::check(&renamed, &config.init(FloatDType::F32, &device)));
             let error = fits.expect_err(name);
             let missed = matches!(&error, CheckpointError::Mismatch { mismatch, .. } if !mismatch.missing.is_empty() && mismatch.unused.is_empty());
             assert!(missed, "{list} without {name}: {error}");
@@ -92,13 +93,12 @@ fn a_transformer_without_any_one_tensor_is_refused() {
 fn a_transformer_of_another_size_is_refused() {
     let (_folder, checkpoint) = hollow(&manifest("sd3-medium.transformer.diffusers"));
     let config = Sd3Config::medium_3_5();
-    let error = config.rename(checkpoint).unwrap().check(&config.init(FloatDType::F32, &Device::flex())).unwrap_err();
+    let error = config.check(checkpoint).unwrap_err();
     assert!(matches!(error, CheckpointError::Mismatch { .. }), "{error}");
 }
 
 #[test]
 fn published_text_encoders_fit_to_the_last_name_and_shape() {
-    let device = Device::flex();
     let large_projected = ClipConfig { projection_size: Some(768), ..ClipConfig::large() };
     let clips = [
         ("clip-l.text-model", ClipConfig::large()),
@@ -110,16 +110,15 @@ fn published_text_encoders_fit_to_the_last_name_and_shape() {
     for (list, config) in clips {
         let (_folder, checkpoint) = hollow(&manifest(list));
         assert_eq!(ClipConfig::is_big_g(&checkpoint), config == ClipConfig::big_g(), "{list}");
-        config.rename(checkpoint).unwrap().check(&config.init(&device)).unwrap_or_else(|error| panic!("{list}: {error}"));
+        config.check(checkpoint).unwrap_or_else(|error| panic!("{list}: {error}"));
     }
     let config = T5Config::xxl();
     let (_folder, checkpoint) = hollow(&manifest("t5-v1_1-xxl.encoder"));
-    config.rename(checkpoint).unwrap().check(&config.init(&device)).unwrap();
+    config.check(checkpoint).unwrap();
 }
 
 #[test]
 fn text_encoders_fit_with_what_files_carry_along() {
-    let device = Device::flex();
     let clip = ClipConfig::big_g();
     let list = manifest("clip-g.with-projection");
     let stripped =
@@ -129,7 +128,7 @@ fn text_encoders_fit_with_what_files_carry_along() {
     carried.insert("logit_scale".to_owned(), vec![]);
     for list in [list.iter().map(stripped).collect(), carried] {
         let (_folder, checkpoint) = hollow(&list);
-        clip.rename(checkpoint).unwrap().check(&clip.init(&device)).unwrap();
+        clip.check(checkpoint).unwrap();
     }
 
     let t5 = T5Config::xxl();
@@ -140,7 +139,7 @@ fn text_encoders_fit_with_what_files_carry_along() {
     own.remove("shared.weight");
     for list in [both, own] {
         let (_folder, checkpoint) = hollow(&list);
-        t5.rename(checkpoint).unwrap().check(&t5.init(&device)).unwrap();
+        t5.check(checkpoint).unwrap();
     }
 }
 
@@ -166,7 +165,7 @@ fn matrices_stay_as_narrow_as_they_are_stored() {
     let config = Sd3Config::from_json(&fixture.path("transformer/config.json")).unwrap();
     let load = |precision| {
         let checkpoint = Checkpoint::open(&fixture.path("transformer")).unwrap();
-        dtypes(&Sd3Transformer::load(checkpoint, &config, precision, Residency::Resident, &device).unwrap())
+        dtypes(&Sd3Transformer::load(checkpoint, &config, &Loading::new(precision, &device)).unwrap())
     };
     // Vectors and convolution kernels are in the compute type.
     let expected = |matrices: DType, compute: DType| {
@@ -180,8 +179,7 @@ fn matrices_stay_as_narrow_as_they_are_stored() {
     // Text encoders compute in f32 whatever the rest does.
     let config = T5Config::from_json(&fixture.path("text_encoder_3/config.json")).unwrap();
     let checkpoint = Checkpoint::open(&fixture.path("text_encoder_3")).unwrap();
-    let t5 =
-        T5Encoder::load(checkpoint, &config, Precision::computing_in(FloatDType::F16), Residency::Resident, &device).unwrap();
+    let t5 = T5Encoder::load(checkpoint, &config, &Loading::new(Precision::computing_in(FloatDType::F16), &device)).unwrap();
     assert_eq!(dtypes(&t5), BTreeMap::from([(1, vec![DType::F32]), (2, vec![DType::BF16])]));
 }
 
@@ -199,8 +197,7 @@ fn loading_on_a_cpu_takes_no_memory_for_matrices() {
     let (stored, before) = (checkpoint.num_bytes(), memory());
     assert!(stored > 16_000_000_000, "{stored}");
     let transformer =
-        Sd3Transformer::load(checkpoint, &Sd3Config::large_3_5(), Precision::f32(), Residency::Resident, &Device::flex())
-            .unwrap();
+        Sd3Transformer::load(checkpoint, &Sd3Config::large_3_5(), &Loading::new(Precision::f32(), &Device::flex())).unwrap();
     let taken = memory().saturating_sub(before);
     // Its vectors in f32, and what the other tests of this program take meanwhile.
     assert!(taken < 500_000_000, "{taken} bytes for {stored} of weights");
@@ -212,8 +209,8 @@ fn velocity(fixture: &Fixture, path: &Path, weights: &RawTensors) -> Tensor<4> {
     raw_tensors::write(path, weights);
     let checkpoint = Checkpoint::open(path).unwrap();
     let config = Sd3Config::from_json(&fixture.path("transformer/config.json")).unwrap();
-    let transformer = Sd3Transformer::load(checkpoint, &config, Precision::f32(), Residency::Resident, &Device::flex()).unwrap();
-    transformer.forward(fixture.tensor("noise"), 0.8, &fixture.prompt().positive, &[])
+    let transformer = Sd3Transformer::load(checkpoint, &config, &Loading::new(Precision::f32(), &Device::flex())).unwrap();
+    fixture::velocity(&transformer, fixture.tensor("noise"), 0.8, &fixture.prompt().positive)
 }
 
 /// The transformer of the fixture in both layouts.
@@ -306,16 +303,16 @@ fn fp8_text_encoders_compute_as_their_widened_values() {
     let narrow = narrowed("text_encoder_3");
     let config = T5Config::from_json(&fixture.path("text_encoder_3/config.json")).unwrap();
     let t5 = |weights: &RawTensors| {
-        let encoder = T5Encoder::load(open(weights), &config, Precision::f32(), Residency::Resident, &device).unwrap();
-        encoder.encode(as_batch(&fixture.token_ids(3), &device)).hidden_states
+        let encoder = T5Encoder::load(open(weights), &config, &Loading::new(Precision::f32(), &device)).unwrap();
+        encoder.encode(as_batch(&fixture.token_ids(3), &device)).unwrap().hidden_states
     };
     assert_close("T5", t5(&narrow), t5(&widened(&narrow)), TOLERANCE);
 
     let narrow = narrowed("text_encoder_2");
     let config = ClipConfig::from_json(&fixture.path("text_encoder_2/config.json")).unwrap();
     let clip = |weights: &RawTensors| {
-        let encoder = ClipTextEncoder::load(open(weights), &config, Precision::f32(), &device).unwrap();
-        encoder.encode(as_batch(&fixture.token_ids(2), &device))
+        let encoder = ClipTextEncoder::load(open(weights), &config, &Loading::new(Precision::f32(), &device)).unwrap();
+        encoder.encode(as_batch(&fixture.token_ids(2), &device)).unwrap()
     };
     let (found, expected) = (clip(&narrow), clip(&widened(&narrow)));
     assert_close("CLIP-G", found.hidden_states, expected.hidden_states, TOLERANCE);
@@ -331,8 +328,8 @@ fn computing_in_half_precision_stays_near_the_reference() {
     for (compute, tolerance) in [(FloatDType::BF16, 3e-2), (FloatDType::F16, 4e-3)] {
         let checkpoint = Checkpoint::open(&fixture.path("transformer")).unwrap();
         let transformer =
-            Sd3Transformer::load(checkpoint, &config, Precision::computing_in(compute), Residency::Resident, &device).unwrap();
-        let found = transformer.forward(fixture.tensor("noise"), 1.0, &fixture.prompt().positive, &[]);
+            Sd3Transformer::load(checkpoint, &config, &Loading::new(Precision::computing_in(compute), &device)).unwrap();
+        let found = fixture::velocity(&transformer, fixture.tensor("noise"), 1.0, &fixture.prompt().positive);
         assert_close(&format!("velocity_0 in {compute:?}"), found, fixture.tensor("velocity_0"), tolerance);
     }
 }

@@ -4,41 +4,37 @@ mod common;
 #[path = "common/fixture.rs"]
 mod fixture;
 
-use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use common::relative_error;
-use diffusion_core::Precision;
-use diffusion_models::flux::Flux;
-use diffusion_models::sd3::Sd3;
 use diffusion_models::{
-    Family, Guidance, GuidanceEvaluation, ModelParts, Pipeline, PipelineError, Prompt, Settings, StepCache, StepCacheReport,
+    ComponentPaths, EncodedPrompt, Guidance, GuidanceEvaluation, Pipeline, PipelineError, Settings, Start, StepCache,
+    StepCacheReport, ignore,
 };
-use fixture::Fixture;
+use fixture::{Fixture, pipeline};
 
 /// Steps enough for neighbours to be alike.
 const NUM_STEPS: usize = 16;
 
-struct Model<F: Family> {
-    pipeline: Pipeline<F>,
-    prompt: Prompt<F::Conditioning>,
+struct Model {
+    pipeline: Pipeline,
+    prompt: EncodedPrompt,
     settings: Settings,
 }
 
-impl<F: Family> Model<F> {
-    fn open(path: PathBuf, settings: Settings, prompt: &str) -> Self {
-        let mut pipeline = Pipeline::<F>::open(&path, &ModelParts::default(), Precision::f32(), &Device::flex()).unwrap();
+impl Model {
+    fn open(path: &Path, settings: Settings, prompt: &str) -> Self {
+        let mut pipeline = pipeline(path, &ComponentPaths::new());
         let settings = Settings { num_steps: NUM_STEPS, ..settings };
-        let prompt = pipeline.encode_prompt(prompt, "", &settings).unwrap();
+        let prompt = pipeline.encode_prompt(prompt, "", &settings, &mut ignore).unwrap();
         Self { pipeline, prompt, settings }
     }
 
     fn draw(&mut self, step_cache: StepCache) -> (Tensor<4>, StepCacheReport) {
         let settings = Settings { step_cache, ..self.settings.clone() };
-        let noise = self.pipeline.noise(1, &settings);
-        let latents = self.pipeline.denoise(&self.prompt, noise, &settings, &mut |_| ControlFlow::Continue(())).unwrap();
-        (latents, self.pipeline.step_cache_report)
+        let latents = self.pipeline.denoise(&self.prompt, &Start::from_seeds(&[1]), &settings, &mut ignore).unwrap();
+        (latents, self.pipeline.step_cache_report())
     }
 
     /// Strict caches change nothing; loose ones leave out work, and the latents stay within `most` of the exact ones.
@@ -70,7 +66,7 @@ impl<F: Family> Model<F> {
 fn the_miniature_is_drawn_with_less_work() {
     let reference = Fixture::new("mini-sd3-reference");
     let prompt = &reference.run.prompt;
-    let mut model = Model::<Sd3>::open(common::fixture("../assets/mini-sd3"), reference.settings(), prompt);
+    let mut model = Model::open(&common::fixture("../diffusion-app/assets/mini-sd3"), reference.settings(), prompt);
     model.check(0.2, 0.3);
     model.settings.guidance = Guidance { evaluation: GuidanceEvaluation::Sequential, ..Guidance::default() };
     model.check(0.2, 0.3);
@@ -79,13 +75,13 @@ fn the_miniature_is_drawn_with_less_work() {
 #[test]
 fn flux_is_drawn_with_less_work() {
     let fixture = Fixture::new("flux-dev");
-    Model::<Flux>::open(fixture.path(""), fixture.settings(), "a lighthouse").check(0.5, 1.0);
+    Model::open(&fixture.path(""), fixture.settings(), "a lighthouse").check(0.5, 1.0);
 }
 
 #[test]
 fn impossible_thresholds_are_refused() {
     let fixture = Fixture::new("sd3");
-    let model = Model::<Sd3>::open(fixture.path(""), fixture.settings(), "");
+    let model = Model::open(&fixture.path(""), fixture.settings(), "");
     for step_cache in [
         StepCache::FirstBlock { threshold: -0.1 },
         StepCache::Easy { threshold: f64::NAN, start: 0.0, stop: 1.0 },

@@ -1,4 +1,4 @@
-//! How noise mixes with the picture at a noise level.
+//! The mixture of image and noise at a noise level.
 
 use burn::tensor::Tensor;
 use diffusion_core::{ScheduleError, Sigmas};
@@ -9,18 +9,18 @@ use diffusion_core::{ScheduleError, Sigmas};
 /// step in the signal-to-noise ratio, need to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoisePath {
-    /// `x = (1 - σ) x₀ + σ ε` with σ from 1 to 0: rectified flow, such as Stable Diffusion 3 and FLUX.1.
+    /// `x = (1 - σ) x₀ + σ ε` with σ from 1 to 0: rectified flow, such as that of Stable Diffusion 3 and FLUX.1.
     Flow,
     /// `x = x₀ + σ ε` with σ from about 15 to 0: the epsilon and v-prediction models, such as Stable Diffusion 1 to XL.
     ///
     /// Their own formulas preserve the variance, `x / sqrt(1 + σ²)`; see
-    /// [`VariancePreserving`](crate::variance_preserving::VariancePreserving) for the way there and back. In these variables
-    /// every formula of theirs is the one given here.
+    /// [`VariancePreserving`](crate::variance_preserving::VariancePreserving) for the way there and back. In the variables of
+    /// this path every formula of theirs is the one given here.
     VarianceExploding,
 }
 
 impl NoisePath {
-    /// Share of the picture in the mixture, α.
+    /// Share of the image in the mixture, α.
     pub fn alpha(self, sigma: f64) -> f64 {
         match self {
             Self::Flow => (1.0 - sigma).max(0.0),
@@ -41,9 +41,9 @@ impl NoisePath {
         }
     }
 
-    /// The mixture of a picture with noise at a level: where image to image starts.
-    pub fn mix(self, picture: Tensor<4>, noise: Tensor<4>, sigma: f64) -> Tensor<4> {
-        picture * self.alpha(sigma) + noise * sigma
+    /// The mixture of an image with noise at a level: the start of image to image.
+    pub fn mix(self, image: Tensor<4>, noise: Tensor<4>, sigma: f64) -> Tensor<4> {
+        image * self.alpha(sigma) + noise * sigma
     }
 
     /// The noise ε that a velocity implies for latents at a level.
@@ -54,10 +54,10 @@ impl NoisePath {
         }
     }
 
-    /// Refuse levels that are not on the path.
+    /// Check that the levels are on the path.
     ///
     /// # Errors
-    /// [`ScheduleError::Setting`] if a flow is to start above 1.
+    /// [`ScheduleError::Setting`] if the levels of a flow start above 1.
     pub fn check(self, sigmas: &Sigmas) -> Result<(), ScheduleError> {
         match self {
             Self::Flow if sigmas.first() > 1.0 => {

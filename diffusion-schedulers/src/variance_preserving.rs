@@ -1,17 +1,17 @@
-//! Networks that predict noise or `v`: how to sample them as a velocity field.
+//! Networks that predict noise or `v`, sampled as a velocity field.
 
 use burn::tensor::{DType, Tensor};
-use diffusion_core::ScheduleError;
+use diffusion_core::{Evaluation, ScheduleError, VelocityError};
 
-/// What a network's output is.
+/// The meaning of a network's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prediction {
     /// The noise ε.
     Epsilon,
     /// `v = α ε - σ x₀` in variables that preserve the variance.
     V,
-    /// The picture x₀.
-    Picture,
+    /// The image x₀.
+    Image,
 }
 
 impl Prediction {
@@ -24,19 +24,19 @@ impl Prediction {
         match self {
             Self::Epsilon => output,
             Self::V => latents * (sigma / variance) + output * (1.0 / variance.sqrt()),
-            Self::Picture => (latents - output) / sigma,
+            Self::Image => (latents - output) / sigma,
         }
     }
 }
 
 /// The noise levels of a model trained with `x = sqrt(ᾱ) x₀ + sqrt(1 - ᾱ) ε` at whole timesteps: Stable Diffusion 1, 2 or XL.
 ///
-/// Samplers see it on the variance-exploding path: latents divided by `sqrt(ᾱ)`, at `σ = sqrt((1 - ᾱ) / ᾱ)`.
+/// Samplers see the model on the variance-exploding path: latents divided by `sqrt(ᾱ)`, at `σ = sqrt((1 - ᾱ) / ᾱ)`.
 ///
 /// ```
 /// use std::ops::ControlFlow;
 /// use burn::tensor::Tensor;
-/// use diffusion_core::{Sampler, SigmaSchedule};
+/// use diffusion_core::{Sampler, SamplerRun, SigmaSchedule};
 /// use diffusion_schedulers::samplers::Euler;
 /// use diffusion_schedulers::schedules::{Karras, SigmaRange, SigmaTable};
 /// use diffusion_schedulers::variance_preserving::{Prediction, VariancePreserving};
@@ -44,10 +44,15 @@ impl Prediction {
 /// let model = VariancePreserving::scaled_linear(0.00085, 0.012, 1000)?;
 /// let sigmas = Karras::new(SigmaRange::of_table(&SigmaTable::variance_preserving(&model))).sigmas(10)?;
 /// // A network that finds no noise in what it sees.
-/// let mut velocity = model.velocity_field(Prediction::Epsilon, |latents, _timestep| latents.zeros_like());
+/// let mut velocity = model.velocity_field(Prediction::Epsilon, |at| Ok(at.latents.zeros_like()));
 /// let noise = Tensor::<4>::ones([1, 4, 8, 8], &Default::default()) * sigmas.first();
-/// let picture = Euler.sample(&mut velocity, noise.clone(), &sigmas, &mut |_| ControlFlow::Continue(()))?;
-/// assert!(picture.all_close(noise, None, None));
+/// let image = Euler.sample(SamplerRun {
+///     velocity: &mut velocity,
+///     latents: noise.clone(),
+///     sigmas: &sigmas,
+///     on_step: &mut |_| ControlFlow::Continue(()),
+/// })?;
+/// assert!(image.all_close(noise, None, None));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +62,7 @@ pub struct VariancePreserving {
 }
 
 impl VariancePreserving {
-    /// The share of noise per step, β, rises evenly from `start` to `end`.
+    /// A model whose share of noise per step, β, rises evenly from `start` to `end`.
     ///
     /// # Errors
     /// [`ScheduleError::Setting`] unless `0 < start <= end < 1` and there are at least two timesteps.
@@ -65,7 +70,7 @@ impl VariancePreserving {
         Self::of_betas(start, end, num_timesteps, |share| start + (end - start) * share)
     }
 
-    /// The square root of β rises evenly: Stable Diffusion, with 0.00085, 0.012 and 1000.
+    /// A model whose square root of β rises evenly: Stable Diffusion, with 0.00085, 0.012 and 1000.
     ///
     /// # Errors
     /// [`ScheduleError::Setting`] unless `0 < start <= end < 1` and there are at least two timesteps.
@@ -93,8 +98,8 @@ impl VariancePreserving {
         Ok(Self { sigmas: sigmas.collect() })
     }
 
-    /// The same with the last level moved up to almost pure noise, and the others between in proportion: for models trained
-    /// so. The last ᾱ is 4.9e-8 and not zero, so that σ stays finite.
+    /// The same with the last level moved up to almost pure noise, and the others in proportion, for models trained so. The
+    /// last ᾱ is 4.9e-8 and not zero, so that σ stays finite.
     ///
     /// Reference: `ComfyUI` `comfy/model_sampling.py#L5` at a125cd8; arXiv 2305.08891, algorithm 1.
     pub fn with_zero_terminal_snr(self) -> Self {
@@ -137,25 +142,38 @@ impl VariancePreserving {
         (above - 1) as f64 + (sigma / low).ln() / (high / low).ln()
     }
 
-    /// The velocity field of a network that takes latents that preserve the variance, and timesteps.
+    /// The velocity field of a network that takes timesteps, and latents that preserve the variance. An error of the network
+    /// becomes that of the velocity.
     pub fn velocity_field<'a>(
         &'a self,
         prediction: Prediction,
-        mut network: impl FnMut(Tensor<4>, f64) -> Tensor<4> + 'a,
-    ) -> impl FnMut(Tensor<4>, f64) -> Tensor<4> + 'a {
-        move |latents, sigma| {
-            let output = network(to_preserving(latents.clone(), sigma), self.timestep(sigma));
-            prediction.velocity(latents, sigma, output)
+        mut network: impl FnMut(TimestepEvaluation) -> Result<Tensor<4>, VelocityError> + 'a,
+    ) -> impl FnMut(Evaluation) -> Result<Tensor<4>, VelocityError> + 'a {
+        move |Evaluation { latents, sigma, step }| {
+            let preserving = to_preserving(latents.clone(), sigma);
+            let output = network(TimestepEvaluation { latents: preserving, timestep: self.timestep(sigma), step })?;
+            Ok(prediction.velocity(latents, sigma, output))
         }
     }
 }
 
-/// Latents as the network takes them, from the variables that samplers work in: divided by `sqrt(1 + σ²)`.
+/// One evaluation of a network that takes timesteps: an [`Evaluation`] in the network's own variables.
+#[derive(Clone, Debug)]
+pub struct TimestepEvaluation {
+    /// The noisy latents, in variables that preserve the variance.
+    pub latents: Tensor<4>,
+    /// The timestep of their noise level, not always a whole number.
+    pub timestep: f64,
+    /// Index of the sampler's step, from 0.
+    pub step: usize,
+}
+
+/// Turn latents from the variables of samplers into those of the network: divide them by `sqrt(1 + σ²)`.
 pub fn to_preserving(latents: Tensor<4>, sigma: f64) -> Tensor<4> {
     latents / (sigma * sigma + 1.0).sqrt()
 }
 
-/// Latents as samplers work on them, from the variables that the network takes: multiplied by `sqrt(1 + σ²)`.
+/// Turn latents from the variables of the network into those of samplers: multiply them by `sqrt(1 + σ²)`.
 pub fn to_exploding(latents: Tensor<4>, sigma: f64) -> Tensor<4> {
     latents * (sigma * sigma + 1.0).sqrt()
 }
@@ -188,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn all_predictions_of_one_picture_give_one_velocity() {
-        let (picture, noise, sigma) = (0.3, -1.7, 2.5f64);
+    fn all_predictions_of_one_image_give_one_velocity() {
+        let (image, noise, sigma) = (0.3, -1.7, 2.5f64);
         let one = |value: f64| Tensor::<4>::full([1, 1, 1, 1], value, &Device::flex());
         let alpha = 1.0 / (sigma * sigma + 1.0).sqrt();
-        let v = alpha * noise - sigma * alpha * picture;
-        for (prediction, output) in [(Prediction::Epsilon, noise), (Prediction::V, v), (Prediction::Picture, picture)] {
-            let velocity = prediction.velocity(one(picture + sigma * noise), sigma, one(output));
+        let v = alpha * noise - sigma * alpha * image;
+        for (prediction, output) in [(Prediction::Epsilon, noise), (Prediction::V, v), (Prediction::Image, image)] {
+            let velocity = prediction.velocity(one(image + sigma * noise), sigma, one(output));
             assert!((velocity.into_scalar::<f32>() - noise as f32).abs() < 1e-6, "{prediction:?}");
         }
     }

@@ -3,10 +3,11 @@
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
-use super::gguf::GgufProblem;
+use super::gguf::problem::GgufProblem;
 
 /// Why a checkpoint cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// The file cannot be opened or read.
     #[error("cannot open {}; check that the path is right and the file readable", path.display())]
@@ -143,6 +144,25 @@ pub enum CheckpointError {
         tensor: String,
         /// The name that its scale should have.
         tensor_scale: String,
+    },
+    /// The file was written to since it was opened.
+    #[error(
+        "{} was changed while it was in use: it had {expected} bytes when it was opened, and has {found} now; leave the file alone, and open the model again",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its size when it was opened, in bytes.
+        expected: u64,
+        /// Its size now.
+        found: u64,
+    },
+    /// The caller cancelled the loading.
+    #[error("loading {} was cancelled", path.display())]
+    Cancelled {
+        /// The file.
+        path: PathBuf,
     },
     /// Two names in the file mean the same weight.
     #[error("{}: {first} and {second} both hold {target}", path.display())]

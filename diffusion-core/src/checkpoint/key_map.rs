@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::arrangement::Arrangement;
 use super::error::CheckpointError;
-use super::published_names::Arrangement;
 use super::stored_tensor::StoredTensor;
 
 /// How the tensors of one published layout become the parameters of a module.

@@ -8,11 +8,10 @@ use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use super::error::CheckpointError;
-use super::format::Format;
 use super::gguf;
-use super::stored_tensor::{MappedFile, StoredTensor};
-
-pub(super) type Tensors = BTreeMap<String, StoredTensor>;
+use super::mapped_file::MappedFile;
+use super::stored_tensor::{StoredTensor, Tensors};
+use crate::format::Format;
 
 /// Names of weights in a component folder, in the order in which they are tried; `.index.json` marks sharded ones.
 const WEIGHT_NAMES: [&str; 6] = [
@@ -55,7 +54,8 @@ fn open_file(path: &Path) -> Result<Tensors, CheckpointError> {
 /// What a file is, its first bytes tell, not its name.
 fn read(file: &Arc<MappedFile>) -> Result<Tensors, CheckpointError> {
     if file.bytes.starts_with(gguf::MAGIC) {
-        return gguf::open(file);
+        let failed = |problem| CheckpointError::Gguf { path: file.path.clone(), problem: Box::new(problem) };
+        return gguf::read(file).map_err(failed);
     }
     // The first bytes of a safetensors file may be anything, so guesses come last.
     read_safetensors(file).map_err(|error| match guess(&file.bytes) {

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::Module;
-
+use super::arrangement::Arrangement;
 use super::key_map::KeyMap;
-use super::load::parameter_shapes;
 
 /// What files call the parameters of one network, in every layout that it is published in.
 ///
@@ -35,17 +33,6 @@ pub struct PublishedPart {
     pub shape: Vec<usize>,
 }
 
-/// How the values of a published tensor lie, compared with the parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrangement {
-    /// In the same order.
-    Same,
-    /// First and second half of the rows change places.
-    HalvesSwapped,
-    /// Rows are columns.
-    Transposed,
-}
-
 impl PublishedPart {
     /// Length of the first dimension.
     pub fn rows(&self) -> usize {
@@ -54,9 +41,9 @@ impl PublishedPart {
 }
 
 impl PublishedNames {
-    /// The names of the parameters of `module`, in no layout yet.
-    pub fn of<M: Module>(module: &M) -> Self {
-        Self { tensors: BTreeMap::new(), shapes: parameter_shapes(module) }
+    /// The names of a module's parameters, whose [shapes](crate::weights::parameter_shapes) these are, in no layout yet.
+    pub fn new(shapes: BTreeMap<String, Vec<usize>>) -> Self {
+        Self { tensors: BTreeMap::new(), shapes }
     }
 
     /// Names that `layout` gives, each after `prefix`.

@@ -1,92 +1,17 @@
-//! One tensor of a file: where its bytes lie, and how they become a Burn tensor.
+//! One tensor of a file: where its bytes lie, and how they become numbers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::Arc;
 
-use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
-use memmap2::Mmap;
-
+use super::arrangement::Arrangement;
 use super::error::CheckpointError;
-use super::format::Format;
-use crate::ops;
-use crate::packed_weight::PackedWeight;
+use super::mapped_file::MappedFile;
+use crate::format::Format;
 
-/// A memory-mapped file, or one whose bytes are in memory.
-#[derive(Debug)]
-pub(super) struct MappedFile {
-    pub(super) path: PathBuf,
-    /// The whole file.
-    pub(super) bytes: bytes::Bytes,
-    /// `None` for a file whose bytes are in memory.
-    mapping: Option<Arc<Mmap>>,
-    /// What its header says besides the tensors, once that was read.
-    pub(super) metadata: OnceLock<HashMap<String, String>>,
-}
-
-impl MappedFile {
-    /// A file whose bytes are in memory.
-    pub(super) fn in_memory(path: &Path, bytes: bytes::Bytes) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), bytes, mapping: None, metadata: OnceLock::new() })
-    }
-
-    pub(super) fn open(path: &Path) -> Result<Arc<Self>, CheckpointError> {
-        let failed = |source| CheckpointError::Open { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(failed)?;
-        // SAFETY: the mapping is read-only. Should another program change or cut the file meanwhile, reads see the new
-        // bytes or the process gets a signal: the same contract as every program that maps checkpoints.
-        let mapping = Arc::new(unsafe { Mmap::map(&file) }.map_err(failed)?);
-        let bytes = bytes::Bytes::from_owner(SharedMapping(mapping.clone()));
-        Ok(Arc::new(Self { path: path.to_owned(), bytes, mapping: Some(mapping), metadata: OnceLock::new() }))
-    }
-
-    /// Start to read a part, without waiting for it.
-    fn read_ahead(&self, range: Range<usize>) {
-        #[cfg(unix)]
-        if let Some(mapping) = &self.mapping
-            && let Err(error) = mapping.advise_range(memmap2::Advice::WillNeed, range.start, range.len())
-        {
-            tracing::debug!("{} is not read ahead: {error}", self.path.display());
-        }
-        #[cfg(not(unix))]
-        let _ = (&self.mapping, range);
-    }
-
-    /// Give back the memory of a part that was read; it is read from the file again if it is needed again.
-    fn release(&self, range: Range<usize>) {
-        #[cfg(unix)]
-        if let Some(mapping) = &self.mapping {
-            // SAFETY: for a read-only mapping of a file this only drops clean pages, which come back unchanged.
-            let released =
-                unsafe { mapping.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
-            if let Err(error) = released {
-                tracing::debug!("memory of {} was not given back: {error}", self.path.display());
-            }
-        }
-        #[cfg(not(unix))]
-        let _ = (&self.mapping, range);
-    }
-}
-
-/// What a `bytes::Bytes` over the mapping owns.
-struct SharedMapping(Arc<Mmap>);
-
-impl AsRef<[u8]> for SharedMapping {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// How the values of a file are put together to give the tensor that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrangement {
-    AsStored,
-    /// First and second half of the rows change places.
-    HalvesSwapped,
-    /// Rows become columns.
-    Transposed,
-}
+/// The tensors of a file by name.
+pub(super) type Tensors = BTreeMap<String, StoredTensor>;
 
 /// A tensor in a file: lazy, cheap to clone, read from the memory-mapped file when it is loaded.
 #[derive(Clone, Debug)]
@@ -102,7 +27,7 @@ pub struct StoredTensor {
 
 impl StoredTensor {
     pub(super) fn new(file: Arc<MappedFile>, name: String, format: Format, shape: Vec<usize>, range: Range<usize>) -> Self {
-        Self { file, name, format, shape, range, scale: None, arrangement: Arrangement::AsStored }
+        Self { file, name, format, shape, range, scale: None, arrangement: Arrangement::Same }
     }
 
     /// The file that holds it.
@@ -140,6 +65,19 @@ impl StoredTensor {
         self.range.len()
     }
 
+    /// How its values lie.
+    pub fn arrangement(&self) -> Arrangement {
+        self.arrangement
+    }
+
+    /// Refuse a file that was written to since it was opened.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        self.file.check_unchanged()
+    }
+
     /// Its bytes in the file, without copying.
     pub fn bytes(&self) -> bytes::Bytes {
         self.file.bytes.slice(self.range.clone())
@@ -157,14 +95,16 @@ impl StoredTensor {
 
     /// Its bytes in the file, if they are its values: in this order, and not to be scaled.
     pub(super) fn plain_bytes(&self) -> Option<bytes::Bytes> {
-        (self.arrangement == Arrangement::AsStored && self.scale.is_none()).then(|| self.bytes())
+        (self.arrangement == Arrangement::Same && self.scale.is_none()).then(|| self.bytes())
     }
 
     /// All values widened to f32, row by row.
     ///
     /// # Errors
-    /// [`CheckpointError::DType`] if it holds no floats.
+    /// [`CheckpointError::DType`] if it holds no floats, [`CheckpointError::Changed`] if the file was written to since it was
+    /// opened.
     pub fn to_f32(&self) -> Result<Vec<f32>, CheckpointError> {
+        self.check_unchanged()?;
         if !self.format.is_float() {
             return Err(CheckpointError::DType {
                 path: self.file.path.clone(),
@@ -181,7 +121,7 @@ impl StoredTensor {
             }
         }
         Ok(match self.arrangement {
-            Arrangement::AsStored => values,
+            Arrangement::Same => values,
             Arrangement::HalvesSwapped => {
                 let half = values.len() / 2;
                 values.rotate_left(half);
@@ -229,77 +169,15 @@ impl StoredTensor {
     }
 
     /// Drop dimensions of size one, or add them at the end, if that gives `shape`.
-    pub(super) fn fit_unit_dimensions(mut self, shape: &[usize]) -> Self {
+    pub(crate) fn fit_unit_dimensions(mut self, shape: &[usize]) -> Self {
         let significant = |shape: &[usize]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
         if significant(&self.shape) == significant(shape) && self.shape != shape {
             self.shape = shape.to_vec();
             if significant(shape).len() < 2 && self.arrangement == Arrangement::Transposed {
                 // A single row or column has the same order either way.
-                self.arrangement = Arrangement::AsStored;
+                self.arrangement = Arrangement::Same;
             }
         }
         self
-    }
-
-    /// Load as a float tensor on `device`, converted to `dtype` where one is given.
-    ///
-    /// On a CPU, values that need no conversion are not copied: the tensor reads the memory-mapped file.
-    pub(super) fn load<const D: usize>(&self, device: &Device, dtype: Option<FloatDType>) -> Result<Tensor<D>, CheckpointError> {
-        let native = match self.format {
-            Format::F32 => Some(DType::F32),
-            Format::F16 => Some(DType::F16),
-            Format::BF16 => Some(DType::BF16),
-            _ => None,
-        };
-        let tensor = match native {
-            Some(native) if self.arrangement == Arrangement::AsStored => {
-                let bytes = self.bytes();
-                let aligned = bytes.as_ptr().align_offset(native.size()) == 0;
-                let bytes = if aligned {
-                    Bytes::from_shared(bytes, AllocationProperty::File)
-                } else {
-                    let copy = Bytes::from_bytes_vec(bytes.to_vec());
-                    self.release();
-                    copy
-                };
-                let data = TensorData::from_bytes(bytes, self.shape.clone(), native);
-                Tensor::from_data(data, (device, native))
-            }
-            _ => {
-                let data = TensorData::new(self.to_f32()?, self.shape.clone());
-                self.release();
-                let tensor = Tensor::from_data(data, (device, DType::F32));
-                match native {
-                    Some(native) => ops::cast(tensor, native.into()),
-                    None => tensor,
-                }
-            }
-        };
-        Ok(match dtype {
-            Some(dtype) => ops::cast(tensor, dtype),
-            None => tensor,
-        })
-    }
-
-    /// Load as a packed matrix, if its format is one that Burn has no tensors of and `device` can keep it so.
-    ///
-    /// A matrix whose columns became rows cannot stay packed, nor one whose blocks reach over the end of a row.
-    pub(super) fn load_packed(&self, device: &Device) -> Option<PackedWeight> {
-        let [rows, columns] = self.shape[..] else { return None };
-        let row_bytes = self.format.num_bytes(columns)?;
-        if !self.format.is_packed() || !PackedWeight::is_supported_on(device) {
-            return None;
-        }
-        let bytes = match self.arrangement {
-            Arrangement::AsStored => self.bytes(),
-            Arrangement::HalvesSwapped => {
-                let mut bytes = self.bytes().to_vec();
-                bytes.rotate_left(rows / 2 * row_bytes);
-                self.release();
-                bytes.into()
-            }
-            Arrangement::Transposed => return None,
-        };
-        Some(PackedWeight::new(bytes, self.format, [rows, columns], self.scale, device))
     }
 }

@@ -5,20 +5,21 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{NoiseSource, NoiseStream, TorchGenerator, host_tensor, seed_sequence};
+use super::seed_sequence;
+use super::source::{NoiseSource, NoiseStream, host_tensor};
+use super::torch::TorchGenerator;
 use crate::sigmas::Sigmas;
 
 /// The increments of one Brownian motion over the noise levels, halved down a tree of seeds until a level is found.
 ///
-/// Runs of more or fewer steps between the same ends share their noise, so that a picture changes little with the number of
+/// Runs of more or fewer steps between the same ends share their noise, so that an image changes little with the number of
 /// steps; and a sampler may ask for the noise of a part of a step. The numbers are those of torchsde's `BrownianTree` on a
 /// CPU, which `ComfyUI`'s SDE samplers draw from.
 ///
 /// Levels are told apart to six decimals, as there: closer ones have no noise between them.
 ///
 /// Reference: torchsde 0.2.6 `_brownian/brownian_interval.py` (`halfway_tree`); `ComfyUI`
-/// `comfy/k_diffusion/sampling.py#L85`
-/// at a125cd8.
+/// `comfy/k_diffusion/sampling.py#L85` at a125cd8.
 #[derive(Clone, Debug)]
 pub struct BrownianTree {
     seed: u64,

@@ -2,7 +2,7 @@
 
 use std::f32::consts::TAU;
 
-use super::NormalGenerator;
+use super::source::NormalGenerator;
 
 /// torch's CUDA generator, on the host: Philox 4x32-10 and the Box-Muller transform. The noise of programs that draw it on
 /// an NVIDIA GPU, such as AUTOMATIC1111's web UI with its default settings.

@@ -2,7 +2,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, TAU};
 
-use super::NormalGenerator;
+use super::source::NormalGenerator;
 
 /// torch's CPU generator: a Mersenne Twister, and normal numbers by the Box-Muller transform.
 ///

@@ -19,7 +19,7 @@ mod flex {
     use burn::tensor::{DType, FloatDType, Tensor};
     use burn_flex::Flex;
 
-    use crate::checkpoint::Format;
+    use crate::format::Format;
     use crate::ops::large_buffer::filled_f32;
 
     /// Half precision to f32 on all cores; `None` where the general way must do.

@@ -1,7 +1,8 @@
 //! Decoders and encoders against an independent implementation: `gguf.quants` of Python's `gguf`, see
 //! `generators/gguf_blocks.py`.
 
-use diffusion_core::checkpoint::{BlockSize, Checkpoint, Format};
+use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::format::{BlockSize, Format};
 use diffusion_core::noise::TorchGenerator;
 
 use crate::files::{data, values};

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use diffusion_core::checkpoint::write::{CheckpointWriter, Container, Target, TensorSpec, WriteError, convert};
-use diffusion_core::checkpoint::{Checkpoint, Format};
+use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::checkpoint::write::{CheckpointWriter, Container, ConversionRules, Target, TensorSpec, WriteError, convert};
+use diffusion_core::format::Format;
 use diffusion_core::noise::TorchGenerator;
 use tempfile::TempDir;
 
@@ -27,7 +28,8 @@ fn source() -> Checkpoint {
 
 fn converted(folder: &TempDir, name: &str, target: Target) -> Checkpoint {
     let path = folder.path().join(name);
-    convert(&source(), &path, target, &mut |_| {}).unwrap();
+    let rules = ConversionRules { tables: &["shared"], ..ConversionRules::default() };
+    convert(&source(), &path, target, rules, &mut |_| {}).unwrap();
     Checkpoint::open(&path).unwrap()
 }
 
@@ -113,7 +115,8 @@ fn the_largest_number_of_a_scaled_matrix_always_fits() {
     let numbers: Vec<Vec<u8>> = (0..50).map(|seed| f32_bytes(&TorchGenerator::new(seed).normal(2048))).collect();
     let tensors: Vec<_> = names.iter().zip(&numbers).map(|(name, bytes)| (&name[..], "F32", &[64, 32][..], &bytes[..])).collect();
     let source = open(&safetensors(&tensors)).unwrap();
-    convert(&source, &folder.path().join("a.safetensors"), Target::F8E4M3Scaled, &mut |_| {}).unwrap();
+    convert(&source, &folder.path().join("a.safetensors"), Target::F8E4M3Scaled, ConversionRules::default(), &mut |_| {})
+        .unwrap();
 }
 
 #[test]
@@ -124,7 +127,9 @@ fn every_part_of_an_all_in_one_file_has_its_mark() {
     let names = ["model.diffusion_model.a.weight", "text_encoders.t5xxl.transformer.b.weight", "first_stage_model.c.bias"];
     let file =
         safetensors(&names.map(|name| (name, "F32", if name.ends_with('s') { &[2048][..] } else { &[64, 32] }, &numbers[..])));
-    convert(&open(&file).unwrap(), &path, Target::F8E4M3Scaled, &mut |_| {}).unwrap();
+    let component_prefixes = &["model.diffusion_model.", "text_encoders.t5xxl.transformer."];
+    let rules = ConversionRules { component_prefixes, ..ConversionRules::default() };
+    convert(&open(&file).unwrap(), &path, Target::F8E4M3Scaled, rules, &mut |_| {}).unwrap();
     let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()[..1000]).into_owned();
     for mark in ["\"model.diffusion_model.scaled_fp8\"", "\"text_encoders.t5xxl.transformer.scaled_fp8\""] {
         assert!(text.contains(mark), "{text}");
@@ -138,7 +143,7 @@ fn a_scaled_or_packed_file_can_be_converted_again() {
     for (name, target) in [("scaled.safetensors", Target::F8E4M3Scaled), ("blocks.gguf", Target::Q8_0)] {
         let narrow = converted(&folder, name, target);
         let path = folder.path().join("again.safetensors");
-        convert(&narrow, &path, Target::F32, &mut |_| {}).unwrap();
+        convert(&narrow, &path, Target::F32, ConversionRules::default(), &mut |_| {}).unwrap();
         let again = Checkpoint::open(&path).unwrap();
         for (name, tensor) in again.tensors().filter(|(_, tensor)| tensor.format().is_float()) {
             assert_eq!(tensor.to_f32().unwrap(), values(&narrow, name), "{name}");
@@ -151,7 +156,8 @@ fn gguf_files_say_which_model_they_are_and_leave_out_what_is_no_number() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flux.gguf");
     let mut last = 0;
-    let conversion = convert(&source(), &path, Target::Q8_0, &mut |progress| {
+    let rules = ConversionRules { gguf_architecture: Some("flux"), ..ConversionRules::default() };
+    let conversion = convert(&source(), &path, Target::Q8_0, rules, &mut |progress| {
         assert!(progress.done >= last && progress.done <= progress.total);
         last = progress.done;
     })
@@ -171,11 +177,12 @@ fn a_kind_of_file_that_cannot_hold_the_target_is_refused() {
         ("a.gguf", Target::F8E4M3Scaled, ["scaled F8E4M3", "safetensors"]),
         ("a.safetensors", Target::Q4K, ["Q4_K", "gguf"]),
     ] {
-        let error = convert(&source(), &folder.path().join(name), target, &mut |_| {}).unwrap_err();
+        let error = convert(&source(), &folder.path().join(name), target, ConversionRules::default(), &mut |_| {}).unwrap_err();
         assert!(matches!(error, WriteError::Target { .. }));
         assert_names(&error, name, &named);
     }
-    let error = convert(&source(), &folder.path().join("a.bin"), Target::F16, &mut |_| {}).unwrap_err();
+    let error =
+        convert(&source(), &folder.path().join("a.bin"), Target::F16, ConversionRules::default(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, WriteError::UnknownContainer { .. }));
     assert_names(&error, "a.bin", &[".safetensors", ".gguf"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -196,7 +203,7 @@ fn numbers_that_do_not_fit_are_an_error_and_leave_the_old_file() {
         let mut numbers = vec![0.25; 2048];
         numbers[77] = value;
         let file = safetensors(&[("a.bias", "F32", &[1], &[0; 4]), ("b.weight", "F32", &[8, 256], &f32_bytes(&numbers))]);
-        let error = convert(&open(&file).unwrap(), &path, target, &mut |_| {}).unwrap_err();
+        let error = convert(&open(&file).unwrap(), &path, target, ConversionRules::default(), &mut |_| {}).unwrap_err();
         assert!(matches!(error, WriteError::Range { .. }));
         assert_names(&error, "broken.file", &["b.weight", named]);
     }
@@ -207,7 +214,7 @@ fn numbers_that_do_not_fit_are_an_error_and_leave_the_old_file() {
 #[test]
 fn a_folder_that_is_not_there_is_named() {
     let path = Path::new("/no such folder/a.gguf");
-    let error = convert(&source(), path, Target::Q8_0, &mut |_| {}).unwrap_err();
+    let error = convert(&source(), path, Target::Q8_0, ConversionRules::default(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, WriteError::Write { .. }));
     assert_names(&error, "/no such folder/a.gguf", &["folder exists"]);
     assert!(std::error::Error::source(&error).is_some());
@@ -270,7 +277,7 @@ fn a_gguf_file_comes_out_of_a_conversion_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     let tiny = Checkpoint::open(&data("tiny.gguf")).unwrap();
-    convert(&tiny, &path, Target::F32, &mut |_| {}).unwrap();
+    convert(&tiny, &path, Target::F32, ConversionRules::default(), &mut |_| {}).unwrap();
     let found = Checkpoint::open(&path).unwrap();
     for (name, tensor) in tiny.tensors().filter(|(_, tensor)| tensor.format().is_float()) {
         assert_eq!(found.shape(name), Some(tensor.shape()));

@@ -1,6 +1,7 @@
 //! 8-bit floats, plain and scaled.
 
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, Format};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::format::Format;
 
 use crate::files::{Tensor, assert_names, f32_bytes, open, safetensors, values};
 

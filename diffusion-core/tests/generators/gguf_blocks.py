@@ -1,4 +1,4 @@
-"""Writes ../data/blocks.safetensors, tiny.gguf, tiny_values.safetensors and tiny_t5.gguf.
+"""Writes ../data/blocks.safetensors, tiny.gguf, tiny_values.safetensors, and diffusion-models/tests/data/tiny_t5.gguf.
 
     python3 gguf_blocks.py
 
@@ -121,7 +121,7 @@ def write_tiny(rng):
 
 
 def write_t5():
-    writer = GGUFWriter(DATA / "tiny_t5.gguf", "t5encoder")
+    writer = GGUFWriter(DATA / "../../../diffusion-models/tests/data/tiny_t5.gguf", "t5encoder")
     names = ["token_embd", "enc.output_norm"]
     for block in range(2):
         layers = ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_o", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"]

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use diffusion_core::attachments::{FactorsError, factors_of, with_factors};
-use diffusion_core::checkpoint::Format;
-use diffusion_core::weight_change::RecipeStep;
-use diffusion_core::{Application, LoadedNetwork, LowRank, LowRankFactors, Residency, WeightChange, WeightChanges};
+use diffusion_core::Residency;
+use diffusion_core::format::Format;
+use diffusion_core::ops::LowRank;
+use diffusion_core::weights::{
+    FactorsError, LoadedNetwork, LowRankFactors, PatchKey, PatchMode, PatchStrength, WeightPatch, WeightPatches, factors_of,
+    with_factors,
+};
 
 use crate::network::{BLOCK, FIRST, Network, random, write};
 
@@ -146,22 +149,26 @@ fn factors_for_other_matrices_are_refused() {
 
 /// Adds a constant of rank one.
 #[derive(Debug)]
-struct Constant([RecipeStep; 1]);
+struct Constant {
+    constant: f64,
+    key: [PatchKey; 1],
+}
 
 impl Constant {
-    fn changes(constant: f64) -> WeightChanges {
-        let change: Arc<dyn WeightChange> = Arc::new(Self([RecipeStep { adapter: 1, scale: constant }]));
-        WeightChanges::from_iter([(BLOCK.to_owned(), change)])
+    fn patches(constant: f64) -> WeightPatches {
+        let key = [PatchKey { adapter: 1, strength: PatchStrength::Fixed(constant) }];
+        let patch: Arc<dyn WeightPatch> = Arc::new(Self { constant, key });
+        WeightPatches::from_iter([(BLOCK.to_owned(), patch)])
     }
 }
 
-impl WeightChange for Constant {
-    fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
-        weight + self.0[0].scale
+impl WeightPatch for Constant {
+    fn fused(&self, weight: Tensor<2>) -> Tensor<2> {
+        weight + self.constant
     }
 
-    fn recipe(&self) -> &[RecipeStep] {
-        &self.0
+    fn key(&self) -> &[PatchKey] {
+        &self.key
     }
 }
 
@@ -171,19 +178,19 @@ fn a_clone_of_a_network_has_slots_of_its_own() {
     for format in [Format::F32, Format::Q4_0] {
         let network = loaded(format, &device);
         let plain = output(&network, &device);
-        let one = network.change_weights(&Constant::changes(1.0), Application::Attached).unwrap();
+        let one = network.patched(&Constant::patches(1.0), PatchMode::Attach).unwrap();
         let with_one = output(&one, &device);
         assert_ne!(with_one, plain);
         let clone = one.clone();
         assert_eq!(output(&clone, &device), with_one, "{format}");
 
-        let one = one.change_weights(&WeightChanges::default(), Application::Attached).unwrap();
+        let one = one.patched(&WeightPatches::default(), PatchMode::Attach).unwrap();
         assert_eq!(output(&one, &device), plain, "{format}");
         assert_eq!(output(&clone, &device), with_one, "{format}");
-        let two = clone.change_weights(&Constant::changes(2.0), Application::Attached).unwrap();
+        let two = clone.patched(&Constant::patches(2.0), PatchMode::Attach).unwrap();
         assert!(output(&two, &device) != with_one && output(&two, &device) != plain, "{format}");
         assert_eq!(output(&one, &device), plain, "{format}");
-        let restored = two.change_weights(&WeightChanges::default(), Application::Attached).unwrap();
+        let restored = two.patched(&WeightPatches::default(), PatchMode::Attach).unwrap();
         assert_eq!(output(&restored, &device), plain, "{format}");
     }
 }

@@ -9,8 +9,8 @@ use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::Device;
 use diffusion_core::Residency;
-use diffusion_core::attachments::with_factors;
-use diffusion_core::checkpoint::Format;
+use diffusion_core::format::Format;
+use diffusion_core::weights::with_factors;
 
 use crate::network::{Network, random, write};
 

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
-use diffusion_core::checkpoint::{Checkpoint, Format};
+use diffusion_core::format::Format;
 use diffusion_core::noise::TorchGenerator;
-use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{LoadedNetwork, LoadedWeights, LowRankFactors, Precision, Projection, Residency};
+use diffusion_core::weights::{LoadedNetwork, LoadedWeights, LowRankFactors, Projection, ProjectionConfig};
+use diffusion_core::{Loading, Precision, Residency};
 
 /// Two projections one after the other; the second belongs to a block that may be streamed.
 #[derive(Module, Debug)]
@@ -32,7 +33,8 @@ impl Network {
     /// The network that a file holds.
     pub(crate) fn load(path: &Path, width: usize, residency: Residency, device: &Device) -> Self {
         let (empty, checkpoint) = (Self::new(width, device), Checkpoint::open(path).unwrap());
-        let (loaded, weights) = LoadedWeights::load(checkpoint, empty, &["blocks."], Precision::f32(), residency).unwrap();
+        let loading = Loading::new(Precision::f32(), device).with_residency(residency);
+        let (loaded, weights) = LoadedWeights::load(checkpoint, empty, &["blocks."], &loading).unwrap();
         Self { weights: Some(weights), ..loaded }
     }
 
@@ -51,7 +53,11 @@ impl Network {
 }
 
 impl LoadedNetwork for Network {
-    fn weights(&mut self) -> &mut Option<LoadedWeights> {
+    fn weights(&self) -> Option<&LoadedWeights> {
+        self.weights.as_ref()
+    }
+
+    fn weights_mut(&mut self) -> &mut Option<LoadedWeights> {
         &mut self.weights
     }
 }

@@ -5,9 +5,8 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
-use diffusion_core::Projection;
 use diffusion_core::ops::{AttentionOptions, attention};
-use diffusion_core::projection::ProjectionConfig;
+use diffusion_core::weights::{Projection, ProjectionConfig};
 
 use crate::layers::convolution_3x3;
 

@@ -6,11 +6,12 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{LatentDecoder, Precision, ops};
+use diffusion_core::weights::load_into;
+use diffusion_core::{LatentDecoder, Loading, ops};
 
-use super::LatentScale;
 use super::blocks::{Middle, ResidualBlock, ResidualBlockConfig, group_norm};
 use super::config::AutoencoderKlConfig;
+use super::latent_scale::LatentScale;
 use crate::layers::{convolution_3x3, upsample_nearest};
 
 /// The half of an autoencoder that turns latents into pictures.
@@ -45,14 +46,9 @@ impl AutoencoderKlDecoder {
     /// [`CheckpointError`] if the file is not a whole autoencoder of this configuration, the encoder included.
     /// # Panics
     /// See [`AutoencoderKlConfig::init`].
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &AutoencoderKlConfig,
-        precision: Precision,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        let (whole, checkpoint) = config.init_for(checkpoint, device)?;
-        checkpoint.under("decoder.").load_into(whole.decoder, precision)
+    pub fn load(checkpoint: Checkpoint, config: &AutoencoderKlConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        let (whole, checkpoint) = config.init_for(checkpoint, loading.device)?;
+        load_into(checkpoint.under("decoder."), whole.decoder, loading)
     }
 
     /// Make the decoder, without allocating.

@@ -6,11 +6,12 @@ use burn::nn::{GroupNorm, PaddingConfig2d};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{LatentDistribution, LatentEncoder, Precision, ops};
+use diffusion_core::weights::load_into;
+use diffusion_core::{LatentDistribution, LatentEncoder, Loading, ops};
 
-use super::LatentScale;
 use super::blocks::{Middle, ResidualBlock, ResidualBlockConfig, group_norm};
 use super::config::AutoencoderKlConfig;
+use super::latent_scale::LatentScale;
 use crate::layers::convolution_3x3;
 
 /// The half of an autoencoder that turns pictures into latents.
@@ -45,14 +46,9 @@ impl AutoencoderKlEncoder {
     /// [`CheckpointError`] if the file is not a whole autoencoder of this configuration, the decoder included.
     /// # Panics
     /// See [`AutoencoderKlConfig::init`].
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &AutoencoderKlConfig,
-        precision: Precision,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        let (whole, checkpoint) = config.init_for(checkpoint, device)?;
-        checkpoint.under("encoder.").load_into(whole.encoder, precision)
+    pub fn load(checkpoint: Checkpoint, config: &AutoencoderKlConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        let (whole, checkpoint) = config.init_for(checkpoint, loading.device)?;
+        load_into(checkpoint.under("encoder."), whole.encoder, loading)
     }
 
     /// Make the encoder, without allocating.

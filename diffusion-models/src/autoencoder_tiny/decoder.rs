@@ -5,10 +5,12 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{LatentDecoder, Precision, ops};
+use diffusion_core::weights::{check, load_into};
+use diffusion_core::{LatentDecoder, Loading, ops};
 
 use super::block::TinyBlock;
-use super::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS, keys};
+use super::config::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS};
+use super::keys;
 use crate::layers::{convolution_3x3, upsample_nearest};
 
 /// The half of a tiny autoencoder that turns latents into pictures.
@@ -33,13 +35,8 @@ impl AutoencoderTinyDecoder {
     ///
     /// # Errors
     /// [`CheckpointError`] if the file does not hold exactly the weights that `config` calls for.
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &AutoencoderTinyConfig,
-        precision: Precision,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        keys::decoder(checkpoint)?.load_into(Self::new(*config, device), precision)
+    pub fn load(checkpoint: Checkpoint, config: &AutoencoderTinyConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        load_into(keys::decoder(checkpoint)?, Self::new(*config, loading.device), loading)
     }
 
     /// Whether [`load`](Self::load) can succeed, without reading a weight.
@@ -47,7 +44,7 @@ impl AutoencoderTinyDecoder {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn check(checkpoint: Checkpoint, config: &AutoencoderTinyConfig, device: &Device) -> Result<(), CheckpointError> {
-        keys::decoder(checkpoint)?.check(&Self::new(*config, device))
+        check(&keys::decoder(checkpoint)?, &Self::new(*config, device))
     }
 
     pub(super) fn new(config: AutoencoderTinyConfig, device: &Device) -> Self {

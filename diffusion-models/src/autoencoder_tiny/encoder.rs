@@ -4,10 +4,12 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
-use diffusion_core::{LatentDistribution, LatentEncoder, Precision, ops};
+use diffusion_core::weights::load_into;
+use diffusion_core::{LatentDistribution, LatentEncoder, Loading, ops};
 
 use super::block::TinyBlock;
-use super::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS, keys};
+use super::config::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS};
+use super::keys;
 use crate::layers::convolution_3x3;
 
 /// The half of a tiny autoencoder that turns pictures into latents.
@@ -32,13 +34,8 @@ impl AutoencoderTinyEncoder {
     ///
     /// # Errors
     /// [`CheckpointError`] if the file does not hold exactly the weights that `config` calls for.
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &AutoencoderTinyConfig,
-        precision: Precision,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        keys::encoder(checkpoint)?.load_into(Self::new(*config, device), precision)
+    pub fn load(checkpoint: Checkpoint, config: &AutoencoderTinyConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        load_into(keys::encoder(checkpoint)?, Self::new(*config, loading.device), loading)
     }
 
     pub(super) fn new(config: AutoencoderTinyConfig, device: &Device) -> Self {

@@ -5,7 +5,7 @@
 
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
 
-use super::{BLOCKS_PER_LEVEL, NUM_LEVELS};
+use super::config::{BLOCKS_PER_LEVEL, NUM_LEVELS};
 
 /// Levels of an `nn.Sequential` are this far apart: three blocks, a convolution, and in the decoder an enlargement.
 const ENCODER_STRIDE: usize = BLOCKS_PER_LEVEL + 1;

@@ -3,16 +3,17 @@
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
 use diffusion_core::ops::{self, AttentionOptions};
-use diffusion_core::projection::{ProjectionConfig, uninitialized};
-use diffusion_core::{
-    LoadedNetwork, LoadedWeights, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding,
+use diffusion_core::weights::{
+    LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, TokenEmbedding, uninitialized,
 };
+use diffusion_core::{TextEmbedding, TextEncoder};
 
 use super::config::{ClipActivation, ClipConfig, EndOfText};
 use super::keys;
 use crate::layers::{merge_heads, split_heads};
+use crate::network_config::{NetworkConfig, WeightKeeping};
 
 /// CLIP's text encoder.
 ///
@@ -79,22 +80,26 @@ impl ClipConfig {
             weights: None,
         }
     }
+}
 
-    /// A checkpoint under the names of the encoder's parameters.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] when two names mean one weight.
-    pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
+impl NetworkConfig for ClipConfig {
+    type Network = ClipTextEncoder;
+
+    const KEEPING: WeightKeeping = WeightKeeping::Whole;
+
+    fn empty(&self, device: &Device) -> ClipTextEncoder {
+        self.init(device)
+    }
+
+    fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         let name = if self.projection_size.is_some() { "a CLIP text encoder with projection" } else { "a CLIP text encoder" };
         let map = keys::key_map(self.projection_size.is_some());
         checkpoint.without_prefix(keys::PREFIX).named(name).renamed(&map)
     }
 
-    /// What published files call the encoder's parameters.
-    pub fn published_names(&self) -> PublishedNames {
+    fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
         let map = keys::key_map(self.projection_size.is_some());
-        let names = PublishedNames::of(&self.init(&Device::default()));
-        names.with_layout(&map, keys::PREFIX).with_layout(&map, "")
+        vec![(map.clone(), keys::PREFIX), (map, "")]
     }
 }
 
@@ -103,14 +108,9 @@ impl ClipTextEncoder {
     ///
     /// # Errors
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &ClipConfig,
-        precision: Precision,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        let (precision, empty) = (precision.with_f32_compute(), config.init(device));
-        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[], precision, Residency::Resident)?;
+    pub fn load(checkpoint: Checkpoint, config: &ClipConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        let (empty, loading) = (config.init(loading.device), loading.computing_in_f32());
+        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[], &loading)?;
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
@@ -139,7 +139,11 @@ impl ClipTextEncoder {
 }
 
 impl LoadedNetwork for ClipTextEncoder {
-    fn weights(&mut self) -> &mut Option<LoadedWeights> {
+    fn weights(&self) -> Option<&LoadedWeights> {
+        self.weights.as_ref()
+    }
+
+    fn weights_mut(&mut self) -> &mut Option<LoadedWeights> {
         &mut self.weights
     }
 }
@@ -147,7 +151,8 @@ impl LoadedNetwork for ClipTextEncoder {
 impl TextEncoder for ClipTextEncoder {
     /// # Panics
     /// If there are more tokens than positions.
-    fn encode(&self, token_ids: Tensor<2, Int>) -> TextEmbedding {
+    fn encode(&self, token_ids: Tensor<2, Int>) -> Result<TextEmbedding, CheckpointError> {
+        self.weights.as_ref().map_or(Ok(()), LoadedWeights::check_unchanged)?;
         let [_, seq_len] = token_ids.dims();
         assert!(seq_len <= self.config.max_positions, "{seq_len} tokens for {} positions", self.config.max_positions);
         let compute = burn::tensor::FloatDType::F32;
@@ -160,7 +165,7 @@ impl TextEncoder for ClipTextEncoder {
                 hidden_states = x.clone();
             }
         }
-        TextEmbedding { hidden_states, pooled: Some(self.pool(x, &token_ids)) }
+        Ok(TextEmbedding { hidden_states, pooled: Some(self.pool(x, &token_ids)) })
     }
 }
 

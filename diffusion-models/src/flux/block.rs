@@ -2,13 +2,12 @@
 
 use burn::module::Module;
 use burn::nn::{RmsNorm, RmsNormConfig};
-use burn::tensor::{DType, Device, Tensor};
-use diffusion_core::Projection;
+use burn::tensor::{DType, Device, Tensor, assert_shape};
 use diffusion_core::ops::{self, AttentionOptions};
-use diffusion_core::projection::ProjectionConfig;
+use diffusion_core::weights::{Projection, ProjectionConfig};
 
 use super::config::FluxConfig;
-use crate::layers::{FeedForward, Modulation, RotaryEmbedding, merge_heads, split_heads};
+use crate::layers::{FeedForward, Modulation, RotaryEmbedding, merge_heads, modulations, split_heads};
 
 /// Epsilon of the norms of queries and keys.
 const EPSILON: f64 = 1e-6;
@@ -67,15 +66,17 @@ impl DoubleBlock {
     /// # Shapes
     /// - image: `[batch, image_len, hidden_size]`, text: `[batch, text_len, hidden_size]`
     /// - conditioning: `[batch, hidden_size]`; rope: of `text_len + image_len` tokens, text first
-    pub(super) fn forward(
+    pub(super) fn attend(
         &self,
         image: Tensor<3>,
         text: Tensor<3>,
         conditioning: &Tensor<2>,
         rope: &RotaryEmbedding,
     ) -> (Tensor<3>, Tensor<3>) {
-        let [_, image_len, _] = image.dims();
+        let [batch, image_len, hidden_size] = image.dims();
         let [_, text_len, _] = text.dims();
+        assert_shape!(text, [batch, text_len, hidden_size]);
+        assert_shape!(conditioning, [batch, hidden_size]);
         let [image_attention, image_feed_forward] = self.image.modulations(conditioning);
         let [text_attention, text_feed_forward] = self.text.modulations(conditioning);
         let [image_query, image_key, image_value] = self.image.project(image_attention.apply(image.clone()));
@@ -113,10 +114,8 @@ impl Stream {
 
     /// Modulations of attention and feed-forward layer.
     fn modulations(&self, conditioning: &Tensor<2>) -> [Modulation; 2] {
-        let modulation = self.modulation.forward(conditioning.clone());
-        let [_, width] = modulation.dims();
-        let chunk = |i: usize| modulation.clone().narrow(1, i * width / 6, width / 6);
-        [0, 3].map(|first| Modulation { shift: chunk(first), scale: chunk(first + 1), gate: chunk(first + 2) })
+        let [a, b, c, d, e, f] = modulations(&self.modulation, conditioning.clone());
+        [Modulation::new([a, b, c]), Modulation::new([d, e, f])]
     }
 
     /// Queries, keys and values, each `[batch, num_heads, seq_len, head_dim]`.
@@ -152,11 +151,11 @@ impl SingleBlock {
 
     /// # Shapes
     /// - x and result: `[batch, text_len + image_len, hidden_size]`, text first
-    pub(super) fn forward(&self, x: Tensor<3>, conditioning: &Tensor<2>, rope: &RotaryEmbedding) -> Tensor<3> {
-        let modulation = self.modulation.forward(conditioning.clone());
-        let [_, width] = modulation.dims();
-        let chunk = |i: usize| modulation.clone().narrow(1, i * width / 3, width / 3);
-        let modulation = Modulation { shift: chunk(0), scale: chunk(1), gate: chunk(2) };
+    /// - conditioning: `[batch, hidden_size]`
+    pub(super) fn attend(&self, x: Tensor<3>, conditioning: &Tensor<2>, rope: &RotaryEmbedding) -> Tensor<3> {
+        let [batch, _, hidden_size] = x.dims();
+        assert_shape!(conditioning, [batch, hidden_size]);
+        let modulation = Modulation::new(modulations(&self.modulation, conditioning.clone()));
         let modulated = modulation.apply(x.clone());
         let heads = |projection: &Projection| split_heads(projection.forward(modulated.clone()), self.num_heads);
         let query = rope.apply(self.query_norm.forward(heads(&self.query)));

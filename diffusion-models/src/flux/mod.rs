@@ -4,15 +4,15 @@
 
 mod block;
 mod config;
-mod files;
 mod keys;
+mod latent_colors;
+mod model;
 mod patches;
-mod pipeline;
-mod text_encoders;
+mod prompt_encoder;
 mod transformer;
 
 pub use config::{DistilledGuidance, FluxConfig};
-pub use files::FluxFiles;
-pub use pipeline::{Flux, FluxPipeline};
-pub use text_encoders::FluxTextEncoders;
-pub use transformer::{FluxConditioning, FluxTransformer};
+pub(crate) use model::FAMILY;
+pub use model::FluxModel;
+pub use prompt_encoder::FluxPromptEncoder;
+pub use transformer::{FluxState, FluxTransformer};

@@ -5,8 +5,8 @@ use burn::tensor::{Device, Tensor};
 use super::config::FluxConfig;
 use crate::layers::RotaryEmbedding;
 
-/// Cells on the side of a patch.
-const PATCH: usize = 2;
+/// Latent pixels on the side of a patch.
+pub(super) const PATCH: usize = 2;
 /// Base of the rotations.
 const THETA: f64 = 10_000.0;
 
@@ -16,16 +16,16 @@ const THETA: f64 = 10_000.0;
 pub(super) fn pack(latents: Tensor<4>) -> Tensor<3> {
     let [batch, channels, height, width] = latents.dims();
     let (rows, columns) = (height / PATCH, width / PATCH);
-    let cells = latents.reshape([batch, channels, rows, PATCH, columns, PATCH]);
-    cells.permute([0, 2, 4, 1, 3, 5]).reshape([batch, rows * columns, channels * PATCH * PATCH])
+    let pixels = latents.reshape([batch, channels, rows, PATCH, columns, PATCH]);
+    pixels.permute([0, 2, 4, 1, 3, 5]).reshape([batch, rows * columns, channels * PATCH * PATCH])
 }
 
 /// The inverse of [`pack`], for latents of this height and width.
-pub(super) fn unpack(patches: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
+pub(super) fn unpack(patches: Tensor<3>, [height, width]: [usize; 2]) -> Tensor<4> {
     let [batch, _, values] = patches.dims();
     let channels = values / (PATCH * PATCH);
-    let cells = patches.reshape([batch, height / PATCH, width / PATCH, channels, PATCH, PATCH]);
-    cells.permute([0, 3, 1, 4, 2, 5]).reshape([batch, channels, height, width])
+    let pixels = patches.reshape([batch, height / PATCH, width / PATCH, channels, PATCH, PATCH]);
+    pixels.permute([0, 3, 1, 4, 2, 5]).reshape([batch, channels, height, width])
 }
 
 /// Rotations of all tokens: the text's at the origin, then the patches by row and column.
@@ -49,6 +49,6 @@ mod tests {
         assert_eq!(packed.dims(), [2, 6, 12]);
         let first: Vec<f32> = packed.clone().slice([0..1, 0..1, 0..5]).into_data().iter::<f32>().collect();
         assert_eq!(first, [0.0, 1.0, 6.0, 7.0, 24.0]);
-        unpack(packed, 4, 6).into_data().assert_eq(&latents.into_data(), true);
+        unpack(packed, [4, 6]).into_data().assert_eq(&latents.into_data(), true);
     }
 }

@@ -2,16 +2,19 @@
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
-use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{LoadedNetwork, LoadedWeights, Precision, Projection, Residency, VelocityModel, ops};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
+use diffusion_core::ops;
+use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig};
 
 use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
 use super::{keys, patches};
-use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, timestep_embedding};
-use crate::step_cache::FirstBlockCache;
-use crate::watch::{Unwatched, Watch};
+use crate::block_network::{Block, BlockNetwork, BlockState, RunBlock};
+use crate::denoiser_input::DenoiserInput;
+use crate::layers::{
+    ConditioningMlp, RotaryEmbedding, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings,
+};
+use crate::network_config::{NetworkConfig, WeightKeeping};
 
 /// FLUX.1's transformer.
 ///
@@ -40,28 +43,74 @@ pub struct FluxTransformer {
 const DOUBLE: &str = "double_blocks.";
 const SINGLE: &str = "single_blocks.";
 
-/// The encoded prompt.
+/// What goes from block to block.
 #[derive(Clone, Debug)]
-pub struct FluxConditioning {
-    /// T5's tokens, `[batch, text_len, joint_attention_dim]`.
-    pub text: Tensor<3>,
-    /// CLIP-L's pooled embedding, `[batch, pooled_projection_dim]`.
-    pub pooled: Tensor<2>,
-    /// Distilled guidance of FLUX.1-dev; schnell does not look at it.
-    pub distilled_guidance: f64,
+pub struct FluxState {
+    tokens: Tokens,
+    text_len: usize,
+    /// What every block is modulated by, already activated, `[batch, hidden_size]`.
+    conditioning: Tensor<2>,
+    rope: RotaryEmbedding,
+    /// Height and width of the latents.
+    size: [usize; 2],
 }
 
-impl FluxConditioning {
-    /// Conditionings, of equal length and guidance, as one batch.
-    ///
-    /// # Panics
-    /// If there are none.
-    pub fn batched(parts: &[&Self]) -> Self {
-        Self {
-            text: Tensor::cat(parts.iter().map(|part| part.text.clone()).collect(), 0),
-            pooled: Tensor::cat(parts.iter().map(|part| part.pooled.clone()).collect(), 0),
-            distilled_guidance: parts[0].distilled_guidance,
+/// Tokens of text and image, `[batch, seq_len, hidden_size]`.
+#[derive(Clone, Debug)]
+enum Tokens {
+    /// Apart, as double blocks take them.
+    Apart { image: Tensor<3>, text: Tensor<3> },
+    /// In one row, text first, as single blocks take them.
+    Joined(Tensor<3>),
+}
+
+impl Tokens {
+    fn joined(self) -> Tensor<3> {
+        match self {
+            Self::Apart { image, text } => Tensor::cat(vec![text, image], 1),
+            Self::Joined(tokens) => tokens,
         }
+    }
+
+    fn apart(self, text_len: usize) -> (Tensor<3>, Tensor<3>) {
+        match self {
+            Self::Apart { image, text } => (image, text),
+            Self::Joined(tokens) => {
+                let [_, len, _] = tokens.dims();
+                (tokens.clone().narrow(1, text_len, len - text_len), tokens.narrow(1, 0, text_len))
+            }
+        }
+    }
+}
+
+impl BlockState for FluxState {
+    fn image_tokens(&self) -> Tensor<3> {
+        self.tokens.clone().apart(self.text_len).0
+    }
+
+    fn set_image_tokens(&mut self, tokens: Tensor<3>) {
+        let (_, text) = self.tokens.clone().apart(self.text_len);
+        self.tokens = Tokens::Apart { image: tokens, text };
+    }
+
+    fn streams(&self) -> Vec<(&'static str, Tensor<3>)> {
+        let (image, text) = self.tokens.clone().apart(self.text_len);
+        vec![("image stream", image), ("text stream", text)]
+    }
+}
+
+impl Block<FluxState> for DoubleBlock {
+    fn forward(&self, state: FluxState) -> FluxState {
+        let (image, text) = state.tokens.apart(state.text_len);
+        let (image, text) = self.attend(image, text, &state.conditioning, &state.rope);
+        FluxState { tokens: Tokens::Apart { image, text }, ..state }
+    }
+}
+
+impl Block<FluxState> for SingleBlock {
+    fn forward(&self, state: FluxState) -> FluxState {
+        let tokens = self.attend(state.tokens.joined(), &state.conditioning, &state.rope);
+        FluxState { tokens: Tokens::Joined(tokens), ..state }
     }
 }
 
@@ -86,20 +135,24 @@ impl FluxConfig {
             weights: None,
         }
     }
+}
 
-    /// A checkpoint of either layout under the names of the transformer's parameters, any prefix already taken off.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] when a fused tensor has other rows than these sizes, or two names mean one weight.
-    pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
+impl NetworkConfig for FluxConfig {
+    type Network = FluxTransformer;
+
+    const KEEPING: WeightKeeping = WeightKeeping::Streamable;
+
+    fn empty(&self, device: &Device) -> FluxTransformer {
+        self.init(FloatDType::F32, device)
+    }
+
+    fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         let map = keys::key_map(&checkpoint, self);
         checkpoint.named("a FLUX.1 transformer of this size").renamed(&map)
     }
 
-    /// What published files of both layouts call the transformer's parameters.
-    pub fn published_names(&self) -> PublishedNames {
-        let names = PublishedNames::of(&self.init(FloatDType::F32, &Device::default()));
-        keys::layouts(self).iter().fold(names, |names, layout| names.with_layout(layout, ""))
+    fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
+        keys::layouts(self).map(|layout| (layout, "")).into()
     }
 }
 
@@ -108,33 +161,10 @@ impl FluxTransformer {
     ///
     /// # Errors
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &FluxConfig,
-        precision: Precision,
-        residency: Residency,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        let empty = config.init(precision.compute, device);
-        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[DOUBLE, SINGLE], precision, residency)?;
+    pub fn load(checkpoint: Checkpoint, config: &FluxConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        let empty = config.init(loading.precision.compute, loading.device);
+        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[DOUBLE, SINGLE], loading)?;
         Ok(Self { weights: Some(weights), ..loaded })
-    }
-
-    fn with_double_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&DoubleBlock) -> R) -> R {
-        let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
-            return work(&self.double_blocks[index]);
-        };
-        let next = if index + 1 < self.double_blocks.len() { format!("{DOUBLE}{}.", index + 1) } else { format!("{SINGLE}0.") };
-        weights.with_block(&format!("{DOUBLE}{index}."), Some(&next), DoubleBlock::new(&self.config, device), work)
-    }
-
-    fn with_single_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&SingleBlock) -> R) -> R {
-        let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
-            return work(&self.single_blocks[index]);
-        };
-        // After the last block comes the first, of the next step.
-        let next = if index + 1 < self.single_blocks.len() { format!("{SINGLE}{}.", index + 1) } else { format!("{DOUBLE}0.") };
-        weights.with_block(&format!("{SINGLE}{index}."), Some(&next), SingleBlock::new(&self.config, device), work)
     }
 
     /// Its sizes.
@@ -142,101 +172,78 @@ impl FluxTransformer {
         &self.config
     }
 
-    /// The velocity, `noise - image`, at noise level `sigma`.
-    ///
-    /// # Shapes
-    /// - latents: `[batch, 16, height, width]`, even sides; result: the same, in f32
-    pub fn forward(&self, latents: Tensor<4>, sigma: f64, conditioning: &FluxConditioning) -> Tensor<4> {
-        self.forward_watched(latents, sigma, conditioning, &mut Unwatched)
-    }
-
-    /// [`forward`](Self::forward) of all blocks, or of the first alone where `cache` knows what the others add.
-    pub fn forward_cached(
-        &self,
-        latents: Tensor<4>,
-        sigma: f64,
-        conditioning: &FluxConditioning,
-        cache: &mut FirstBlockCache,
-    ) -> Tensor<4> {
-        self.forward_watched(latents, sigma, conditioning, cache)
-    }
-
-    /// [`forward`](Self::forward), showing what every part gives.
-    pub(super) fn forward_watched(
-        &self,
-        latents: Tensor<4>,
-        sigma: f64,
-        conditioning: &FluxConditioning,
-        watch: &mut impl Watch,
-    ) -> Tensor<4> {
-        let [_, _, height, width] = latents.dims();
-        let [_, text_len, _] = conditioning.text.dims();
-        watch.see(&|| "the encoded prompt".to_owned(), &conditioning.text);
-        watch.see(&|| "the latents before the step".to_owned(), &latents);
-        let rope = patches::positions(&self.config, text_len, height, width, &latents.device());
-        let activated = activation::silu(self.embed_conditioning(sigma, conditioning));
-        let mut image = self.image_projection.forward(patches::pack(ops::cast(latents, self.compute)));
-        let mut text = self.text_projection.forward(ops::cast(conditioning.text.clone(), self.compute));
-        let device = image.device();
-        let mut after_first = None;
-        for index in 0..self.double_blocks.len() {
-            let before = image.clone();
-            (image, text) = self.with_double_block(index, &device, |block| block.forward(image, text, &activated, &rope));
-            watch.see(&|| format!("the image stream after double block {index}"), &image);
-            watch.see(&|| format!("the text stream after double block {index}"), &text);
-            if index == 0 {
-                if let Some(rest) = watch.rest_after_first(&before, &image) {
-                    return self.velocity_of(image + rest, activated, height, width);
-                }
-                after_first = Some(image.clone());
-            }
-        }
-        let mut both = Tensor::cat(vec![text, image], 1);
-        for index in 0..self.single_blocks.len() {
-            both = self.with_single_block(index, &device, |block| block.forward(both, &activated, &rope));
-            watch.see(&|| format!("the result of single block {index}"), &both);
-        }
-        let [_, len, _] = both.dims();
-        let image = both.narrow(1, text_len, len - text_len);
-        if let Some(after_first) = after_first {
-            watch.learn_rest(&after_first, &image);
-        }
-        self.velocity_of(image, activated, height, width)
-    }
-
-    /// The velocity that the image tokens after the last block stand for, `[batch, 16, height, width]`.
-    fn velocity_of(&self, image: Tensor<3>, activated: Tensor<2>, height: usize, width: usize) -> Tensor<4> {
-        let modulation = self.final_modulation.forward(activated).split(self.config.hidden_size(), 1);
-        let image = modulated_norm(image, modulation[0].clone(), modulation[1].clone());
-        patches::unpack(self.final_projection.forward(image).cast(DType::F32), height, width)
-    }
-
-    /// Timestep, pooled text and guidance as one vector, `[batch, hidden_size]`.
-    fn embed_conditioning(&self, sigma: f64, conditioning: &FluxConditioning) -> Tensor<2> {
+    /// Timestep, pooled text and guidance as one vector, `[batch, hidden_size]`. Guidance that is not given is none, 0.
+    fn embed_conditioning(&self, input: &DenoiserInput<'_>) -> Tensor<2> {
         /// Both the noise level and the guidance are embedded in thousandths.
         const THOUSANDTHS: f32 = 1000.0;
-        let [batch, _] = conditioning.pooled.dims();
-        let device = conditioning.pooled.device();
-        let sinusoids = |value: f64| timestep_embedding(value as f32 * THOUSANDTHS, batch, self.compute, &device);
-        let timestep = self.timestep_embedding.forward(sinusoids(sigma));
-        let pooled = self.pooled_embedding.forward(ops::cast(conditioning.pooled.clone(), self.compute));
+        let (pooled, device) = (input.conditioning.pooled.clone(), input.latents.device());
+        let sinusoids =
+            |values: &[f64]| timestep_embeddings(values.iter().map(|&value| value as f32 * THOUSANDTHS), self.compute, &device);
+        let timestep = self.timestep_embedding.forward(sinusoids(input.sigmas));
+        let pooled = self.pooled_embedding.forward(ops::cast(pooled, self.compute));
         match &self.guidance_embedding {
-            Some(embedding) => timestep + embedding.forward(sinusoids(conditioning.distilled_guidance)) + pooled,
+            Some(embedding) => {
+                let guidance = vec![input.distilled_guidance.unwrap_or(0.0); input.sigmas.len()];
+                timestep + embedding.forward(sinusoids(&guidance)) + pooled
+            }
             None => timestep + pooled,
         }
     }
 }
 
-impl LoadedNetwork for FluxTransformer {
-    fn weights(&mut self) -> &mut Option<LoadedWeights> {
-        &mut self.weights
+impl BlockNetwork for FluxTransformer {
+    type State = FluxState;
+
+    /// # Shapes
+    /// - latents: `[batch, 16, height, width]`, even sides
+    fn begin(&self, input: &DenoiserInput<'_>) -> FluxState {
+        let [_, _, height, width] = input.latents.dims();
+        let [_, text_len, _] = input.conditioning.tokens.dims();
+        let image = patches::pack(ops::cast(input.latents.clone(), self.compute));
+        FluxState {
+            tokens: Tokens::Apart {
+                image: self.image_projection.forward(image),
+                text: self.text_projection.forward(ops::cast(input.conditioning.tokens.clone(), self.compute)),
+            },
+            text_len,
+            conditioning: activation::silu(self.embed_conditioning(input)),
+            rope: patches::positions(&self.config, text_len, height, width, &input.latents.device()),
+            size: [height, width],
+        }
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.double_blocks.len() + self.single_blocks.len()
+    }
+
+    fn block(&self, index: usize) -> &dyn RunBlock<FluxState> {
+        match index.checked_sub(self.double_blocks.len()) {
+            None => &self.double_blocks[index],
+            Some(single) => &self.single_blocks[single],
+        }
+    }
+
+    fn block_path(&self, index: usize) -> String {
+        match index.checked_sub(self.double_blocks.len()) {
+            None => format!("{DOUBLE}{index}"),
+            Some(single) => format!("{SINGLE}{single}"),
+        }
+    }
+
+    fn end(&self, state: FluxState) -> Tensor<4> {
+        let [shift, scale] = modulations(&self.final_modulation, state.conditioning);
+        let (image, _) = state.tokens.apart(state.text_len);
+        let patches = self.final_projection.forward(modulated_norm(image, shift, scale)).cast(DType::F32);
+        patches::unpack(patches, state.size)
     }
 }
 
-impl VelocityModel for FluxTransformer {
-    type Conditioning = FluxConditioning;
+impl LoadedNetwork for FluxTransformer {
+    fn weights(&self) -> Option<&LoadedWeights> {
+        self.weights.as_ref()
+    }
 
-    fn velocity(&self, latents: Tensor<4>, sigma: f64, conditioning: &FluxConditioning) -> Tensor<4> {
-        self.forward(latents, sigma, conditioning)
+    fn weights_mut(&mut self) -> &mut Option<LoadedWeights> {
+        &mut self.weights
     }
 }

@@ -2,8 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
-use diffusion_core::Projection;
-use diffusion_core::projection::ProjectionConfig;
+use diffusion_core::weights::{Projection, ProjectionConfig};
 
 /// `output(silu(input(x)))`.
 #[derive(Module, Debug)]

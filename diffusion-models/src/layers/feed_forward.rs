@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{Projection, ops};
+use diffusion_core::ops;
+use diffusion_core::weights::{Projection, ProjectionConfig};
 
 /// `output(gelu(input(x)))`, with the tanh approximation of GELU.
 #[derive(Module, Debug)]

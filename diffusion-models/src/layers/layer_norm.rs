@@ -1,6 +1,7 @@
 //! Adaptive layer norm: normalised without weights of its own, then scaled and shifted by the conditioning.
 
 use burn::tensor::{DType, FloatDType, Tensor, module};
+use diffusion_core::weights::Projection;
 
 /// Epsilon of the transformer blocks' norms.
 const EPSILON: f64 = 1e-6;
@@ -13,9 +14,8 @@ pub(crate) struct Modulation {
 }
 
 impl Modulation {
-    /// The three from consecutive chunks, in this order.
-    pub(crate) fn take_from(chunks: &mut impl Iterator<Item = Tensor<2>>) -> Option<Self> {
-        Some(Self { shift: chunks.next()?, scale: chunks.next()?, gate: chunks.next()? })
+    pub(crate) fn new([shift, scale, gate]: [Tensor<2>; 3]) -> Self {
+        Self { shift, scale, gate }
     }
 
     /// `norm(x) (1 + scale) + shift`.
@@ -29,6 +29,16 @@ impl Modulation {
     }
 }
 
+/// What `projection` makes of the conditioning, cut into `N` modulations of equal width.
+///
+/// # Shapes
+/// - conditioning: `[batch, hidden_size]`; results: `[batch, output_size / N]`
+pub(crate) fn modulations<const N: usize>(projection: &Projection, conditioning: Tensor<2>) -> [Tensor<2>; N] {
+    let all = projection.forward(conditioning);
+    let width = all.dims()[1] / N;
+    std::array::from_fn(|index| all.clone().narrow(1, index * width, width))
+}
+
 /// `norm(x) (1 + scale) + shift`, the norm computed in f32.
 ///
 /// # Shapes
@@ -38,7 +48,7 @@ pub(crate) fn modulated_norm(x: Tensor<3>, shift: Tensor<2>, scale: Tensor<2>) -
     let compute: FloatDType = x.dtype().into();
     let x = x.cast(DType::F32);
     let [shift, scale] = [shift, scale].map(|modulation| modulation.cast(DType::F32));
-    // One fused operation per picture: its modulation takes the place of the norm's weights.
+    // One fused operation per image: its modulation takes the place of the norm's weights.
     let norm_of = |row: usize| {
         let of_row = |modulation: &Tensor<2>| modulation.clone().narrow(0, row, 1).squeeze_dim::<1>(0);
         module::layer_norm(x.clone().narrow(0, row, 1), of_row(&scale) + 1.0, Some(of_row(&shift)), EPSILON)

@@ -12,6 +12,6 @@ pub(crate) use conditioning_mlp::ConditioningMlp;
 pub(crate) use convolution::{convolution_3x3, upsample_nearest};
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use heads::{merge_heads, split_heads};
-pub(crate) use layer_norm::{Modulation, modulated_norm};
+pub(crate) use layer_norm::{Modulation, modulated_norm, modulations};
 pub(crate) use rope::RotaryEmbedding;
-pub(crate) use timestep_embedding::{TIMESTEP_EMBEDDING_SIZE, timestep_embedding};
+pub(crate) use timestep_embedding::{TIMESTEP_EMBEDDING_SIZE, timestep_embeddings};

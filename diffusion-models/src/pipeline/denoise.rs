@@ -1,130 +1,100 @@
 //! From noise to latents.
 
-use std::cell::RefCell;
-use std::ops::ControlFlow;
-
 use burn::tensor::Tensor;
-use diffusion_core::{LoadedNetwork, Part, SampleError, Sampler, SamplerStep, Sigmas};
-use diffusion_schedulers::path::NoisePath;
+use diffusion_core::noise::{BrownianTree, PerImage};
+use diffusion_core::{Evaluation, Sampler, SamplerRun, SamplerStep};
+use diffusion_schedulers::kind::SamplerSettings;
 
-use super::Pipeline;
+use super::{Pipeline, load};
+use crate::components::TRANSFORMER;
+use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
-use crate::family::{Family, Prompt, Step};
-use crate::guided_network::GuidedNetwork;
+use crate::event::{Event, Observer};
+use crate::guided_denoiser::GuidedDenoiser;
+use crate::not_finite::is_finite;
 use crate::settings::Settings;
-use crate::starting_picture::{KeptArea, StartingPicture};
+use crate::start::Start;
+use crate::step::Step;
 
-/// What a sampler gets.
-struct Run<'a> {
-    sampler: &'a dyn Sampler,
-    sigmas: &'a Sigmas,
-    start: Tensor<4>,
-    kept: Option<KeptArea>,
-}
-
-impl<F: Family> Pipeline<F> {
-    /// From noise to latents. `on_step` hears of every step and may cancel.
+impl Pipeline {
+    /// From noise, or an image with noise, to latents. Each image of a batch is the one that is drawn alone from its prompt and
+    /// seed.
     ///
-    /// Several pictures are drawn at once from a [`Prompt::batch`] and [`noises`](Self::noises), as many as prompts. Each
-    /// is the picture that is drawn alone from its prompt and noise.
+    /// From an image the first steps are left out, the more the smaller its strength, and the run starts from the image with as
+    /// much noise as the level after them. Where the image is kept, every step sees it with the noise of that step, and the last
+    /// one ends in it; [`InitImage::finish`](crate::InitImage::finish) then makes the kept pixels equal to the bit.
     ///
+    /// # Shapes
+    /// - result: `[seeds, channels, height, width]`
     /// # Errors
-    /// [`PipelineError`] if the settings are impossible, the transformer cannot be loaded, a step gives numbers that are
-    /// not finite, or `on_step` cancels.
+    /// [`PipelineError`] if the settings are impossible, there are neither one prompt nor as many as seeds, the network cannot be
+    /// loaded, a step gives numbers that are not finite, or the observer cancels.
     pub fn denoise(
         &mut self,
-        prompt: &Prompt<F::Conditioning>,
-        noise: Tensor<4>,
+        prompt: &EncodedPrompt,
+        start: &Start,
         settings: &Settings,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
+        observer: Observer<'_>,
     ) -> Result<Tensor<4>, PipelineError> {
         self.check(settings)?;
-        let sampler = self.sampler_for(&noise, settings)?;
+        let images = start.seeds.len();
+        let prompt = prompt.for_images(images).filter(|_| images > 0).ok_or_else(|| {
+            let expected = format!("{}, one for each prompt", prompt.positive.batch_size());
+            PipelineError::setting("number of seeds", expected, images)
+        })?;
+        let noise = match &start.noise {
+            None => self.noise(&start.seeds, settings),
+            Some(noise) if noise.dims()[0] == images => noise.clone(),
+            Some(noise) => {
+                let expected = format!("{images}, one for each seed");
+                return Err(PipelineError::setting("number of noises", expected, noise.dims()[0]));
+            }
+        };
+        let sampler = self.sampler(&start.seeds, settings)?;
         let sigmas = self.sigmas(settings)?;
-        let run = Run { sampler: &*sampler, sigmas: &sigmas, start: noise, kept: None };
-        self.denoise_along(run, prompt, settings, on_step)
-    }
-
-    /// From a picture and noise to latents that resemble the picture: the more, the smaller its strength.
-    ///
-    /// The first steps are left out, and the run starts from the picture with as much noise as the level after them. Where
-    /// the picture is to be kept, every step sees it with the noise of that step, and the last one ends in it;
-    /// [`Mask::paste`](diffusion_core::mask::Mask::paste) then makes the kept pixels equal to the bit.
-    ///
-    /// # Errors
-    /// As [`denoise`](Self::denoise), and if the strength leaves no step.
-    pub fn denoise_from(
-        &mut self,
-        prompt: &Prompt<F::Conditioning>,
-        picture: &StartingPicture,
-        noise: Tensor<4>,
-        settings: &Settings,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, PipelineError> {
-        self.check(settings)?;
-        let sampler = self.sampler_for(&noise, settings)?;
-        let sigmas = picture.remaining(&self.sigmas(settings)?)?;
-        let [batch, ..] = noise.dims();
-        let picture = picture.repeated(batch);
-        let start = NoisePath::Flow.mix(picture.latents.clone(), noise.clone(), sigmas.first());
-        let run = Run { sampler: &*sampler, sigmas: &sigmas, start, kept: picture.kept_area(noise) };
-        self.denoise_along(run, prompt, settings, on_step)
-    }
-
-    fn denoise_along(
-        &mut self,
-        run: Run<'_>,
-        prompt: &Prompt<F::Conditioning>,
-        settings: &Settings,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, PipelineError> {
-        let Run { sampler, sigmas, start, kept } = run;
+        let (sigmas, latents, inpainting) = match &start.init {
+            Some(init) => {
+                let sigmas = init.remaining(&sigmas)?;
+                let (latents, inpainting) = init.start(noise, self.info().noise_path, sigmas.first());
+                (sigmas, latents, inpainting)
+            }
+            None => (sigmas, noise, None),
+        };
         let num_steps = sigmas.num_steps();
-        let transformer = match &mut self.transformer {
-            Some(transformer) => &*transformer,
+        let denoiser = match &mut self.denoiser {
+            Some(denoiser) => denoiser,
             empty => {
-                let transformer = F::load_transformer(&self.files, self.precision, self.residency, &self.device)?;
-                let changes = self.changes.get(&Part::Transformer).cloned().unwrap_or_default();
-                empty.insert(transformer.change_weights(&changes, self.application)?)
+                let denoiser = load(&self.options, observer, |loading| self.model.load_denoiser(loading))?;
+                let patches = self.patches.get(&TRANSFORMER).cloned().unwrap_or_default();
+                empty.insert(denoiser.patched(&patches, self.patch_mode)?)
             }
         };
-        // What the network was last asked, to find the guilty block should its answer not be finite.
-        let asked: RefCell<Option<(Step, Tensor<4>)>> = RefCell::new(None);
-        let mut network = GuidedNetwork::<F>::new(transformer, prompt, settings);
-        let mut ask = |x: Tensor<4>, sigma: f64| {
-            let index = sigmas.as_slice().iter().rposition(|&level| level >= sigma).unwrap_or(0);
-            let step = Step { index, num_steps, sigma };
-            asked.replace(Some((step, x.clone())));
-            network.velocity(step, x)
+        let mut network = GuidedDenoiser::new(&**denoiser, &prompt, settings);
+        let mut velocity = |Evaluation { latents, sigma, step }: Evaluation| {
+            let step = Step { index: step, num_steps, sigma };
+            let velocity = match &inpainting {
+                Some(inpainting) => network
+                    .velocity(step, inpainting.seen(latents.clone(), sigma))
+                    .map(|drawn| inpainting.velocity(drawn, latents, sigma)),
+                None => network.velocity(step, latents),
+            };
+            velocity.map_err(Into::into)
         };
-        let mut velocity = |x: Tensor<4>, sigma: f64| match &kept {
-            Some(kept) => kept.velocity(ask(kept.seen(x.clone(), sigma), sigma), x, sigma),
-            None => ask(x, sigma),
-        };
-        let mut failure = None;
-        let mut watched = |step: SamplerStep| {
-            if step.latents.clone().sum().into_scalar::<f32>().is_finite() {
-                return on_step(step);
-            }
-            let blame = |(step, x): (Step, Tensor<4>)| F::first_not_finite(transformer, prompt, settings, step, x);
-            let place = asked.take().and_then(blame).unwrap_or_else(|| "the latents".to_owned());
-            failure = Some(PipelineError::NotFinite { place, index: step.index, num_steps });
-            ControlFlow::Break(())
-        };
-        let result = sampler.sample(&mut velocity, start, sigmas, &mut watched);
+        let mut on_step = |step: SamplerStep| observer(Event::Step(step));
+        let run = SamplerRun { velocity: &mut velocity, latents, sigmas: &sigmas, on_step: &mut on_step };
+        let result = sampler.sample(run);
         self.step_cache_report = network.report();
-        match (result, failure) {
-            (Err(SampleError::Cancelled { .. }), Some(failure)) => Err(failure),
-            (result, _) => Ok(result?),
+        let latents = result?;
+        if !is_finite(latents.clone()) {
+            return Err(PipelineError::NotFinite { place: "the latents".to_owned(), index: num_steps - 1, num_steps });
         }
+        Ok(latents)
     }
 
-    /// The sampler for as many pictures as `noise` is for.
-    fn sampler_for(&self, noise: &Tensor<4>, settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {
-        let ([batch, ..], seeds) = (noise.dims(), settings.sampler_seeds.len());
-        if settings.sampler.is_stochastic() && seeds != batch {
-            return Err(PipelineError::setting("number of sampler seeds", format!("{batch}, one for each picture"), seeds));
-        }
-        self.sampler(settings)
+    /// The sampler of a run with these seeds.
+    pub(super) fn sampler(&self, seeds: &[u64], settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {
+        let table = self.model.schedule(settings)?.table;
+        let noise = PerImage::new(seeds.iter().map(|&seed| BrownianTree::new(seed)));
+        Ok(settings.sampler.build(&SamplerSettings::of(&table, noise))?)
     }
 }

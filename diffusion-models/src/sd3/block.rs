@@ -2,13 +2,12 @@
 
 use burn::module::Module;
 use burn::nn::{RmsNorm, RmsNormConfig};
-use burn::tensor::{Device, Tensor};
-use diffusion_core::Projection;
+use burn::tensor::{Device, Tensor, assert_shape};
 use diffusion_core::ops::{self, AttentionOptions};
-use diffusion_core::projection::ProjectionConfig;
+use diffusion_core::weights::{Projection, ProjectionConfig};
 
 use super::config::{QkNorm, Sd3Config};
-use crate::layers::{FeedForward, Modulation, merge_heads, modulated_norm, split_heads};
+use crate::layers::{FeedForward, Modulation, merge_heads, modulated_norm, modulations, split_heads};
 
 /// A block of MMDiT, or of MMDiT-X where the image stream has a second attention of its own.
 ///
@@ -27,7 +26,7 @@ struct Stream {
     second_attention: Option<StreamAttention>,
     feed_forward: Option<FeedForward>,
     #[module(skip)]
-    hidden_size: usize,
+    kind: StreamKind,
 }
 
 /// Queries, keys and values of one kind of token, and what becomes of the attended values.
@@ -44,7 +43,7 @@ struct StreamAttention {
 }
 
 /// What a stream takes part in besides giving keys and values to the other.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StreamKind {
     /// One attention, and a feed-forward layer.
     Whole,
@@ -69,14 +68,16 @@ impl JointBlock {
     /// # Shapes
     /// - image: `[batch, image_len, hidden_size]`, text: `[batch, text_len, hidden_size]`
     /// - conditioning: `[batch, hidden_size]`
-    pub(super) fn forward(&self, image: Tensor<3>, text: Tensor<3>, conditioning: &Tensor<2>) -> (Tensor<3>, Tensor<3>) {
-        let [_, image_len, _] = image.dims();
+    pub(super) fn attend(&self, image: Tensor<3>, text: Tensor<3>, conditioning: &Tensor<2>) -> (Tensor<3>, Tensor<3>) {
+        let [batch, image_len, hidden_size] = image.dims();
         let [_, text_len, _] = text.dims();
-        let (image_attention_input, image_modulations) = self.image.begin(image.clone(), conditioning);
-        let (text_attention_input, text_modulations) = self.text.begin(text.clone(), conditioning);
+        assert_shape!(text, [batch, text_len, hidden_size]);
+        assert_shape!(conditioning, [batch, hidden_size]);
+        let (image_input, image_modulations) = self.image.begin(image.clone(), conditioning);
+        let (text_input, text_modulations) = self.text.begin(text.clone(), conditioning);
 
-        let [image_query, image_key, image_value] = self.image.attention.project(image_attention_input);
-        let [text_query, text_key, text_value] = self.text.attention.project(text_attention_input);
+        let [image_query, image_key, image_value] = self.image.attention.project(image_input);
+        let [text_query, text_key, text_value] = self.text.attention.project(text_input);
         let joint = |text, image| Tensor::cat(vec![text, image], 2);
         let attended = ops::attention(
             joint(text_query, image_query),
@@ -94,11 +95,20 @@ impl JointBlock {
     }
 }
 
-/// What the conditioning does in one stream of a block. Which there are depends on the stream's kind.
-struct StreamModulations {
-    attention: Option<Modulation>,
-    feed_forward: Option<Modulation>,
-    second: Option<(Modulation, Tensor<3>)>,
+/// What the conditioning does in one stream of a block.
+enum StreamModulations {
+    AttendedOnly,
+    Whole {
+        attention: Modulation,
+        feed_forward: Modulation,
+    },
+    Dual {
+        attention: Modulation,
+        feed_forward: Modulation,
+        second_attention: Modulation,
+        /// The modulated input of the second attention.
+        second_input: Tensor<3>,
+    },
 }
 
 impl Stream {
@@ -115,42 +125,60 @@ impl Stream {
             attention: StreamAttention::new(config, whole, device),
             second_attention: (kind == StreamKind::Dual).then(|| StreamAttention::new(config, true, device)),
             feed_forward: whole.then(|| FeedForward::new(hidden_size, 4 * hidden_size, device)),
-            hidden_size,
+            kind,
         }
     }
 
     /// The modulated input of the joint attention, and the modulations of the rest.
     fn begin(&self, x: Tensor<3>, conditioning: &Tensor<2>) -> (Tensor<3>, StreamModulations) {
-        let mut chunks = self.modulation.forward(conditioning.clone()).split(self.hidden_size, 1).into_iter();
-        if self.feed_forward.is_none() {
-            let [shift, scale] = [chunks.next(), chunks.next()].map(|chunk| chunk.expect("the modulation has two chunks"));
-            return (modulated_norm(x, shift, scale), StreamModulations { attention: None, feed_forward: None, second: None });
+        let conditioning = conditioning.clone();
+        match self.kind {
+            StreamKind::AttendedOnly => {
+                let [shift, scale] = modulations(&self.modulation, conditioning);
+                (modulated_norm(x, shift, scale), StreamModulations::AttendedOnly)
+            }
+            StreamKind::Whole => {
+                let [a, b, c, d, e, f] = modulations(&self.modulation, conditioning);
+                let (attention, feed_forward) = (Modulation::new([a, b, c]), Modulation::new([d, e, f]));
+                (attention.apply(x), StreamModulations::Whole { attention, feed_forward })
+            }
+            StreamKind::Dual => {
+                let [a, b, c, d, e, f, g, h, i] = modulations(&self.modulation, conditioning);
+                let (attention, feed_forward) = (Modulation::new([a, b, c]), Modulation::new([d, e, f]));
+                let second_attention = Modulation::new([g, h, i]);
+                let (input, second_input) = (attention.apply(x.clone()), second_attention.apply(x));
+                (input, StreamModulations::Dual { attention, feed_forward, second_attention, second_input })
+            }
         }
-        let attention = Modulation::take_from(&mut chunks);
-        let feed_forward = Modulation::take_from(&mut chunks);
-        let second = Modulation::take_from(&mut chunks);
-        let second = second.map(|modulation| {
-            let input = modulation.apply(x.clone());
-            (modulation, input)
-        });
-        let input = attention.as_ref().map_or_else(|| x.clone(), |modulation| modulation.apply(x.clone()));
-        (input, StreamModulations { attention, feed_forward, second })
     }
 
     /// The stream after the block, from what its tokens attended to.
     fn finish(&self, x: Tensor<3>, attended: Tensor<3>, modulations: StreamModulations) -> Tensor<3> {
-        let mut x = x;
-        if let (Some(output), Some(modulation)) = (&self.attention.output, modulations.attention) {
-            x = x + modulation.gated(output.forward(attended));
+        match modulations {
+            StreamModulations::AttendedOnly => x,
+            StreamModulations::Whole { attention, feed_forward } => {
+                let x = x + attention.gated(self.attention.project_out(attended));
+                self.fed_forward(x, &feed_forward)
+            }
+            StreamModulations::Dual { attention, feed_forward, second_attention, second_input } => {
+                let x = x + attention.gated(self.attention.project_out(attended));
+                let x = match &self.second_attention {
+                    Some(second) => x + second_attention.gated(second.attend_to_itself(second_input)),
+                    None => x,
+                };
+                self.fed_forward(x, &feed_forward)
+            }
         }
-        if let (Some(attention), Some((modulation, input))) = (&self.second_attention, modulations.second) {
-            x = x + modulation.gated(attention.attend_to_itself(input));
+    }
+
+    fn fed_forward(&self, x: Tensor<3>, modulation: &Modulation) -> Tensor<3> {
+        match &self.feed_forward {
+            Some(feed_forward) => {
+                let update = feed_forward.forward(modulation.apply(x.clone()));
+                x + modulation.gated(update)
+            }
+            None => x,
         }
-        if let (Some(feed_forward), Some(modulation)) = (&self.feed_forward, modulations.feed_forward) {
-            let update = feed_forward.forward(modulation.apply(x.clone()));
-            x = x + modulation.gated(update);
-        }
-        x
     }
 }
 
@@ -186,7 +214,10 @@ impl StreamAttention {
 
     fn attend_to_itself(&self, x: Tensor<3>) -> Tensor<3> {
         let [query, key, value] = self.project(x);
-        let attended = merge_heads(ops::attention(query, key, value, AttentionOptions::default()));
+        self.project_out(merge_heads(ops::attention(query, key, value, AttentionOptions::default())))
+    }
+
+    fn project_out(&self, attended: Tensor<3>) -> Tensor<3> {
         match &self.output {
             Some(output) => output.forward(attended),
             None => attended,

@@ -5,14 +5,14 @@
 
 mod block;
 mod config;
-mod files;
 mod keys;
-mod pipeline;
-mod text_encoders;
+mod latent_colors;
+mod model;
+mod prompt_encoder;
 mod transformer;
 
 pub use config::{QkNorm, Sd3Config};
-pub use files::Sd3Files;
-pub use pipeline::{Sd3, Sd3Pipeline};
-pub use text_encoders::Sd3TextEncoders;
-pub use transformer::{Sd3Conditioning, Sd3Transformer};
+pub(crate) use model::FAMILY;
+pub use model::Sd3Model;
+pub use prompt_encoder::Sd3PromptEncoder;
+pub use transformer::{Sd3State, Sd3Transformer};

@@ -3,16 +3,17 @@
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, FloatDType, Tensor, activation, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
-use diffusion_core::projection::{ProjectionConfig, uninitialized};
-use diffusion_core::{LoadedNetwork, LoadedWeights, Precision, Projection, Residency, VelocityModel, ops};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
+use diffusion_core::ops;
+use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, uninitialized};
 
 use super::block::JointBlock;
 use super::config::Sd3Config;
 use super::keys;
-use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, timestep_embedding};
-use crate::step_cache::FirstBlockCache;
-use crate::watch::{Unwatched, Watch};
+use crate::block_network::{Block, BlockNetwork, BlockState, RunBlock};
+use crate::denoiser_input::DenoiserInput;
+use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings};
+use crate::network_config::{NetworkConfig, WeightKeeping};
 
 /// MMDiT (Stable Diffusion 3 and 3.5 Large) and MMDiT-X (3.5 Medium).
 ///
@@ -40,25 +41,37 @@ pub struct Sd3Transformer {
 /// Prefix of the blocks' parameters.
 const BLOCKS: &str = "blocks.";
 
-/// The encoded prompt.
+/// What goes from block to block.
 #[derive(Clone, Debug)]
-pub struct Sd3Conditioning {
-    /// Text tokens of CLIP and T5, `[batch, text_len, joint_attention_dim]`.
+pub struct Sd3State {
+    /// Image tokens, `[batch, image_len, hidden_size]`.
+    pub image: Tensor<3>,
+    /// Text tokens, `[batch, text_len, hidden_size]`.
     pub text: Tensor<3>,
-    /// Pooled embeddings of both CLIPs, `[batch, pooled_projection_dim]`.
-    pub pooled: Tensor<2>,
+    /// What every block is modulated by, already activated, `[batch, hidden_size]`.
+    pub conditioning: Tensor<2>,
+    /// Height and width of the latents.
+    size: [usize; 2],
 }
 
-impl Sd3Conditioning {
-    /// Conditionings of equal length as one batch.
-    ///
-    /// # Panics
-    /// If there are none.
-    pub fn batched(parts: &[&Self]) -> Self {
-        Self {
-            text: Tensor::cat(parts.iter().map(|part| part.text.clone()).collect(), 0),
-            pooled: Tensor::cat(parts.iter().map(|part| part.pooled.clone()).collect(), 0),
-        }
+impl BlockState for Sd3State {
+    fn image_tokens(&self) -> Tensor<3> {
+        self.image.clone()
+    }
+
+    fn set_image_tokens(&mut self, tokens: Tensor<3>) {
+        self.image = tokens;
+    }
+
+    fn streams(&self) -> Vec<(&'static str, Tensor<3>)> {
+        vec![("image stream", self.image.clone()), ("text stream", self.text.clone())]
+    }
+}
+
+impl Block<Sd3State> for JointBlock {
+    fn forward(&self, state: Sd3State) -> Sd3State {
+        let (image, text) = self.attend(state.image, state.text, &state.conditioning);
+        Sd3State { image, text, ..state }
     }
 }
 
@@ -83,20 +96,24 @@ impl Sd3Config {
             weights: None,
         }
     }
+}
 
-    /// A checkpoint of either layout under the names of the transformer's parameters, any prefix already taken off.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] when a fused tensor has other rows than these sizes, or two names mean one weight.
-    pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
+impl NetworkConfig for Sd3Config {
+    type Network = Sd3Transformer;
+
+    const KEEPING: WeightKeeping = WeightKeeping::Streamable;
+
+    fn empty(&self, device: &Device) -> Sd3Transformer {
+        self.init(FloatDType::F32, device)
+    }
+
+    fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         let map = keys::key_map(&checkpoint, self);
         checkpoint.named("a Stable Diffusion 3 transformer of this size").renamed(&map)
     }
 
-    /// What published files of both layouts call the transformer's parameters.
-    pub fn published_names(&self) -> PublishedNames {
-        let names = PublishedNames::of(&self.init(FloatDType::F32, &Device::default()));
-        keys::layouts(self).iter().fold(names, |names, layout| names.with_layout(layout, ""))
+    fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
+        keys::layouts(self).map(|layout| (layout, "")).into()
     }
 }
 
@@ -105,99 +122,15 @@ impl Sd3Transformer {
     ///
     /// # Errors
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &Sd3Config,
-        precision: Precision,
-        residency: Residency,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        let empty = config.init(precision.compute, device);
-        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
+    pub fn load(checkpoint: Checkpoint, config: &Sd3Config, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        let empty = config.init(loading.precision.compute, loading.device);
+        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[BLOCKS], loading)?;
         Ok(Self { weights: Some(weights), ..loaded })
-    }
-
-    fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&JointBlock) -> R) -> R {
-        let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
-            return work(&self.blocks[index]);
-        };
-        // After the last block comes the first, of the next step.
-        let next = format!("{BLOCKS}{}.", (index + 1) % self.blocks.len());
-        weights.with_block(&format!("{BLOCKS}{index}."), Some(&next), JointBlock::new(&self.config, index, device), work)
     }
 
     /// Its sizes.
     pub fn config(&self) -> &Sd3Config {
         &self.config
-    }
-
-    /// The velocity, `noise - image`, at noise level `sigma`, leaving out the blocks in `skipped_layers`.
-    ///
-    /// # Shapes
-    /// - latents: `[batch, in_channels, height, width]`, sides divisible by the patch size; result: the same, in f32
-    /// # Panics
-    /// If the picture is larger than the position table.
-    pub fn forward(&self, latents: Tensor<4>, sigma: f64, conditioning: &Sd3Conditioning, skipped_layers: &[usize]) -> Tensor<4> {
-        self.forward_watched(latents, sigma, conditioning, skipped_layers, &mut Unwatched)
-    }
-
-    /// [`forward`](Self::forward) of all blocks, or of the first alone where `cache` knows what the others add.
-    pub fn forward_cached(
-        &self,
-        latents: Tensor<4>,
-        sigma: f64,
-        conditioning: &Sd3Conditioning,
-        cache: &mut FirstBlockCache,
-    ) -> Tensor<4> {
-        self.forward_watched(latents, sigma, conditioning, &[], cache)
-    }
-
-    /// [`forward`](Self::forward), showing what every part gives.
-    pub(super) fn forward_watched(
-        &self,
-        latents: Tensor<4>,
-        sigma: f64,
-        conditioning: &Sd3Conditioning,
-        skipped_layers: &[usize],
-        watch: &mut impl Watch,
-    ) -> Tensor<4> {
-        /// Timesteps of the training per unit of sigma.
-        const TIMESTEPS: f32 = 1000.0;
-        let [batch, _, height, width] = latents.dims();
-        watch.see(&|| "the encoded prompt".to_owned(), &conditioning.text);
-        watch.see(&|| "the latents before the step".to_owned(), &latents);
-        let timestep = timestep_embedding(sigma as f32 * TIMESTEPS, batch, self.compute, &latents.device());
-        let pooled = ops::cast(conditioning.pooled.clone(), self.compute);
-        let text = ops::cast(conditioning.text.clone(), self.compute);
-
-        let embedded = self.timestep_embedding.forward(timestep) + self.pooled_embedding.forward(pooled);
-        let activated = activation::silu(embedded);
-        let mut text = self.text_projection.forward(text);
-        let mut image = self.embed_patches(ops::cast(latents, self.compute));
-        let device = image.device();
-        let mut after_first = None;
-        for index in 0..self.blocks.len() {
-            if !skipped_layers.contains(&index) {
-                let before = image.clone();
-                (image, text) = self.with_block(index, &device, |block| block.forward(image, text, &activated));
-                watch.see(&|| format!("the image stream after block {index}"), &image);
-                watch.see(&|| format!("the text stream after block {index}"), &text);
-                if index == 0 {
-                    if let Some(rest) = watch.rest_after_first(&before, &image) {
-                        image = image + rest;
-                        break;
-                    }
-                    after_first = Some(image.clone());
-                }
-            }
-        }
-        if let Some(after_first) = after_first {
-            watch.learn_rest(&after_first, &image);
-        }
-        let modulation = self.final_modulation.forward(activated).split(self.config.hidden_size(), 1);
-        let image = modulated_norm(image, modulation[0].clone(), modulation[1].clone());
-        let patches = self.final_projection.forward(image).cast(DType::F32);
-        self.join_patches(patches, height, width)
     }
 
     /// `[batch, in_channels, height, width]` to `[batch, patches, hidden_size]`, positions added.
@@ -220,27 +153,65 @@ impl Sd3Transformer {
     }
 
     /// `[batch, patches, patch_size² * in_channels]`, channels fastest, to `[batch, in_channels, height, width]`.
-    fn join_patches(&self, patches: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
+    fn join_patches(&self, patches: Tensor<3>, [height, width]: [usize; 2]) -> Tensor<4> {
         let [batch, _, _] = patches.dims();
         let Sd3Config { patch_size, in_channels, .. } = self.config;
         let (rows, columns) = (height / patch_size, width / patch_size);
         assert_shape!(patches, [batch, rows * columns, patch_size * patch_size * in_channels]);
-        let cells = patches.reshape([batch, rows, columns, patch_size, patch_size, in_channels]);
-        cells.permute([0, 5, 1, 3, 2, 4]).reshape([batch, in_channels, height, width])
+        let pixels = patches.reshape([batch, rows, columns, patch_size, patch_size, in_channels]);
+        pixels.permute([0, 5, 1, 3, 2, 4]).reshape([batch, in_channels, height, width])
+    }
+}
+
+impl BlockNetwork for Sd3Transformer {
+    type State = Sd3State;
+
+    /// # Shapes
+    /// - latents: `[batch, in_channels, height, width]`, sides divisible by the patch size
+    /// # Panics
+    /// If the image is larger than the position table.
+    fn begin(&self, input: &DenoiserInput<'_>) -> Sd3State {
+        /// Timesteps of the training per unit of sigma.
+        const TIMESTEPS: f32 = 1000.0;
+        let [_, _, height, width] = input.latents.dims();
+        let timesteps = input.sigmas.iter().map(|&sigma| sigma as f32 * TIMESTEPS);
+        let timesteps = timestep_embeddings(timesteps, self.compute, &input.latents.device());
+        let pooled = ops::cast(input.conditioning.pooled.clone(), self.compute);
+        let embedded = self.timestep_embedding.forward(timesteps) + self.pooled_embedding.forward(pooled);
+        Sd3State {
+            image: self.embed_patches(ops::cast(input.latents.clone(), self.compute)),
+            text: self.text_projection.forward(ops::cast(input.conditioning.tokens.clone(), self.compute)),
+            conditioning: activation::silu(embedded),
+            size: [height, width],
+        }
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block(&self, index: usize) -> &dyn RunBlock<Sd3State> {
+        &self.blocks[index]
+    }
+
+    fn block_path(&self, index: usize) -> String {
+        format!("{BLOCKS}{index}")
+    }
+
+    fn end(&self, state: Sd3State) -> Tensor<4> {
+        let [shift, scale] = modulations(&self.final_modulation, state.conditioning);
+        let patches = self.final_projection.forward(modulated_norm(state.image, shift, scale)).cast(DType::F32);
+        self.join_patches(patches, state.size)
     }
 }
 
 impl LoadedNetwork for Sd3Transformer {
-    fn weights(&mut self) -> &mut Option<LoadedWeights> {
-        &mut self.weights
+    fn weights(&self) -> Option<&LoadedWeights> {
+        self.weights.as_ref()
     }
-}
 
-impl VelocityModel for Sd3Transformer {
-    type Conditioning = Sd3Conditioning;
-
-    fn velocity(&self, latents: Tensor<4>, sigma: f64, conditioning: &Sd3Conditioning) -> Tensor<4> {
-        self.forward(latents, sigma, conditioning, &[])
+    fn weights_mut(&mut self) -> &mut Option<LoadedWeights> {
+        &mut self.weights
     }
 }
 

@@ -3,16 +3,15 @@
 use burn::module::Module;
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, PublishedNames};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
 use diffusion_core::ops::{self, AttentionOptions};
-use diffusion_core::projection::ProjectionConfig;
-use diffusion_core::{
-    LoadedNetwork, LoadedWeights, Precision, Projection, Residency, TextEmbedding, TextEncoder, TokenEmbedding,
-};
+use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, TokenEmbedding};
+use diffusion_core::{TextEmbedding, TextEncoder};
 
 use super::config::T5Config;
 use super::keys;
 use crate::layers::{merge_heads, split_heads};
+use crate::network_config::{NetworkConfig, WeightKeeping};
 
 /// T5's encoder. Computes in f32: its activations leave the range of f16.
 ///
@@ -63,21 +62,6 @@ impl T5Config {
         }
     }
 
-    /// A checkpoint under the names of the encoder's parameters.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] when two names mean one weight.
-    pub fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
-        let both = checkpoint.get(keys::SHARED_TABLE).is_some() && checkpoint.get(keys::ENCODER_TABLE).is_some();
-        let once = checkpoint.filtered(|name| !(both && name == keys::ENCODER_TABLE));
-        once.named("a T5 encoder").renamed(&keys::key_map())
-    }
-
-    /// What published files call the encoder's parameters.
-    pub fn published_names(&self) -> PublishedNames {
-        PublishedNames::of(&self.init(&Device::default())).with_layout(&keys::key_map(), "")
-    }
-
     /// The bucket of a relative position, `key - query`.
     fn bucket(&self, relative: i64) -> usize {
         let one_sided = self.num_buckets / 2;
@@ -93,30 +77,45 @@ impl T5Config {
     }
 }
 
+impl NetworkConfig for T5Config {
+    type Network = T5Encoder;
+
+    const KEEPING: WeightKeeping = WeightKeeping::Streamable;
+
+    fn empty(&self, device: &Device) -> T5Encoder {
+        self.init(device)
+    }
+
+    /// Names may be llama.cpp's too.
+    fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
+        let checkpoint = keys::with_transformers_names(checkpoint)?;
+        let both = checkpoint.get(keys::SHARED_TABLE).is_some() && checkpoint.get(keys::ENCODER_TABLE).is_some();
+        let once = checkpoint.filtered(|name| !(both && name == keys::ENCODER_TABLE));
+        once.named("a T5 encoder").renamed(&keys::key_map())
+    }
+
+    fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
+        vec![(keys::key_map(), "")]
+    }
+}
+
 impl T5Encoder {
-    /// Load an encoder; names as transformers has them, any prefix of an all-in-one file already taken off.
+    /// Load an encoder; names as transformers or llama.cpp has them, any prefix of an all-in-one file already taken off.
     ///
     /// # Errors
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.
-    pub fn load(
-        checkpoint: Checkpoint,
-        config: &T5Config,
-        precision: Precision,
-        residency: Residency,
-        device: &Device,
-    ) -> Result<Self, CheckpointError> {
-        let precision = precision.with_f32_compute();
-        let empty = config.init(device);
-        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[BLOCKS], precision, residency)?;
+    pub fn load(checkpoint: Checkpoint, config: &T5Config, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
+        let (empty, loading) = (config.init(loading.device), loading.computing_in_f32());
+        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[BLOCKS], &loading)?;
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
-    fn with_block<R>(&self, index: usize, device: &Device, work: impl FnOnce(&T5Block) -> R) -> R {
+    fn block(&self, index: usize, x: Tensor<3>, bias: Tensor<4>) -> Result<Tensor<3>, CheckpointError> {
         let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
-            return work(&self.blocks[index]);
+            return Ok(self.blocks[index].forward(x, bias));
         };
-        let next = (index + 1 < self.blocks.len()).then(|| format!("{BLOCKS}{}.", index + 1));
-        weights.with_block(&format!("{BLOCKS}{index}."), next.as_deref(), T5Block::new(&self.config, device), work)
+        let name = |index: usize| format!("{BLOCKS}{index}.");
+        weights.with_block(&name(index), &name(index + 1), self.blocks[index].clone(), |block| block.forward(x, bias))
     }
 
     /// `[1, num_heads, seq_len, seq_len]`, added to the scores of every block.
@@ -129,22 +128,27 @@ impl T5Encoder {
 }
 
 impl LoadedNetwork for T5Encoder {
-    fn weights(&mut self) -> &mut Option<LoadedWeights> {
+    fn weights(&self) -> Option<&LoadedWeights> {
+        self.weights.as_ref()
+    }
+
+    fn weights_mut(&mut self) -> &mut Option<LoadedWeights> {
         &mut self.weights
     }
 }
 
 impl TextEncoder for T5Encoder {
     /// Hidden states after the final norm; no pooled embedding.
-    fn encode(&self, token_ids: Tensor<2, Int>) -> TextEmbedding {
+    fn encode(&self, token_ids: Tensor<2, Int>) -> Result<TextEmbedding, CheckpointError> {
+        self.weights.as_ref().map_or(Ok(()), LoadedWeights::check_unchanged)?;
         let [_, seq_len] = token_ids.dims();
         let device = token_ids.device();
         let bias = self.position_bias(seq_len, &device);
         let mut x = self.token_embedding.forward(token_ids, FloatDType::F32);
         for index in 0..self.blocks.len() {
-            x = self.with_block(index, &device, |block| block.forward(x, bias.clone()));
+            x = self.block(index, x, bias.clone())?;
         }
-        TextEmbedding { hidden_states: self.final_norm.forward(x), pooled: None }
+        Ok(TextEmbedding { hidden_states: self.final_norm.forward(x), pooled: None })
     }
 }
 

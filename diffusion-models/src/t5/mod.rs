@@ -7,4 +7,5 @@ mod tokenizer;
 
 pub use config::T5Config;
 pub use encoder::T5Encoder;
+pub(crate) use keys::with_transformers_names;
 pub use tokenizer::T5Tokenizer;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use tokenizers::AddedToken;
 
-use super::TokenizerError;
+use super::error::TokenizerError;
 use super::files::read_json_if_present;
 
 /// What the configuration files beside a vocabulary say.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::TokenizerError;
+use super::error::TokenizerError;
 
 /// The text of a file that must be there.
 pub(crate) fn read_text(path: &Path, expected: &'static str, advice: &'static str) -> Result<String, TokenizerError> {

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
 use burn::tensor::{DType, Device, FloatDType, Tensor};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, parameter_shapes};
-use diffusion_core::{LatentDecoder, LatentEncoder, Precision};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::weights::parameter_shapes;
+use diffusion_core::{LatentDecoder, LatentEncoder, Loading, Precision};
 use diffusion_models::autoencoder_kl::{
     AutoencoderKl, AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, decode_tiled, encode_tiled,
 };
@@ -28,7 +29,7 @@ fn checkpoint(file: &str) -> Checkpoint {
 }
 
 fn load(file: &str, device: &Device) -> AutoencoderKl {
-    AutoencoderKl::load(checkpoint(file), &config(), Precision::f32(), device).unwrap()
+    AutoencoderKl::load(checkpoint(file), &config(), &Loading::new(Precision::f32(), device)).unwrap()
 }
 
 struct Reference {
@@ -116,9 +117,9 @@ fn halves_load_alone_and_give_the_same() {
     let device = Device::flex();
     let reference = Reference::open(&device);
     for file in FILES {
-        let encoder = AutoencoderKlEncoder::load(checkpoint(file), &config(), Precision::f32(), &device).unwrap();
+        let encoder = AutoencoderKlEncoder::load(checkpoint(file), &config(), &Loading::new(Precision::f32(), &device)).unwrap();
         reference.check("moments", encoder.moments(reference.get("image")));
-        let decoder = AutoencoderKlDecoder::load(checkpoint(file), &config(), Precision::f32(), &device).unwrap();
+        let decoder = AutoencoderKlDecoder::load(checkpoint(file), &config(), &Loading::new(Precision::f32(), &device)).unwrap();
         reference.check("decoded", decoder.decode(reference.get("latents")));
     }
 }
@@ -128,7 +129,7 @@ fn half_precision_computes_throughout_and_gives_f32() {
     let device = Device::flex();
     let reference = Reference::open(&device);
     let precision = Precision::computing_in(FloatDType::BF16);
-    let decoder = AutoencoderKlDecoder::load(checkpoint(FILES[0]), &config(), precision, &device).unwrap();
+    let decoder = AutoencoderKlDecoder::load(checkpoint(FILES[0]), &config(), &Loading::new(precision, &device)).unwrap();
     assert_eq!(decoder.conv_in.weight.val().dtype(), DType::BF16);
     let decoded = decoder.decode(reference.get("latents"));
     assert_eq!(decoded.dtype(), DType::F32);
@@ -150,7 +151,7 @@ fn published_names_and_shapes_fill_the_published_configuration() {
         write_hollow(&path, &list);
         let checkpoint = Checkpoint::open(&path).unwrap();
         assert_eq!(AutoencoderKlConfig::flux().sized_as(&checkpoint).unwrap(), AutoencoderKlConfig::flux());
-        AutoencoderKl::load(checkpoint, &AutoencoderKlConfig::sd3(), Precision::f32(), &device).unwrap();
+        AutoencoderKl::load(checkpoint, &AutoencoderKlConfig::sd3(), &Loading::new(Precision::f32(), &device)).unwrap();
     }
 }
 
@@ -187,7 +188,7 @@ fn attention_names_of_old_diffusers_are_known() {
         table.iter().fold(name.to_owned(), |name, (new, old)| name.replace(new, old))
     };
     let (_directory, checkpoint) = renamed(old);
-    let autoencoder = AutoencoderKl::load(checkpoint, &config(), Precision::f32(), &device).unwrap();
+    let autoencoder = AutoencoderKl::load(checkpoint, &config(), &Loading::new(Precision::f32(), &device)).unwrap();
     reference.check("decoded", autoencoder.decode(reference.get("latents")));
 }
 
@@ -195,12 +196,12 @@ fn attention_names_of_old_diffusers_are_known() {
 fn one_half_is_refused_if_the_other_is_not_whole() {
     let device = Device::flex();
     let cut = checkpoint(FILES[1]).filtered(|name| name != "encoder.mid.attn_1.q.weight");
-    let error = AutoencoderKlDecoder::load(cut, &config(), Precision::f32(), &device).unwrap_err();
+    let error = AutoencoderKlDecoder::load(cut, &config(), &Loading::new(Precision::f32(), &device)).unwrap_err();
     let CheckpointError::Mismatch { mismatch, .. } = error else { panic!("{error}") };
     assert_eq!(mismatch.missing, ["encoder.middle.attention.query.weight"]);
 
     let (_directory, odd) = renamed(|name| name.replace("encoder.conv_in.bias", "quant_conv.bias"));
-    let error = AutoencoderKlDecoder::load(odd, &config(), Precision::f32(), &device).unwrap_err();
+    let error = AutoencoderKlDecoder::load(odd, &config(), &Loading::new(Precision::f32(), &device)).unwrap_err();
     let CheckpointError::Mismatch { mismatch, .. } = error else { panic!("{error}") };
     assert_eq!((mismatch.missing, mismatch.unused), (vec!["encoder.conv_in.bias".into()], vec!["quant_conv.bias".into()]));
 }

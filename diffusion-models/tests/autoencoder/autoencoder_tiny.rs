@@ -3,7 +3,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::image::RgbImage;
-use diffusion_core::{LatentDecoder, LatentEncoder, Precision};
+use diffusion_core::{LatentDecoder, LatentEncoder, Loading, Precision};
 use diffusion_models::autoencoder_tiny::{
     AutoencoderTiny, AutoencoderTinyConfig, AutoencoderTinyDecoder, AutoencoderTinyEncoder,
 };
@@ -26,9 +26,9 @@ fn random_weights_encode_and_decode_as_in_diffusers() {
     let device = Device::flex();
     let (weights, reference) = (open("diffusion_pytorch_model.safetensors"), open("reference.safetensors"));
     let get = |name: &str| -> Tensor<4> { tensor(&reference, name, &device) };
-    let whole = AutoencoderTiny::load(weights.clone(), &SMALL, Precision::f32(), &device).unwrap();
-    let encoder = AutoencoderTinyEncoder::load(weights.clone(), &SMALL, Precision::f32(), &device).unwrap();
-    let decoder = AutoencoderTinyDecoder::load(weights, &SMALL, Precision::f32(), &device).unwrap();
+    let whole = AutoencoderTiny::load(weights.clone(), &SMALL, &Loading::new(Precision::f32(), &device)).unwrap();
+    let encoder = AutoencoderTinyEncoder::load(weights.clone(), &SMALL, &Loading::new(Precision::f32(), &device)).unwrap();
+    let decoder = AutoencoderTinyDecoder::load(weights, &SMALL, &Loading::new(Precision::f32(), &device)).unwrap();
     for encoded in [whole.encode(get("image")), encoder.encode(get("image"))] {
         assert_close("encoded", encoded.mean, get("encoded"), TOLERANCE);
         assert!(encoded.std.into_data().iter::<f32>().all(|std| std == 0.0), "one point");
@@ -42,8 +42,8 @@ fn random_weights_encode_and_decode_as_in_diffusers() {
 fn a_photograph_survives_the_published_weights() {
     let device = Device::flex();
     let config = AutoencoderTinyConfig::default();
-    let encoder = AutoencoderTinyEncoder::load(taesd3("encoder"), &config, Precision::f32(), &device).unwrap();
-    let decoder = AutoencoderTinyDecoder::load(taesd3("decoder"), &config, Precision::f32(), &device).unwrap();
+    let encoder = AutoencoderTinyEncoder::load(taesd3("encoder"), &config, &Loading::new(Precision::f32(), &device)).unwrap();
+    let decoder = AutoencoderTinyDecoder::load(taesd3("decoder"), &config, &Loading::new(Precision::f32(), &device)).unwrap();
     let photograph = read_png(&fixture("photograph/astronaut.png"));
     let latents = encoder.encode(photograph.to_tensor(&device)).mean;
     assert_eq!(latents.dims(), [1, 16, 24, 24]);
@@ -59,9 +59,9 @@ fn a_photograph_survives_the_published_weights() {
 fn the_wrong_half_is_refused() {
     let device = Device::flex();
     let config = AutoencoderTinyConfig::default();
-    let error = AutoencoderTinyDecoder::load(taesd3("encoder"), &config, Precision::f32(), &device).unwrap_err();
+    let error = AutoencoderTinyDecoder::load(taesd3("encoder"), &config, &Loading::new(Precision::f32(), &device)).unwrap_err();
     assert!(matches!(error, CheckpointError::Mismatch { .. }), "{error}");
-    let error = AutoencoderTinyEncoder::load(taesd3("decoder"), &config, Precision::f32(), &device).unwrap_err();
+    let error = AutoencoderTinyEncoder::load(taesd3("decoder"), &config, &Loading::new(Precision::f32(), &device)).unwrap_err();
     assert!(matches!(error, CheckpointError::Mismatch { .. }), "{error}");
 }
 

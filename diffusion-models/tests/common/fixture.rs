@@ -1,22 +1,28 @@
-//! The fixtures of Stable Diffusion 3: checkpoints in two layouts, and what diffusers computes with them.
+//! The fixtures: checkpoints in two layouts, and what diffusers computes with them.
 
 #![allow(dead_code, reason = "every test program uses a part")]
 
+use std::any::Any;
 use std::fmt::{self, Display};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use diffusion_core::Precision;
 use diffusion_core::checkpoint::Checkpoint;
-use diffusion_models::sd3::{Sd3Conditioning, Sd3Files};
-use diffusion_models::{Guidance, ModelParts, PipelineError, Prompt, Settings, StepCache, Tiling};
+use diffusion_core::weights::ComponentId;
+use diffusion_models::block_network::{self, BlockNetwork, NoHook};
+use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL};
+use diffusion_models::{
+    ComponentPaths, Conditioning, DenoiserInput, EncodedPrompt, Model, Pipeline, PipelineError, PipelineOptions, Settings,
+    open_model,
+};
 use diffusion_schedulers::guidance::SkipLayerGuidance;
-use diffusion_schedulers::kind::SamplerKind;
 use serde::Deserialize;
 
 use crate::common;
 
-/// All fixtures of this family.
+/// All fixtures of Stable Diffusion 3.
 pub(crate) const FIXTURES: [&str; 3] = ["sd3", "sd3-medium", "sd3-large"];
 
 /// Where the same weights lie twice.
@@ -73,41 +79,59 @@ impl Fixture {
         token_ids(&self.reference, &format!("ids_{tokenizer}"))
     }
 
-    pub(crate) fn open(&self, layout: Layout) -> Result<Sd3Files, PipelineError> {
+    pub(crate) fn open(&self, layout: Layout) -> Result<Box<dyn Model>, PipelineError> {
+        let (path, components) = self.places(layout);
+        open_model(&path, &components)
+    }
+
+    /// A pipeline of the folder.
+    pub(crate) fn pipeline(&self) -> Pipeline {
+        self.pipeline_in(Layout::Folder)
+    }
+
+    pub(crate) fn pipeline_in(&self, layout: Layout) -> Pipeline {
+        let (path, components) = self.places(layout);
+        pipeline(&path, &components)
+    }
+
+    fn places(&self, layout: Layout) -> (PathBuf, ComponentPaths) {
         match layout {
-            Layout::Folder => Sd3Files::open(&self.path(""), &ModelParts::default()),
-            Layout::SingleFile => Sd3Files::open(&self.path("original.safetensors"), &self.parts()),
+            Layout::Folder => (self.path(""), ComponentPaths::new()),
+            Layout::SingleFile => (self.path("original.safetensors"), self.components()),
         }
     }
 
     /// What `original.safetensors` needs besides: configurations, and text encoders where it has none.
-    pub(crate) fn parts(&self) -> ModelParts {
-        let config = Some(self.path(""));
-        if self.name != "sd3-large" {
-            return ModelParts { config, ..ModelParts::default() };
+    pub(crate) fn components(&self) -> ComponentPaths {
+        let with_config = ComponentPaths::new().with_config(self.path(""));
+        match self.name {
+            "sd3-large" => self.text_encoders().into_iter().fold(with_config, |paths, (id, path)| paths.with(id, path)),
+            _ => with_config,
         }
-        let [clip_l, clip_g, t5xxl] = ["text_encoder", "text_encoder_2", "text_encoder_3"].map(|part| Some(self.path(part)));
-        ModelParts { config, clip_l, clip_g, t5xxl, vae: None }
     }
 
+    /// The text encoders of a folder of Stable Diffusion 3.
+    pub(crate) fn text_encoders(&self) -> [(ComponentId, PathBuf); 3] {
+        [(CLIP_L, "text_encoder"), (CLIP_G, "text_encoder_2"), (T5XXL, "text_encoder_3")]
+            .map(|(id, folder)| (id, self.path(folder)))
+    }
+
+    /// The settings of the reference. diffusers calls the distilled guidance of FLUX.1-dev a guidance scale, too.
     pub(crate) fn settings(&self) -> Settings {
+        let scale = self.run.guidance_scale;
+        let (guidance_scale, distilled_guidance) = match self.name {
+            "flux-dev" => (1.0, Some(scale)),
+            "flux-schnell" => (1.0, None),
+            _ => (scale, None),
+        };
         Settings {
             width: self.run.width,
             height: self.run.height,
             num_steps: self.run.steps,
-            sampler: SamplerKind::Euler,
-            sampler_seeds: vec![0],
-            schedule: None,
-            shift: None,
-            shift_terminal: None,
-            sigmas: None,
-            guidance_scale: self.run.guidance_scale,
-            true_cfg_scale: 1.0,
-            guidance: Guidance::default(),
+            guidance_scale,
+            distilled_guidance,
             max_sequence_length: self.run.max_sequence_length,
-            skip_layers: None,
-            step_cache: StepCache::Off,
-            tiling: Tiling::Whole,
+            ..Settings::default()
         }
     }
 
@@ -119,13 +143,36 @@ impl Fixture {
     }
 
     /// The encoded prompts of the reference.
-    pub(crate) fn prompt(&self) -> Prompt<Sd3Conditioning> {
-        let encoded = |sign: &str| Sd3Conditioning {
-            text: self.tensor(&format!("{sign}prompt_embeds")),
+    pub(crate) fn prompt(&self) -> EncodedPrompt {
+        let encoded = |sign: &str| Conditioning {
+            tokens: self.tensor(&format!("{sign}prompt_embeds")),
             pooled: self.tensor(&format!("{sign}pooled_prompt_embeds")),
         };
-        Prompt { positive: encoded(""), negative: Some(encoded("negative_")) }
+        EncodedPrompt::new(encoded(""), Some(encoded("negative_")))
     }
+}
+
+/// A pipeline in f32 on the CPU.
+pub(crate) fn pipeline(path: &Path, components: &ComponentPaths) -> Pipeline {
+    let options =
+        PipelineOptions { components: components.clone(), precision: Precision::f32(), ..PipelineOptions::new(&Device::flex()) };
+    Pipeline::open(path, &options).unwrap()
+}
+
+/// A model as its own type.
+pub(crate) fn typed<M: Model>(model: &dyn Model) -> &M {
+    (model as &dyn Any).downcast_ref().expect("a model of this family")
+}
+
+/// The velocity that a network gives latents of one noise level, without guidance.
+pub(crate) fn velocity(network: &impl BlockNetwork, latents: Tensor<4>, sigma: f64, conditioning: &Conditioning) -> Tensor<4> {
+    let sigmas = vec![sigma; latents.dims()[0]];
+    velocity_of(network, &DenoiserInput { latents, sigmas: &sigmas, conditioning, distilled_guidance: None })
+}
+
+/// The velocity that a network gives.
+pub(crate) fn velocity_of(network: &impl BlockNetwork, input: &DenoiserInput<'_>) -> Tensor<4> {
+    block_network::run(network, input, &[], &mut NoHook).unwrap()
 }
 
 impl Display for Fixture {

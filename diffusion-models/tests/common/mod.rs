@@ -21,9 +21,9 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(path)
 }
 
-/// A file under the workspace's `assets`.
+/// A file under `diffusion-app/assets`.
 pub(crate) fn asset(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../diffusion-app/assets").join(path)
 }
 
 /// Names and shapes of a published checkpoint: one of the lists in `manifests.json.gz`.

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffusion_core::checkpoint::{Checkpoint, Format};
+use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::format::Format;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
-use diffusion_core::LowRankFactors;
+use diffusion_core::weights::LowRankFactors;
 
 /// The network with `W + scale · up · down` for every matrix that has factors. All matrices ask for gradients, so that no
 /// product takes them for frozen.

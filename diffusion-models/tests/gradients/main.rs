@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Tensor};
 use common::assert_close;
-use diffusion_core::LowRankFactors;
-use diffusion_core::attachments::with_factors;
-use diffusion_core::checkpoint::Format;
+use diffusion_core::format::Format;
+use diffusion_core::weights::{LowRankFactors, with_factors};
 use diffusion_models::flux::FluxTransformer;
 use diffusion_models::sd3::Sd3Transformer;
 use tiny::{Files, Layout, Tiny};

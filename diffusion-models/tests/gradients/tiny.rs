@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
-use diffusion_core::checkpoint::{Checkpoint, Format, PublishedNames, PublishedPart, parameter_shapes};
+use diffusion_core::checkpoint::{Checkpoint, PublishedNames, PublishedPart};
+use diffusion_core::format::Format;
 use diffusion_core::noise::TorchGenerator;
-use diffusion_core::{LowRankFactors, Precision, Residency};
-use diffusion_models::flux::{FluxConditioning, FluxConfig, FluxTransformer};
-use diffusion_models::sd3::{Sd3Conditioning, Sd3Config, Sd3Transformer};
+use diffusion_core::weights::{LowRankFactors, parameter_shapes};
+use diffusion_core::{Loading, Precision};
+use diffusion_models::block_network::{self, BlockNetwork, NoHook};
+use diffusion_models::flux::{FluxConfig, FluxTransformer};
+use diffusion_models::sd3::{Sd3Config, Sd3Transformer};
+use diffusion_models::{Conditioning, DenoiserInput, NetworkConfig};
 
 /// Few tokens, so that activations are small beside weights.
 const LATENTS: [usize; 3] = [16, 4, 4];
@@ -31,14 +34,15 @@ pub(crate) enum Layout {
 }
 
 /// A transformer of a family, made small.
-pub(crate) trait Tiny: Module {
+pub(crate) trait Tiny: BlockNetwork {
+    /// Guidance as an input, where the network takes it.
+    const DISTILLED_GUIDANCE: Option<f64>;
     /// Matrices that get factors, of every use that a matrix has.
     const FACTORS: &[&str];
     fn names() -> PublishedNames;
     fn shapes() -> BTreeMap<String, Vec<usize>>;
     fn is_in(layout: Layout, name: &str) -> bool;
     fn load(path: &Path, device: &Device) -> Self;
-    fn velocity(&self, latents: Tensor<4>, text: Tensor<3>, pooled: Tensor<2>) -> Tensor<4>;
 }
 
 fn sd3() -> Sd3Config {
@@ -54,6 +58,7 @@ fn sd3() -> Sd3Config {
 }
 
 impl Tiny for Sd3Transformer {
+    const DISTILLED_GUIDANCE: Option<f64> = None;
     const FACTORS: &[&str] = &[
         "timestep_embedding.input.weight",
         "text_projection.weight",
@@ -92,11 +97,7 @@ impl Tiny for Sd3Transformer {
     }
 
     fn load(path: &Path, device: &Device) -> Self {
-        Self::load(Checkpoint::open(path).unwrap(), &sd3(), Precision::f32(), Residency::Resident, device).unwrap()
-    }
-
-    fn velocity(&self, latents: Tensor<4>, text: Tensor<3>, pooled: Tensor<2>) -> Tensor<4> {
-        self.forward(latents, SIGMA, &Sd3Conditioning { text, pooled }, &[])
+        Self::load(Checkpoint::open(path).unwrap(), &sd3(), &Loading::new(Precision::f32(), device)).unwrap()
     }
 }
 
@@ -114,6 +115,7 @@ fn flux() -> FluxConfig {
 }
 
 impl Tiny for FluxTransformer {
+    const DISTILLED_GUIDANCE: Option<f64> = Some(3.5);
     const FACTORS: &[&str] = &[
         "image_projection.weight",
         "guidance_embedding.output.weight",
@@ -160,11 +162,7 @@ impl Tiny for FluxTransformer {
     }
 
     fn load(path: &Path, device: &Device) -> Self {
-        Self::load(Checkpoint::open(path).unwrap(), &flux(), Precision::f32(), Residency::Resident, device).unwrap()
-    }
-
-    fn velocity(&self, latents: Tensor<4>, text: Tensor<3>, pooled: Tensor<2>) -> Tensor<4> {
-        self.forward(latents, SIGMA, &FluxConditioning { text, pooled, distilled_guidance: 3.5 })
+        Self::load(Checkpoint::open(path).unwrap(), &flux(), &Loading::new(Precision::f32(), device)).unwrap()
     }
 }
 
@@ -247,8 +245,14 @@ pub(crate) fn factors<M: Tiny>(device: &Device) -> BTreeMap<String, LowRankFacto
 pub(crate) fn output<M: Tiny>(network: &M, batch: usize, device: &Device) -> Tensor<4> {
     let [channels, height, width] = LATENTS;
     let latents = random(1, [batch, channels, height, width], 1.0, device);
-    let text = random(2, [batch, TEXT_LEN, TEXT_WIDTH], 1.0, device);
-    network.velocity(latents, text, random(3, [batch, POOLED_WIDTH], 1.0, device))
+    let conditioning = Conditioning {
+        tokens: random(2, [batch, TEXT_LEN, TEXT_WIDTH], 1.0, device),
+        pooled: random(3, [batch, POOLED_WIDTH], 1.0, device),
+    };
+    let sigmas = vec![SIGMA; batch];
+    let (conditioning, distilled_guidance) = (&conditioning, M::DISTILLED_GUIDANCE);
+    let input = DenoiserInput { latents, sigmas: &sigmas, conditioning, distilled_guidance };
+    block_network::run(network, &input, &[], &mut NoHook).unwrap()
 }
 
 /// A number that every number of the velocity has a part in.

@@ -2,17 +2,17 @@
 
 use burn::tensor::Tensor;
 
-use super::sum_per_picture;
+use super::sum_per_image::sum_per_image;
 
-/// The guided velocity with, to this share, the deviation of the velocity under the prompt: strong guidance raises it, and
-/// with it contrast and saturation. 0.7 in the paper.
+/// Move the standard deviation of the guided velocity by this share to that of the velocity under the prompt. Strong guidance
+/// raises the deviation, and with it contrast and saturation. The paper's share is 0.7.
 ///
 /// Reference: diffusers `guiders/guider_utils.py` at 58eb52c (`rescale_noise_cfg`); arXiv 2305.08891, section 3.4.
 pub fn rescale(guided: Tensor<4>, positive: Tensor<4>, share: f64) -> Tensor<4> {
     let spread = |x: Tensor<4>| {
         let [_, channels, height, width] = x.dims();
-        let mean = sum_per_picture(x.clone()) / (channels * height * width) as f64;
-        sum_per_picture((x - mean).square()).sqrt()
+        let mean = sum_per_image(x.clone()) / (channels * height * width) as f64;
+        sum_per_image((x - mean).square()).sqrt()
     };
     // A velocity without any spread stays as it is.
     let ratio = spread(positive) / spread(guided.clone()).clamp_min(f64::from(f32::MIN_POSITIVE));

@@ -2,10 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::{classifier_free, sum_per_picture};
+use super::classifier_free::classifier_free;
+use super::sum_per_image::sum_per_image;
 
-/// Classifier-free guidance from the multiple of the negative velocity that is nearest to the positive one, and no movement in
-/// the first steps, where a network that has learnt too little does worse than standing still.
+/// Classifier-free guidance from the multiple of the negative velocity that is nearest to the positive one. The latents do not
+/// move in the first steps, where the velocity of a network that is not fully trained does more harm than none.
 ///
 /// Reference: diffusers `guiders/classifier_free_zero_star_guidance.py` at 58eb52c; arXiv 2503.18886.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,12 +18,12 @@ pub struct CfgZeroStar {
 }
 
 impl CfgZeroStar {
-    /// The reference's one step without movement.
+    /// One step without movement, as in the reference.
     pub fn new(scale: f64) -> Self {
         Self { scale, zero_steps: 1 }
     }
 
-    /// Whether step `index` is one without movement, for which the network need not be asked.
+    /// Whether step `index` is one without movement, which needs no evaluation of the network.
     pub fn is_zero_step(&self, index: usize) -> bool {
         index < self.zero_steps
     }
@@ -31,8 +32,8 @@ impl CfgZeroStar {
     pub fn apply(&self, positive: Tensor<4>, negative: Tensor<4>) -> Tensor<4> {
         /// Keeps the quotient finite for a negative velocity of zero.
         const SMALL: f64 = 1e-8;
-        let along = sum_per_picture(positive.clone() * negative.clone()) / (sum_per_picture(negative.clone().square()) + SMALL);
-        classifier_free(positive, negative * along, self.scale)
+        let multiple = sum_per_image(positive.clone() * negative.clone()) / (sum_per_image(negative.clone().square()) + SMALL);
+        classifier_free(positive, negative * multiple, self.scale)
     }
 }
 

@@ -2,72 +2,69 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use diffusion_core::noise::{NoiseSource, NoiseStream};
-use diffusion_core::{SampleError, Sigmas};
+use diffusion_core::{SampleError, SamplerRun};
 
-use super::run::{Run, towards};
+use super::run::{Advanced, Step, run_steps};
+use super::towards::towards;
 use crate::path::NoisePath;
 
-/// The noise that a sampler adds after each step: how much, and whose.
+/// The noise that a sampler adds after each step: its source and its amount.
 #[derive(Clone, Debug)]
 pub struct AddedNoise {
-    /// Where the numbers come from.
+    /// The source of the numbers.
     pub source: Arc<dyn NoiseSource>,
-    /// Share of the noise that is replaced: 0 for none, which leaves a deterministic sampler, 1 for all that the stochastic
+    /// Share of the noise to replace, η: 0 for none, which makes the sampler deterministic, 1 for all that the stochastic
     /// differential equation asks for.
     pub eta: f64,
-    /// Factor on the added noise, 1 to keep the noise level right; `s_noise` in other programs.
+    /// Factor on the added noise, `s_noise` in other programs. 1 keeps the noise level right.
     pub scale: f64,
 }
 
 impl AddedNoise {
-    /// All the noise of this source, in full.
+    /// Replace all the noise, with numbers from this source.
     pub fn new(source: impl NoiseSource + 'static) -> Self {
         Self { source: Arc::new(source), eta: 1.0, scale: 1.0 }
     }
 
-    /// Another share.
+    /// The same noise with another share.
     pub fn with_eta(self, eta: f64) -> Self {
         Self { eta, ..self }
     }
 
     /// Begin the noise of one run.
-    pub(super) fn begin(&self, x: &Tensor<4>, sigmas: &Sigmas) -> Box<dyn NoiseStream> {
-        self.source.begin(x.dims(), sigmas, &x.device())
+    pub(super) fn begin(&self, run: &SamplerRun<'_>) -> Box<dyn NoiseStream> {
+        self.source.begin(run.latents.dims(), run.sigmas, &run.latents.device())
     }
 }
 
-/// All steps of an ancestral method: down towards `target`, then up again by noise. `target` is told where the run is, what
-/// the network sees there, and the levels to go down from and to.
+/// All steps of an ancestral method: down towards `target`, then up again by noise. `target` gets the step, the latents at
+/// its start, the image that the network sees in them, and the level to go down to.
 pub(super) fn ancestral_steps(
-    mut run: Run,
-    latents: Tensor<4>,
-    sigmas: &Sigmas,
+    run: SamplerRun<'_>,
     path: NoisePath,
     added: &AddedNoise,
-    target: impl Fn(&mut Run, &Tensor<4>, Tensor<4>, [f64; 2]) -> Tensor<4>,
+    target: impl Fn(&mut Step<'_>, &Tensor<4>, Tensor<4>, f64) -> Result<Tensor<4>, SampleError>,
 ) -> Result<Tensor<4>, SampleError> {
-    let mut x = latents.cast(DType::F32);
-    let mut noise = added.begin(&x, sigmas);
-    for (index, sigma, next) in sigmas.steps() {
-        let denoised = run.denoised(&x, sigma);
+    let mut noise = added.begin(&run);
+    run_steps(run, |step, x| {
+        let (sigma, next) = (step.sigma, step.next);
+        let denoised = step.denoised(&x, sigma)?;
         let split = AncestralStep::new(path, sigma, next, added.eta);
-        let target = target(&mut run, &x, denoised.clone(), [sigma, split.down]);
-        x = towards(x, target, sigma, split.down);
-        x = split.renoise(x, &mut || noise.between(sigma, next), added.scale);
-        run.finish(index, next, &x, denoised)?;
-    }
-    Ok(x)
+        let target = target(step, &x, denoised.clone(), split.down)?;
+        let low = towards(x, target, sigma, split.down);
+        Ok(Advanced { latents: split.renoise(low, &mut || noise.between(sigma, next), added.scale), denoised })
+    })
 }
 
-/// A step with noise taken apart: go down to a lower level without noise, then scale and add noise to be at the right one.
+/// A step with noise in two halves: go down to a lower level without noise, then scale and add noise up to the right one.
 pub(super) struct AncestralStep {
     /// The level to go down to.
     pub(super) down: f64,
-    /// What the latents are scaled by then.
+    /// Factor on the latents at that level.
     pub(super) kept: f64,
-    /// Deviation of the noise to add then.
+    /// Deviation of the noise to add to them.
     pub(super) up: f64,
 }
 

@@ -1,15 +1,13 @@
 //! DDIM.
 
-use std::ops::ControlFlow;
-
-use burn::tensor::{DType, Tensor};
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+use burn::tensor::Tensor;
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
 use super::added_noise::AddedNoise;
-use super::run::Run;
+use super::run::{Advanced, run_steps};
 use crate::path::NoisePath;
 
-/// Denoising diffusion implicit models: the picture that the network sees, mixed with the noise that it sees and fresh one.
+/// Denoising diffusion implicit models: mix the image that the network sees with the noise that it sees and with fresh noise.
 /// One evaluation a step.
 ///
 /// Without fresh noise and without clipping it is [`Euler`](super::Euler), up to rounding.
@@ -21,7 +19,7 @@ pub struct Ddim {
     pub path: NoisePath,
     /// The fresh noise, for eta above 0; `None` for the deterministic sampler.
     pub noise: Option<AddedNoise>,
-    /// Largest absolute value that the picture may have, for networks that work on pixels in [-1, 1].
+    /// Largest absolute value that the image may have, for networks that work on pixels in [-1, 1].
     pub clip: Option<f64>,
 }
 
@@ -39,18 +37,11 @@ fn full_deviation(path: NoisePath, sigma: f64, next: f64) -> f64 {
 }
 
 impl Sampler for Ddim {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        let mut fresh_noise = self.noise.as_ref().map(|noise| (noise, noise.begin(&x, sigmas)));
-        for (index, sigma, next) in sigmas.steps() {
-            let v = run.velocity(&x, sigma);
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        let mut fresh_noise = self.noise.as_ref().map(|noise| (noise, noise.begin(&run)));
+        run_steps(run, |step, x| {
+            let (sigma, next) = (step.sigma, step.next);
+            let v = step.velocity(&x, sigma)?;
             let mut denoised = x.clone() - v.clone() * sigma;
             if let Some(limit) = self.clip {
                 denoised = denoised.clamp(-limit, limit);
@@ -58,13 +49,12 @@ impl Sampler for Ddim {
             let seen = self.path.noise_of(x, v, sigma);
             let eta = self.noise.as_ref().map_or(0.0, |noise| noise.eta);
             let fresh = (eta * full_deviation(self.path, sigma, next)).min(next);
-            x = denoised.clone() * self.path.alpha(next) + seen * (next * next - fresh * fresh).sqrt();
+            let mut latents = denoised.clone() * self.path.alpha(next) + seen * (next * next - fresh * fresh).sqrt();
             if let (Some((noise, stream)), true) = (&mut fresh_noise, fresh > 0.0) {
-                x = x + stream.between(sigma, next) * (fresh * noise.scale);
+                latents = latents + stream.between(sigma, next) * (fresh * noise.scale);
             }
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+            Ok(Advanced { latents, denoised })
+        })
     }
 }
 

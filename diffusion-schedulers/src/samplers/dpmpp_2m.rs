@@ -1,17 +1,15 @@
 //! DPM-Solver++ (2M) as k-diffusion writes it.
 
-use std::ops::ControlFlow;
-
 use burn::tensor::Tensor;
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
-use super::run::Run;
+use super::towards::two_steps;
 
 /// DPM-Solver++ of second order from two steps, one evaluation a step, stepping in `-ln σ`: "DPM++ 2M" of k-diffusion,
-/// `ComfyUI` and Stability's own code, which leave it so for flow models as well.
+/// `ComfyUI` and Stability's own code. They use it unchanged for flow models as well.
 ///
 /// [`DpmPp2MLogSnr`](super::DpmPp2MLogSnr) extrapolates in the flow's signal-to-noise ratio instead, as diffusers does, and
-/// gives other pictures from the same levels.
+/// gives other images from the same levels.
 ///
 /// Reference: `ComfyUI` `comfy/k_diffusion/sampling.py#L786` at a125cd8; Stability-AI/sd3.5 `sd3_impls.py#L353`;
 /// arXiv 2211.01095, algorithm 2.
@@ -19,14 +17,8 @@ use super::run::Run;
 pub struct DpmPp2M;
 
 impl Sampler for DpmPp2M {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        Run::new(velocity, sigmas, on_step).two_steps(latents, sigmas, |denoised, old, [old_sigma, sigma, next]| {
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        two_steps(run, |denoised, old, [old_sigma, sigma, next]| {
             let ratio = (old_sigma / sigma).ln() / (sigma / next).ln();
             denoised.clone() + (denoised - old) * (0.5 / ratio)
         })

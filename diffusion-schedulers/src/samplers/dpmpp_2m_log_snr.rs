@@ -1,20 +1,19 @@
 //! DPM-Solver++ (multistep) as diffusers writes it.
 
-use std::ops::ControlFlow;
+use burn::tensor::Tensor;
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
-use burn::tensor::{DType, Tensor};
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
-
-use super::run::{Run, towards};
-use super::{LastSteps, SolverOrder, SolverType};
+use super::order::{LastSteps, SolverOrder, SolverType};
+use super::run::{Advanced, run_steps};
+use super::towards::towards;
 use crate::path::NoisePath;
 
 /// DPM-Solver++ of up to third order from as many steps, one evaluation a step, stepping in half the log-SNR:
 /// `DPMSolverMultistepScheduler` of diffusers.
 ///
-/// The third order weighs the curvature with half of what the expansion gives, here as there: the error is smaller than that
-/// of the second order, but falls no faster. The step to zero is of first order. A flow may start at 1, where the log-SNR is
-/// infinite: the second step then is of first order as well, the limit of the formulas.
+/// The third order weighs the curvature with half of what the expansion gives, as diffusers does. Its error is smaller than
+/// that of the second order, but falls no faster. The step to zero is of first order. A flow may start at 1, where the
+/// log-SNR is infinite. The second step is then of first order as well, which is the limit of the formulas.
 ///
 /// Reference: diffusers `scheduling_dpmsolver_multistep.py` at 58eb52c, `algorithm_type="dpmsolver++"`; arXiv 2211.01095.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,34 +51,24 @@ impl DpmPp2MLogSnr {
 }
 
 impl Sampler for DpmPp2MLogSnr {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        // Pictures of the steps before, the latest first, with their log-SNR.
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        // Images of the steps before, the latest first, with their log-SNR.
         let mut history: Vec<(Tensor<4>, f64)> = Vec::new();
-        for (index, sigma, next) in sigmas.steps() {
-            let denoised = run.denoised(&x, sigma);
+        run_steps(run, |step, x| {
+            let (sigma, next) = (step.sigma, step.next);
+            let denoised = step.denoised(&x, sigma)?;
             let lambda = self.path.half_log_snr(sigma);
-            let correction = match self.order_of(index, sigmas.num_steps(), next) {
+            let correction = match self.order_of(step.index, step.num_steps, next) {
                 SolverOrder::First => None,
                 SolverOrder::Second => Some(self.second_order(&denoised, &history, lambda, next)),
                 SolverOrder::Third => Some(self.third_order(&denoised, &history, lambda, next)),
             };
-            x = towards(x, denoised.clone(), sigma, next);
-            if let Some(correction) = correction {
-                x = x + correction;
-            }
+            let first_order = towards(x, denoised.clone(), sigma, next);
+            let latents = correction.into_iter().fold(first_order, |x, correction| x + correction);
             history.insert(0, (denoised.clone(), lambda));
             history.truncate(2);
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+            Ok(Advanced { latents, denoised })
+        })
     }
 }
 
@@ -106,9 +95,10 @@ impl DpmPp2MLogSnr {
     }
 }
 
-/// First and second differences of three pictures, the latest first, at distances of these multiples of the coming step.
-pub(super) fn divided_differences(pictures: [&Tensor<4>; 3], ratios: [f64; 2]) -> [Tensor<4>; 2] {
-    let [latest, old, older] = pictures.map(Clone::clone);
+/// First and second differences of three images, the latest first. `ratios` are the distances between them, as multiples of
+/// the coming step.
+pub(super) fn divided_differences(images: [&Tensor<4>; 3], ratios: [f64; 2]) -> [Tensor<4>; 2] {
+    let [latest, old, older] = images.map(Clone::clone);
     let recent = (latest - old.clone()) / ratios[0];
     let earlier = (old - older) / ratios[1];
     let bend = (recent.clone() - earlier) / (ratios[0] + ratios[1]);

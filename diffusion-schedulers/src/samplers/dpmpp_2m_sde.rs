@@ -1,13 +1,10 @@
 //! DPM-Solver++ (2M SDE).
 
-use std::ops::ControlFlow;
-
 use burn::tensor::Tensor;
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
-use super::SolverType;
 use super::added_noise::AddedNoise;
-use super::run::Run;
+use super::order::SolverType;
 use super::sde_step::multistep;
 use crate::path::NoisePath;
 
@@ -36,15 +33,8 @@ impl DpmPp2MSde {
 }
 
 impl Sampler for DpmPp2MSde {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let run = Run::new(velocity, sigmas, on_step);
-        multistep(run, latents, sigmas, self.path, &self.noise, self.first_sigma, |x, step, denoised, history| {
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        multistep(run, self.path, &self.noise, self.first_sigma, |x, step, denoised, history| {
             let Some((old, old_h)) = history.first() else { return x };
             let weight = match self.solver {
                 SolverType::Midpoint => step.midpoint(),

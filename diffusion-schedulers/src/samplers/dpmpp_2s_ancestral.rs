@@ -1,12 +1,10 @@
 //! DPM-Solver++ (2S) with fresh noise.
 
-use std::ops::ControlFlow;
-
 use burn::tensor::Tensor;
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
 use super::added_noise::{AddedNoise, ancestral_steps};
-use super::run::{Run, towards};
+use super::towards::towards;
 use crate::path::NoisePath;
 
 /// DPM-Solver++ of second order from one step, to a lower level than the next one, and noise to come back up to it. Two
@@ -24,7 +22,7 @@ pub struct DpmPp2SAncestral {
 impl DpmPp2SAncestral {
     /// The level between two others, half way in the log-SNR.
     fn middle(&self, sigma: f64, down: f64) -> f64 {
-        /// Where the reference looks for a flow that starts at 1, whose log-SNR has no middle.
+        /// The reference's middle for a flow that starts at 1, whose log-SNR has none.
         const AFTER_PURE_NOISE: f64 = 0.9999;
         if self.path == NoisePath::Flow && sigma >= 1.0 {
             return AFTER_PURE_NOISE.max(down);
@@ -34,20 +32,13 @@ impl DpmPp2SAncestral {
 }
 
 impl Sampler for DpmPp2SAncestral {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let run = Run::new(velocity, sigmas, on_step);
-        ancestral_steps(run, latents, sigmas, self.path, &self.noise, |run, x, denoised, [sigma, down]| {
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        ancestral_steps(run, self.path, &self.noise, |step, x, denoised, down| {
             if down > 0.0 {
-                let middle = self.middle(sigma, down);
-                run.denoised(&towards(x.clone(), denoised, sigma, middle), middle)
+                let middle = self.middle(step.sigma, down);
+                step.denoised(&towards(x.clone(), denoised, step.sigma, middle), middle)
             } else {
-                denoised
+                Ok(denoised)
             }
         })
     }

@@ -1,13 +1,10 @@
 //! DPM-Solver++ (3M SDE).
 
-use std::ops::ControlFlow;
-
 use burn::tensor::Tensor;
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
 use super::added_noise::AddedNoise;
 use super::dpmpp_2m_log_snr::divided_differences;
-use super::run::Run;
 use super::sde_step::multistep;
 use crate::path::NoisePath;
 
@@ -35,15 +32,8 @@ impl DpmPp3MSde {
 }
 
 impl Sampler for DpmPp3MSde {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let run = Run::new(velocity, sigmas, on_step);
-        multistep(run, latents, sigmas, self.path, &self.noise, self.first_sigma, |x, step, denoised, history| match history {
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        multistep(run, self.path, &self.noise, self.first_sigma, |x, step, denoised, history| match history {
             [(old, old_h), (older, older_h)] => {
                 let ratios = [old_h / step.h, older_h / step.h];
                 let [slope, curvature] = divided_differences([denoised, old, older], ratios);

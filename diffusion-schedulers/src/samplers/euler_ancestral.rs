@@ -1,12 +1,9 @@
 //! Euler's method with fresh noise.
 
-use std::ops::ControlFlow;
-
 use burn::tensor::Tensor;
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
 use super::added_noise::{AddedNoise, ancestral_steps};
-use super::run::Run;
 use crate::path::NoisePath;
 
 /// Euler's method to a lower level than the next one, and noise to come back up to it. One evaluation a step.
@@ -23,14 +20,7 @@ pub struct EulerAncestral {
 }
 
 impl Sampler for EulerAncestral {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let run = Run::new(velocity, sigmas, on_step);
-        ancestral_steps(run, latents, sigmas, self.path, &self.noise, |_, _, denoised, _| denoised)
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        ancestral_steps(run, self.path, &self.noise, |_, _, denoised, _| Ok(denoised))
     }
 }

@@ -1,11 +1,9 @@
 //! Heun's method.
 
-use std::ops::ControlFlow;
+use burn::tensor::Tensor;
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
-use burn::tensor::{DType, Tensor};
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
-
-use super::run::Run;
+use super::run::{Advanced, run_steps};
 
 /// Heun's method: the mean of the velocities at both ends of a step. Two evaluations a step, one for a step to zero.
 ///
@@ -15,22 +13,14 @@ use super::run::Run;
 pub struct Heun;
 
 impl Sampler for Heun {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        for (index, sigma, next) in sigmas.steps() {
-            let v = run.velocity(&x, sigma);
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        run_steps(run, |step, x| {
+            let (sigma, next) = (step.sigma, step.next);
+            let v = step.velocity(&x, sigma)?;
             let denoised = x.clone() - v.clone() * sigma;
             let euler = x.clone() + v.clone() * (next - sigma);
-            x = if next == 0.0 { euler } else { x + (v + run.velocity(&euler, next)) * (0.5 * (next - sigma)) };
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+            let latents = if next == 0.0 { euler } else { x + (v + step.velocity(&euler, next)?) * (0.5 * (next - sigma)) };
+            Ok(Advanced { latents, denoised })
+        })
     }
 }

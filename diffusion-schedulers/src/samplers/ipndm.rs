@@ -1,11 +1,9 @@
 //! Improved pseudo linear multistep.
 
-use std::ops::ControlFlow;
+use burn::tensor::Tensor;
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
-use burn::tensor::{DType, Tensor};
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
-
-use super::run::Run;
+use super::run::{Advanced, run_steps};
 
 /// Adams-Bashforth over the velocities of up to four steps, one evaluation a step. Its weights are those of equal steps,
 /// whatever the levels.
@@ -23,29 +21,19 @@ const WEIGHTS: [&[f64]; 4] = [
 ];
 
 impl Sampler for Ipndm {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
         let mut velocities: Vec<Tensor<4>> = Vec::new();
-        for (index, sigma, next) in sigmas.steps() {
-            let v = run.velocity(&x, sigma);
-            let denoised = x.clone() - v.clone() * sigma;
+        run_steps(run, |step, x| {
+            let v = step.velocity(&x, step.sigma)?;
+            let denoised = x.clone() - v.clone() * step.sigma;
             velocities.insert(0, v);
             velocities.truncate(WEIGHTS.len());
-            x = if next == 0.0 {
-                denoised.clone()
-            } else {
-                let weights = WEIGHTS[velocities.len() - 1];
-                velocities.iter().zip(weights).fold(x, |x, (v, weight)| x + v.clone() * (weight * (next - sigma)))
-            };
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+            if step.next == 0.0 {
+                return Ok(Advanced { latents: denoised.clone(), denoised });
+            }
+            let (weights, length) = (WEIGHTS[velocities.len() - 1], step.next - step.sigma);
+            let latents = velocities.iter().zip(weights).fold(x, |x, (v, weight)| x + v.clone() * (weight * length));
+            Ok(Advanced { latents, denoised })
+        })
     }
 }

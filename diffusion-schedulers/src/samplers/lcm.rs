@@ -1,18 +1,16 @@
 //! The sampler of consistency models.
 
-use std::ops::ControlFlow;
-
-use burn::tensor::{DType, Tensor};
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+use burn::tensor::Tensor;
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
 use super::added_noise::AddedNoise;
-use super::run::Run;
+use super::run::{Advanced, run_steps};
 use crate::path::NoisePath;
 
-/// Go all the way to the picture, and add noise for the next level: for networks distilled to be sampled so, in a few steps.
+/// Go all the way to the image, then add noise for the next level. For networks distilled to be sampled so, in a few steps.
 /// One evaluation a step.
 ///
-/// Eta has no say here: all the noise is fresh.
+/// Eta has no effect: all the noise is fresh.
 ///
 /// Reference: `ComfyUI` `comfy/k_diffusion/sampling.py#L1003` at a125cd8; diffusers `scheduling_flow_match_lcm.py` and
 /// `scheduling_lcm.py` at 58eb52c; arXiv 2310.04378.
@@ -25,24 +23,16 @@ pub struct Lcm {
 }
 
 impl Sampler for Lcm {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        let mut noise = self.noise.begin(&x, sigmas);
-        for (index, sigma, next) in sigmas.steps() {
-            let denoised = run.denoised(&x, sigma);
-            x = denoised.clone();
-            if next > 0.0 {
-                x = self.path.mix(x, noise.between(sigma, next) * self.noise.scale, next);
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        let mut noise = self.noise.begin(&run);
+        run_steps(run, |step, x| {
+            let denoised = step.denoised(&x, step.sigma)?;
+            let mut latents = denoised.clone();
+            if step.next > 0.0 {
+                let fresh = noise.between(step.sigma, step.next) * self.noise.scale;
+                latents = self.path.mix(latents, fresh, step.next);
             }
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+            Ok(Advanced { latents, denoised })
+        })
     }
 }

@@ -34,6 +34,7 @@ mod order;
 mod res_multistep;
 mod run;
 mod sde_step;
+mod towards;
 mod uni_pc;
 
 pub use added_noise::AddedNoise;

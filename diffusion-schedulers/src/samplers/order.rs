@@ -5,7 +5,7 @@
 pub enum SolverOrder {
     /// Like Euler's method.
     First = 1,
-    /// What is mostly used.
+    /// The usual choice.
     Second = 2,
     /// Needs smooth velocities: without guidance, or with little of it.
     Third = 3,
@@ -22,7 +22,7 @@ impl SolverOrder {
     }
 }
 
-/// Form of a step of second order from data predictions: how the picture's slope is weighted.
+/// Form of a step of second order from data predictions: the weight of the image's slope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SolverType {
     /// As if the slope applied from the middle of the step on.

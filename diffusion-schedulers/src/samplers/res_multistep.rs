@@ -1,11 +1,9 @@
 //! RES, the refined exponential solver, over several steps.
 
-use std::ops::ControlFlow;
-
 use burn::tensor::Tensor;
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
+use diffusion_core::{SampleError, Sampler, SamplerRun};
 
-use super::run::Run;
+use super::towards::two_steps;
 
 /// The refined exponential solver of second order from two steps, one evaluation a step, stepping in `-ln σ`.
 ///
@@ -16,14 +14,8 @@ use super::run::Run;
 pub struct ResMultistep;
 
 impl Sampler for ResMultistep {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        Run::new(velocity, sigmas, on_step).two_steps(latents, sigmas, |denoised, old, [old_sigma, sigma, next]| {
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        two_steps(run, |denoised, old, [old_sigma, sigma, next]| {
             let h = (sigma / next).ln();
             let c_2 = -(old_sigma / sigma).ln() / h;
             let phi_1 = -(-h).exp_m1() / h;

@@ -1,75 +1,58 @@
-//! What every sampler does around its formulas.
-
-use std::ops::ControlFlow;
+//! The frame of a run, which all samplers share: evaluate the velocity, report the steps, stop when told to.
 
 use burn::tensor::{DType, Tensor};
-use diffusion_core::{SampleError, SamplerStep, Sigmas};
+use diffusion_core::{Evaluation, SampleError, SamplerRun, SamplerStep, VelocityError};
 
-/// One run: asks the network, in float 32 and at the exact noise level, reports the steps, and stops when told to.
-pub(super) struct Run<'a> {
-    velocity: &'a mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-    on_step: &'a mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    num_steps: usize,
-}
-
-impl<'a> Run<'a> {
-    pub(super) fn new(
-        velocity: &'a mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &'a mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Self {
-        Self { velocity, on_step, num_steps: sigmas.num_steps() }
-    }
-
-    /// The velocity at `x`.
-    pub(super) fn velocity(&mut self, x: &Tensor<4>, sigma: f64) -> Tensor<4> {
-        (self.velocity)(x.clone(), sigma).cast(DType::F32)
-    }
-
-    /// The picture that the network sees in `x`: `x₀ = x - σ velocity`.
-    pub(super) fn denoised(&mut self, x: &Tensor<4>, sigma: f64) -> Tensor<4> {
-        x.clone() - self.velocity(x, sigma) * sigma
-    }
-
-    /// All steps of a method that goes straight towards a picture, the same as [`towards`] takes: the first and the last
-    /// towards what the network sees, the others towards `target` of that, of the picture of the step before, and of three
-    /// levels: that of the step before, this one, the next.
-    pub(super) fn two_steps(
-        mut self,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        target: impl Fn(Tensor<4>, Tensor<4>, [f64; 3]) -> Tensor<4>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let mut x = latents.cast(DType::F32);
-        // The picture and the level of the step before.
-        let mut before: Option<(Tensor<4>, f64)> = None;
-        for (index, sigma, next) in sigmas.steps() {
-            let denoised = self.denoised(&x, sigma);
-            let picture = match before {
-                Some((old, old_sigma)) if next > 0.0 => target(denoised.clone(), old, [old_sigma, sigma, next]),
-                _ => denoised.clone(),
-            };
-            x = towards(x, picture, sigma, next);
-            before = Some((denoised.clone(), sigma));
-            self.finish(index, next, &x, denoised)?;
+/// Take all steps of a run. `advance` takes one step from the latents at its start.
+pub(super) fn run_steps(
+    run: SamplerRun<'_>,
+    mut advance: impl FnMut(&mut Step<'_>, Tensor<4>) -> Result<Advanced, SampleError>,
+) -> Result<Tensor<4>, SampleError> {
+    let SamplerRun { velocity, latents, sigmas, on_step } = run;
+    let num_steps = sigmas.num_steps();
+    let mut x = latents.cast(DType::F32);
+    for (index, sigma, next) in sigmas.steps() {
+        let advanced = advance(&mut Step { velocity: &mut *velocity, index, num_steps, sigma, next }, x)?;
+        x = advanced.latents;
+        let step = SamplerStep { index, num_steps, sigma: next, latents: x.clone(), denoised: advanced.denoised };
+        if on_step(step).is_break() {
+            return Err(SampleError::Cancelled { index, num_steps });
         }
-        Ok(x)
+    }
+    Ok(x)
+}
+
+/// One step of a run, and the way to evaluate the velocity in it.
+pub(super) struct Step<'a> {
+    velocity: &'a mut dyn FnMut(Evaluation) -> Result<Tensor<4>, VelocityError>,
+    /// Index of the step, from 0.
+    pub(super) index: usize,
+    /// Number of steps of the run.
+    pub(super) num_steps: usize,
+    /// Noise level at the start of the step.
+    pub(super) sigma: f64,
+    /// Noise level at its end.
+    pub(super) next: f64,
+}
+
+impl Step<'_> {
+    /// The velocity of `x` at a noise level, in float 32.
+    pub(super) fn velocity(&mut self, x: &Tensor<4>, sigma: f64) -> Result<Tensor<4>, SampleError> {
+        let evaluation = Evaluation { latents: x.clone(), sigma, step: self.index };
+        let velocity = (self.velocity)(evaluation).map_err(SampleError::Velocity)?;
+        Ok(velocity.cast(DType::F32))
     }
 
-    /// Report that step `index` led to `x` at noise level `sigma`.
-    pub(super) fn finish(&mut self, index: usize, sigma: f64, x: &Tensor<4>, denoised: Tensor<4>) -> Result<(), SampleError> {
-        let num_steps = self.num_steps;
-        let step = SamplerStep { index, num_steps, sigma, latents: x.clone(), denoised };
-        if (self.on_step)(step).is_break() { Err(SampleError::Cancelled { index, num_steps }) } else { Ok(()) }
+    /// The image that the network sees in `x` at a noise level: `x₀ = x - σ velocity`.
+    pub(super) fn denoised(&mut self, x: &Tensor<4>, sigma: f64) -> Result<Tensor<4>, SampleError> {
+        Ok(x.clone() - self.velocity(x, sigma)? * sigma)
     }
 }
 
-/// The step of first order, exact for a picture that does not change: Euler's, DDIM's and the first of every exponential
-/// integrator. `(σ'/σ) x + (1 - σ'/σ) x₀`, since `α'(1 - e^-h) = 1 - σ'/σ` on either path.
-pub(super) fn towards(x: Tensor<4>, denoised: Tensor<4>, sigma: f64, next: f64) -> Tensor<4> {
-    if next == 0.0 {
-        return denoised;
-    }
-    let kept = next / sigma;
-    x * kept + denoised * (1.0 - kept)
+/// What a step leads to.
+pub(super) struct Advanced {
+    /// The latents at the end of the step.
+    pub(super) latents: Tensor<4>,
+    /// The image that the network saw at its start.
+    pub(super) denoised: Tensor<4>,
 }

@@ -1,18 +1,17 @@
 //! `UniPC`, a predictor with a corrector that costs nothing.
 
-use std::ops::ControlFlow;
+use burn::tensor::Tensor;
+use diffusion_core::{SampleError, Sampler, SamplerRun, Sigmas};
 
-use burn::tensor::{DType, Tensor};
-use diffusion_core::{SampleError, Sampler, SamplerStep, Sigmas};
-
-use super::SolverOrder;
-use super::run::{Run, towards};
+use super::order::SolverOrder;
+use super::run::{Advanced, run_steps};
+use super::towards::towards;
 use crate::path::NoisePath;
 
-/// Unified predictor-corrector: each evaluation serves the next step and, once more, mends the one before. One evaluation a
-/// step, stepping in half the log-SNR: `UniPCMultistepScheduler` of diffusers.
+/// Unified predictor-corrector: each evaluation serves the next step and corrects the one before. One evaluation a step,
+/// stepping in half the log-SNR: `UniPCMultistepScheduler` of diffusers.
 ///
-/// The last steps are of lower order, as there by default, and the step to zero is the picture itself, also with
+/// The last steps are of lower order, as in diffusers by default. The step to zero gives the image itself, also with
 /// [`Bh1`](UniPcVariant::Bh1), where the reference gives NaN. A flow that starts at 1, where the log-SNR is infinite, starts
 /// a millionth lower in the formulas; the network still sees 1.
 ///
@@ -61,33 +60,24 @@ impl UniPc {
 }
 
 impl Sampler for UniPc {
-    fn sample(
-        &self,
-        velocity: &mut dyn FnMut(Tensor<4>, f64) -> Tensor<4>,
-        latents: Tensor<4>,
-        sigmas: &Sigmas,
-        on_step: &mut dyn FnMut(SamplerStep) -> ControlFlow<()>,
-    ) -> Result<Tensor<4>, SampleError> {
-        let mut run = Run::new(velocity, sigmas, on_step);
-        let mut x = latents.cast(DType::F32);
-        let levels = self.levels(sigmas);
-        // Pictures of the steps before, the latest first, with their levels.
+    fn sample(&self, run: SamplerRun<'_>) -> Result<Tensor<4>, SampleError> {
+        let levels = self.levels(run.sigmas);
+        // Images of the steps before, the latest first, with their levels.
         let mut history: Vec<(Tensor<4>, f64)> = Vec::new();
-        // What the step before started from, for the corrector.
-        let mut start: Option<(Tensor<4>, SolverOrder)> = None;
-        for (index, exact, next) in sigmas.steps() {
-            let (sigma, denoised) = (levels[index], run.denoised(&x, exact));
-            if let Some((start, order)) = start {
-                x = self.correct(start, &denoised, &history, sigma, order);
-            }
-            let order = self.order_of(index, sigmas.num_steps());
+        // The start of the step before and its order, for the corrector.
+        let mut before: Option<(Tensor<4>, SolverOrder)> = None;
+        run_steps(run, |step, x| {
+            let (sigma, denoised) = (levels[step.index], step.denoised(&x, step.sigma)?);
+            let x = match before.take() {
+                Some((start, order)) => self.correct(start, &denoised, &history, sigma, order),
+                None => x,
+            };
+            let order = self.order_of(step.index, step.num_steps);
             history.insert(0, (denoised.clone(), sigma));
             history.truncate(3);
-            start = Some((x.clone(), order));
-            x = self.predict(x, &history, next, order);
-            run.finish(index, next, &x, denoised)?;
-        }
-        Ok(x)
+            before = Some((x.clone(), order));
+            Ok(Advanced { latents: self.predict(x, &history, step.next, order), denoised })
+        })
     }
 }
 
@@ -109,7 +99,7 @@ impl UniPc {
         step.slopes(history).zip(weights).fold(x, |x, (slope, weight)| x + slope * (weight * step.growth))
     }
 
-    /// The step to `sigma` once more from its start, now that the picture there is known.
+    /// Take the step to `sigma` again from its start, with the image that the network sees at its end.
     fn correct(
         self,
         start: Tensor<4>,
@@ -127,13 +117,13 @@ impl UniPc {
     }
 }
 
-/// The numbers of one step: where the known pictures are, and the order conditions.
+/// The numbers of one step: the places of the known images, and the order conditions.
 struct UniPcStep {
-    /// Distances of the earlier pictures as multiples of the step, then 1 for the end of the step.
+    /// Distances of the earlier images as multiples of the step, then 1 for the end of the step.
     ratios: Vec<f64>,
     /// Right sides of the order conditions.
     conditions: Vec<f64>,
-    /// `-α B(h)`, what all corrections are multiplied by.
+    /// `-α B(h)`, the factor of all corrections.
     growth: f64,
 }
 
@@ -157,11 +147,11 @@ impl UniPcStep {
         Self { ratios: earlier.chain([1.0]).collect(), conditions, growth: -solver.path.alpha(next) * b }
     }
 
-    /// Slopes of the picture from the latest level to the earlier ones.
+    /// Slopes of the image from the latest level to the earlier ones.
     fn slopes(&self, history: &[(Tensor<4>, f64)]) -> impl Iterator<Item = Tensor<4>> {
         let latest = history[0].0.clone();
         let earlier = self.ratios[..self.ratios.len() - 1].iter().zip(&history[1..]);
-        earlier.map(move |(&ratio, (picture, _))| (picture.clone() - latest.clone()) / ratio)
+        earlier.map(move |(&ratio, (image, _))| (image.clone() - latest.clone()) / ratio)
     }
 
     /// The weights of the first `count` slopes that meet the first `count` order conditions: `Σ_k ratio_k^i weight_k = b_i`.

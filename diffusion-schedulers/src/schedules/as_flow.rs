@@ -21,7 +21,9 @@ impl<S: SigmaSchedule> SigmaSchedule for AsFlow<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Karras, SigmaRange, assert_close};
+    use super::super::karras::Karras;
+    use super::super::levels::assert_close;
+    use super::super::sigma_range::SigmaRange;
     use super::*;
 
     /// diffusers `tests/schedulers/test_scheduler_unipc.py#L406` at 58eb52c.

@@ -3,7 +3,9 @@
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 use special::Beta as _;
 
-use super::{SigmaRange, SigmaTable, ending_in_zero, linspace};
+use super::levels::{ending_in_zero, linspace};
+use super::sigma_range::SigmaRange;
+use super::sigma_table::SigmaTable;
 
 /// Shape that both ends have in `ComfyUI` and diffusers: most steps are near them.
 const SHAPE: f64 = 0.6;
@@ -52,7 +54,8 @@ fn quantile(share: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FlowShift, assert_close};
+    use super::super::flow_shift::FlowShift;
+    use super::super::levels::assert_close;
     use super::*;
 
     /// `scipy.stats.beta.ppf(x, 0.6, 0.6)` of scipy 1.17.1.

@@ -1,10 +1,10 @@
-//! Levels that somebody chose.
+//! Levels that the caller chose.
 
 use std::str::FromStr;
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-/// Levels that somebody chose, for runs of just that many steps. Reads lists such as `1, 0.8, 0.4, 0`.
+/// Levels that the caller chose, for runs of exactly their number of steps. It parses lists such as `1, 0.8, 0.4, 0`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CustomSigmas(pub Sigmas);
 
@@ -24,7 +24,7 @@ impl FromStr for CustomSigmas {
     type Err = ScheduleError;
 
     fn from_str(list: &str) -> Result<Self, ScheduleError> {
-        // What is no number is refused with the numbers that are none.
+        // A word that is no number becomes NaN, which `Sigmas` refuses.
         let levels = list.split(',').map(|level| level.trim().parse().unwrap_or(f64::NAN));
         Ok(Self(Sigmas::new(levels.collect())?))
     }

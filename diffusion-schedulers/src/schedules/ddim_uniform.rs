@@ -1,11 +1,11 @@
-//! Every so manyth level of the training, counted from the lowest.
+//! Every nth level of the training, counted from the lowest.
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::SigmaTable;
+use super::sigma_table::SigmaTable;
 
-/// Every so manyth level of the training, counted from the second lowest, then zero. It need not start at the highest level,
-/// and may have one step more than asked for.
+/// Every nth level of the training, counted from the second lowest, then zero. It may start below the highest level, and may
+/// have one step more than the number given.
 ///
 /// Reference: `ComfyUI` `comfy/samplers.py` at a125cd8 (`ddim_scheduler`).
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,7 @@ impl SigmaSchedule for DdimUniform {
 
 #[cfg(test)]
 mod tests {
-    use super::super::assert_close;
+    use super::super::levels::assert_close;
     use super::*;
 
     #[test]

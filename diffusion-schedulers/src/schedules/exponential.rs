@@ -2,7 +2,8 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::{SigmaRange, ending_in_zero, linspace};
+use super::levels::{ending_in_zero, linspace};
+use super::sigma_range::SigmaRange;
 
 /// Every level is the same fraction of the one before: even in `ln σ`. diffusers calls it `lu_lambdas` as well.
 ///
@@ -21,7 +22,8 @@ impl SigmaSchedule for Exponential {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FlowShift, assert_close};
+    use super::super::flow_shift::FlowShift;
+    use super::super::levels::assert_close;
     use super::*;
 
     #[test]

@@ -2,10 +2,11 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::{SigmaRange, ending_in_zero, linspace};
+use super::levels::{ending_in_zero, linspace};
+use super::sigma_range::SigmaRange;
 
-/// Levels evenly spaced in `σ^(1/7)`: most steps go to low noise. Made for the variance-exploding path; on a flow, whose
-/// velocities are hardest at high noise, pictures suffer.
+/// Levels evenly spaced in `σ^(1/7)`: most steps go to low noise. It was made for the variance-exploding path. Images
+/// of a flow suffer from it, because the velocities of a flow are hardest at high noise.
 ///
 /// Reference: `ComfyUI` `comfy/k_diffusion/sampling.py#L20` at a125cd8; arXiv 2206.00364, equation 5.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +37,9 @@ impl SigmaSchedule for Karras {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FlowShift, SigmaTable, assert_close};
+    use super::super::flow_shift::FlowShift;
+    use super::super::levels::assert_close;
+    use super::super::sigma_table::SigmaTable;
     use super::*;
 
     #[test]

@@ -2,7 +2,8 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::{SigmaRange, ending_in_zero, linspace};
+use super::levels::{ending_in_zero, linspace};
+use super::sigma_range::SigmaRange;
 
 /// Levels evenly spaced in `atan σ`: the optimum for a Gaussian target on the variance-exploding path.
 ///
@@ -21,7 +22,8 @@ impl SigmaSchedule for KlOptimal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{SigmaTable, assert_close};
+    use super::super::levels::assert_close;
+    use super::super::sigma_table::SigmaTable;
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::ending_in_zero;
+use super::levels::ending_in_zero;
 use crate::variance_preserving::VariancePreserving;
 
 /// Levels at timesteps that a latent consistency model was distilled at, evenly chosen from the highest on.

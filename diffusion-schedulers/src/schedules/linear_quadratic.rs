@@ -2,7 +2,7 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::linspace;
+use super::levels::linspace;
 
 /// Half of the steps go evenly through the first fortieth of the noise, the others through the rest in growing steps. For
 /// flows.
@@ -47,7 +47,7 @@ impl SigmaSchedule for LinearQuadratic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::assert_close;
+    use super::super::levels::assert_close;
     use super::*;
 
     #[test]

@@ -1,4 +1,4 @@
-//! Noise schedules: numbers of steps to noise levels, on the host, without tensors.
+//! Noise schedules: rules that turn a number of steps into noise levels, on the host, without tensors.
 //!
 //! | Schedule | needs | who uses it |
 //! |---|---|---|
@@ -22,6 +22,7 @@ mod flow_shift;
 mod karras;
 mod kl_optimal;
 mod lcm_timesteps;
+mod levels;
 mod linear_quadratic;
 mod normal;
 mod resolution_shift;
@@ -52,27 +53,3 @@ pub use simple::Simple;
 pub use solver_flow::SolverFlow;
 pub use time_shift::TimeShift;
 pub use timestep_spacing::{Spacing, SpacingEnd, TimestepSpacing};
-
-use diffusion_core::{ScheduleError, Sigmas};
-
-/// `num` evenly spaced numbers from `first` on, the last one being `last`; only `first` if there is one.
-fn linspace(first: f64, last: f64, num: usize) -> impl DoubleEndedIterator<Item = f64> + ExactSizeIterator {
-    (0..num).map(move |i| match i {
-        0 => first,
-        _ if i + 1 == num => last,
-        _ => first + (last - first) * i as f64 / (num - 1) as f64,
-    })
-}
-
-/// Levels with the zero that most schedules end in. Without any, there is no run.
-fn ending_in_zero(levels: impl Iterator<Item = f64>) -> Result<Sigmas, ScheduleError> {
-    Sigmas::new(levels.chain([0.0]).collect())
-}
-
-#[cfg(test)]
-fn assert_close(found: &Sigmas, expected: &[f64]) {
-    assert_eq!(found.as_slice().len(), expected.len(), "{found:?}");
-    for (found, expected) in found.as_slice().iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
-    }
-}

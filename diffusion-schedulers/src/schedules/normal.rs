@@ -2,10 +2,11 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::{SigmaTable, ending_in_zero, linspace};
+use super::levels::{ending_in_zero, linspace};
+use super::sigma_table::SigmaTable;
 
-/// Evenly spaced timesteps from the first to the last of the training, then zero. For flows the ends are levels that were
-/// already shifted and are shifted again, which makes it [`FlowShift`](super::FlowShift).
+/// Evenly spaced timesteps from the first to the last of the training, then zero. For flows the ends are shifted levels, which
+/// it shifts again. On flows it is therefore [`FlowShift`](super::FlowShift).
 ///
 /// Reference: `ComfyUI` `comfy/samplers.py` at a125cd8 (`normal_scheduler`).
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +15,7 @@ pub struct Normal {
     pub table: SigmaTable,
 }
 
-/// Evenly spaced timesteps of which the last one is left out, then zero.
+/// Evenly spaced timesteps without the last one, then zero.
 ///
 /// Reference: `ComfyUI` `comfy/samplers.py` at a125cd8 (`normal_scheduler` with `sgm=True`).
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +49,8 @@ impl SigmaSchedule for SgmUniform {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FlowShift, assert_close};
+    use super::super::flow_shift::FlowShift;
+    use super::super::levels::assert_close;
     use super::*;
     use crate::variance_preserving::VariancePreserving;
 

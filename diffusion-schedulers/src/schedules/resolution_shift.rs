@@ -1,10 +1,10 @@
-//! Shifts that depend on the size of the picture, as FLUX.1-dev's.
+//! Shifts that depend on the size of the image, such as FLUX.1-dev's.
 
 use diffusion_core::ScheduleError;
 
-use super::TimeShift;
+use super::time_shift::TimeShift;
 
-/// A shift towards noise that grows with the picture: `e^mu / (e^mu + 1/σ - 1)`, `mu` linear in the number of patches.
+/// A shift towards noise that grows with the image: `e^mu / (e^mu + 1/σ - 1)`, `mu` linear in the number of patches.
 ///
 /// Reference: black-forest-labs/flux `sampling.py#L277-L302` at 802fb47; diffusers `pipeline_flux.py#L73`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,8 +21,8 @@ impl ResolutionShift {
         Self { shifts: [0.5, 1.15], token_counts: [256, 4096] }
     }
 
-    /// The one that diffusers' pipeline of Stable Diffusion 3 takes if its schedule is to shift by resolution: 0.5 at 256
-    /// patches, 1.16 at 4096. The released models have a constant shift.
+    /// The shift of diffusers' pipeline of Stable Diffusion 3, if its schedule shifts by resolution: 0.5 at 256 patches, 1.16
+    /// at 4096. The released models have a constant shift.
     ///
     /// Reference: diffusers `pipeline_stable_diffusion_3.py#L1021` at 58eb52c.
     pub fn sd3() -> Self {
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_number_of_patches_gives_a_schedule() {
         let schedule = ResolutionShift::flux().schedule(1024).unwrap();
-        super::super::assert_close(&schedule.sigmas(4).unwrap(), &[1.0, 0.849_235, 0.652_489, 0.384_945, 0.0]);
+        super::super::levels::assert_close(&schedule.sigmas(4).unwrap(), &[1.0, 0.849_235, 0.652_489, 0.384_945, 0.0]);
         let nowhere = ResolutionShift { token_counts: [256, 256], ..ResolutionShift::flux() };
         assert!(nowhere.schedule(1024).is_err());
     }

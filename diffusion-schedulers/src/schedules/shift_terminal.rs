@@ -2,7 +2,9 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-/// Levels of a flow stretched so that the last one before zero is a given one, the first one staying.
+use super::levels::ending_in_zero;
+
+/// Levels of a flow, stretched so that the last one before zero is a given one. The first one stays.
 ///
 /// Reference: diffusers `scheduling_flow_match_euler_discrete.py#L262` at 58eb52c (`stretch_shift_to_terminal`).
 #[derive(Clone, Debug, PartialEq)]
@@ -24,13 +26,14 @@ impl<S: SigmaSchedule> SigmaSchedule for ShiftTerminal<S> {
         let lowest = positive.clone().copied().fold(1.0, f64::min);
         // A single level at pure noise has nothing to stretch.
         let stretch = if lowest < 1.0 { (1.0 - self.terminal) / (1.0 - lowest) } else { 1.0 };
-        super::ending_in_zero(positive.map(|sigma| 1.0 - (1.0 - sigma) * stretch))
+        ending_in_zero(positive.map(|sigma| 1.0 - (1.0 - sigma) * stretch))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FlowShift, assert_close};
+    use super::super::flow_shift::FlowShift;
+    use super::super::levels::assert_close;
     use super::*;
 
     #[test]

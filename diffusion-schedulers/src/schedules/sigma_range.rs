@@ -2,7 +2,7 @@
 
 use diffusion_core::{ScheduleError, Sigmas};
 
-use super::SigmaTable;
+use super::sigma_table::SigmaTable;
 
 /// The highest and the lowest noise level of a schedule that spaces the levels between them in its own way.
 #[derive(Clone, Copy, Debug, PartialEq)]

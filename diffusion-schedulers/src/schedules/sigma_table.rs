@@ -2,11 +2,12 @@
 
 use diffusion_core::ScheduleError;
 
-use super::{FlowShift, TimeShift};
+use super::flow_shift::FlowShift;
+use super::time_shift::TimeShift;
 use crate::path::NoisePath;
 use crate::variance_preserving::VariancePreserving;
 
-/// The noise levels that a model was trained on, and its timesteps: what the schedules of `ComfyUI` choose from.
+/// The noise levels that a model was trained on, and its timesteps. The schedules of `ComfyUI` choose from them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SigmaTable {
     /// Rising.
@@ -14,7 +15,7 @@ pub struct SigmaTable {
     rule: Rule,
 }
 
-/// How timesteps become levels.
+/// The rule from timesteps to levels.
 #[derive(Clone, Debug, PartialEq)]
 enum Rule {
     Shift(FlowShift),
@@ -33,7 +34,7 @@ impl SigmaTable {
     }
 
     /// The table of FLUX.1-dev, whose shift is `e^mu`: `mu` is 1.15 in `ComfyUI`, and
-    /// [`ResolutionShift::mu`](super::ResolutionShift::mu) of the picture's size in the original. It has 10 000 levels.
+    /// [`ResolutionShift::mu`](super::ResolutionShift::mu) of the image's size in the original. It has 10 000 levels.
     ///
     /// # Errors
     /// [`ScheduleError::Setting`] if `mu` is not finite or too large.
@@ -91,7 +92,7 @@ impl SigmaTable {
         }
     }
 
-    /// The timestep of a level: for a flow the level itself, which shifts it once more on the way back, as the reference does.
+    /// The timestep of a level. For a flow it is the level itself, so that the way back shifts it once more, as in the reference.
     pub(super) fn timestep(&self, sigma: f64) -> f64 {
         match &self.rule {
             Rule::Shift(_) => sigma,

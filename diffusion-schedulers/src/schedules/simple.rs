@@ -1,10 +1,11 @@
-//! Every so manyth level of the training.
+//! Every nth level of the training.
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::{SigmaTable, ending_in_zero};
+use super::levels::ending_in_zero;
+use super::sigma_table::SigmaTable;
 
-/// Every so manyth level of the training, from the highest on.
+/// Every nth level of the training, from the highest on.
 ///
 /// Reference: `ComfyUI` `comfy/samplers.py` at a125cd8 (`simple_scheduler`).
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +24,7 @@ impl SigmaSchedule for Simple {
 
 #[cfg(test)]
 mod tests {
-    use super::super::assert_close;
+    use super::super::levels::assert_close;
     use super::*;
 
     #[test]

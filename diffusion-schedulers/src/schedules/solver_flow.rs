@@ -2,7 +2,8 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::{FlowShift, ending_in_zero, linspace};
+use super::flow_shift::FlowShift;
+use super::levels::{ending_in_zero, linspace};
 
 /// Evenly spaced levels, shifted once, from just below 1, where the log-SNR is still finite.
 ///
@@ -50,7 +51,7 @@ impl SigmaSchedule for SolverFlow {
 
 #[cfg(test)]
 mod tests {
-    use super::super::assert_close;
+    use super::super::levels::assert_close;
     use super::*;
 
     #[test]

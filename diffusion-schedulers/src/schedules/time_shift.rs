@@ -2,7 +2,8 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::{FlowShift, ending_in_zero, linspace};
+use super::flow_shift::FlowShift;
+use super::levels::{ending_in_zero, linspace};
 
 /// Levels 1, (N-1)/N .. 1/N, shifted once. With no shift (`mu` 0) it is the schedule of FLUX.1-schnell.
 ///
@@ -52,7 +53,7 @@ impl SigmaSchedule for TimeShift {
 
 #[cfg(test)]
 mod tests {
-    use super::super::assert_close;
+    use super::super::levels::assert_close;
     use super::*;
 
     #[test]

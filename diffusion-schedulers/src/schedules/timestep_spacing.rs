@@ -2,7 +2,7 @@
 
 use diffusion_core::{ScheduleError, SigmaSchedule, Sigmas};
 
-use super::ending_in_zero;
+use super::levels::{ending_in_zero, linspace};
 use crate::variance_preserving::VariancePreserving;
 
 /// The levels of chosen timesteps of the training.
@@ -13,27 +13,27 @@ use crate::variance_preserving::VariancePreserving;
 pub struct TimestepSpacing {
     /// The model.
     pub model: VariancePreserving,
-    /// Which timesteps.
+    /// Rule that chooses the timesteps.
     pub spacing: Spacing,
     /// Where they end.
     pub end: SpacingEnd,
 }
 
-/// How timesteps are chosen.
+/// Rules that choose timesteps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spacing {
     /// Evenly from the last timestep to the first, both included. Not rounded to whole timesteps.
     Linspace,
     /// Multiples of a whole number, from 0, plus an offset: 1 for Stable Diffusion.
     Leading {
-        /// What is added to every timestep.
+        /// Added to every timestep.
         offset: usize,
     },
-    /// Steps back from the last timestep: the right one for few steps.
+    /// Steps back from the last timestep: the best for few steps.
     Trailing,
 }
 
-/// Where the timesteps end, and with them the levels.
+/// The end of the timesteps, and with them of the levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpacingEnd {
     /// At the first timestep, then zero noise: DDIM and Euler of diffusers.
@@ -52,8 +52,8 @@ impl TimestepSpacing {
         let last = (len - 1) as f64;
         let num = if self.end == SpacingEnd::First { num_steps } else { num_steps.saturating_add(1) };
         let falling: Vec<f64> = match self.spacing {
-            Spacing::Linspace if self.end == SpacingEnd::First => super::linspace(last, 0.0, num).collect(),
-            Spacing::Linspace => super::linspace(last, 0.0, num).map(f64::round_ties_even).collect(),
+            Spacing::Linspace if self.end == SpacingEnd::First => linspace(last, 0.0, num).collect(),
+            Spacing::Linspace => linspace(last, 0.0, num).map(f64::round_ties_even).collect(),
             Spacing::Leading { offset } => {
                 let stride = len.checked_div(num).unwrap_or(0);
                 (0..num).rev().map(|i| ((i * stride).saturating_add(offset)) as f64).collect()

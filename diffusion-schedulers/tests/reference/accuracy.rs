@@ -1,4 +1,4 @@
-//! Orders of accuracy, on a flow whose solution is known: all pictures are one normal distribution.
+//! Orders of accuracy, on a flow whose solution is known: all images are one normal distribution.
 
 use burn::Tensor;
 use burn::tensor::Device;
@@ -12,7 +12,7 @@ use diffusion_schedulers::samplers::{
 
 use crate::{dummy_sample, numbers, run, sigmas};
 
-/// Pictures are normally distributed, independent in all numbers.
+/// Images are normally distributed, independent in all numbers.
 pub(crate) struct Gaussian {
     pub(crate) path: NoisePath,
     pub(crate) mean: f64,
@@ -25,7 +25,7 @@ impl Gaussian {
         (self.path.alpha(sigma) * self.deviation).hypot(sigma)
     }
 
-    /// The exact velocity: the mean over all pictures and noises that give these latents.
+    /// The exact velocity: the mean over all images and noises that give these latents.
     pub(crate) fn velocity(&self, x: Tensor<4>, sigma: f64) -> Tensor<4> {
         let alpha = self.path.alpha(sigma);
         let offset = x - alpha * self.mean;

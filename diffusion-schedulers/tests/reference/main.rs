@@ -5,11 +5,12 @@ mod flow_loops;
 mod preserving_loops;
 mod published;
 mod statistics;
+mod velocity;
 
 use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use diffusion_core::{Sampler, Sigmas};
+use diffusion_core::{Evaluation, Sampler, SamplerRun, Sigmas, VelocityError};
 
 /// The network of diffusers' scheduler tests.
 fn model(x: Tensor<4>, timestep: f64) -> Tensor<4> {
@@ -31,7 +32,7 @@ fn dummy_noise() -> Tensor<4> {
 }
 
 fn dummy(number: impl Fn(usize) -> usize) -> Tensor<4> {
-    // Number i of the result is in picture i / 192, and there number i % 192 of every fourth number.
+    // Number i of the result is in image i / 192, and there number i % 192 of every fourth number.
     let values: Vec<f32> = (0..768).map(|i| number((i % 192) * 4 + i / 192) as f32 / 768.0).collect();
     Tensor::from_data(TensorData::new(values, [4, 3, 8, 8]), &Device::flex())
 }
@@ -45,7 +46,16 @@ fn sum_abs(x: Tensor<4>) -> f64 {
 }
 
 fn run(sampler: &dyn Sampler, mut velocity: impl FnMut(Tensor<4>, f64) -> Tensor<4>, x: Tensor<4>, sigmas: &Sigmas) -> Tensor<4> {
-    sampler.sample(&mut velocity, x, sigmas, &mut |_| ControlFlow::Continue(())).unwrap()
+    run_field(sampler, &mut |at| Ok(velocity(at.latents, at.sigma)), x, sigmas)
+}
+
+fn run_field(
+    sampler: &dyn Sampler,
+    velocity: &mut dyn FnMut(Evaluation) -> Result<Tensor<4>, VelocityError>,
+    latents: Tensor<4>,
+    sigmas: &Sigmas,
+) -> Tensor<4> {
+    sampler.sample(SamplerRun { velocity, latents, sigmas, on_step: &mut |_| ControlFlow::Continue(()) }).unwrap()
 }
 
 fn sigmas(levels: &[f64]) -> Sigmas {

@@ -10,7 +10,7 @@ use diffusion_schedulers::schedules::{
 };
 use diffusion_schedulers::variance_preserving::{Prediction, VariancePreserving, to_exploding, to_preserving};
 
-use crate::{assert_sum, dummy_noise, dummy_sample, model, run, sigmas, sum_abs};
+use crate::{assert_sum, dummy_noise, dummy_sample, model, run, run_field, sigmas, sum_abs};
 
 const VE: NoisePath = NoisePath::VarianceExploding;
 
@@ -21,9 +21,9 @@ fn linear(beta_start: f64) -> VariancePreserving {
 /// A full loop in the variables of the reference. The network sees whole timesteps, as there.
 fn preserving(sampler: &dyn Sampler, network: (&VariancePreserving, Prediction), start: Tensor<4>, levels: &Sigmas) -> f64 {
     let (trained, prediction) = network;
-    let velocity = trained.velocity_field(prediction, |x, timestep| model(x, timestep.round()));
+    let mut velocity = trained.velocity_field(prediction, |at| Ok(model(at.latents, at.timestep.round())));
     let last = levels.as_slice()[levels.num_steps()];
-    let end = run(sampler, velocity, to_exploding(start, levels.first()), levels);
+    let end = run_field(sampler, &mut velocity, to_exploding(start, levels.first()), levels);
     sum_abs(to_preserving(end, last))
 }
 

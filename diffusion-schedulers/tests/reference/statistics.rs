@@ -43,7 +43,7 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 
 /// 16 384 numbers: the mean is known to 0.003 and the deviation to 0.002. Fifty steps leave some error of their own.
 #[test]
-fn pictures_have_the_mean_and_deviation_of_the_target() {
+fn images_have_the_mean_and_deviation_of_the_target() {
     const SHAPE: [usize; 4] = [1, 4, 64, 64];
     for path in [NoisePath::Flow, NoisePath::VarianceExploding] {
         let target = Gaussian { path, mean: 0.7, deviation: 0.4 };
@@ -61,8 +61,8 @@ fn pictures_have_the_mean_and_deviation_of_the_target() {
     }
 }
 
-/// Both evaluations of a step of DPM++ SDE see noise, of which one's is part of the other's: independent numbers take some of
-/// the variance away, which no number of steps mends as fast.
+/// Both evaluations of a step of DPM++ SDE see noise, and the noise of the first is a part of that of the second. Independent
+/// numbers take some of the variance away, and more steps help little.
 #[test]
 fn dpm_solver_sde_needs_noise_by_level() {
     let path = NoisePath::VarianceExploding;
@@ -79,7 +79,7 @@ fn dpm_solver_sde_needs_noise_by_level() {
 }
 
 #[test]
-fn a_seed_fixes_the_picture_and_another_changes_it() {
+fn a_seed_fixes_the_image_and_another_changes_it() {
     let sources: [fn(u64) -> AddedNoise; 3] = [
         |seed| AddedNoise::new(TorchGenerator::new(seed)),
         |seed| AddedNoise::new(PhiloxGenerator::new(seed)),
@@ -91,16 +91,16 @@ fn a_seed_fixes_the_picture_and_another_changes_it() {
     for source in sources {
         let (one, two) = (samplers(path, &source(1)), samplers(path, &source(2)));
         for ((name, first), (_, second)) in one.iter().zip(&two) {
-            let picture = end(&**first);
-            assert_eq!(numbers(picture.clone()), numbers(end(&**first)), "{name} keeps state between runs");
-            assert!(sum_abs(picture - end(&**second)) > 1.0, "{name} does not use the seed");
+            let image = end(&**first);
+            assert_eq!(numbers(image.clone()), numbers(end(&**first)), "{name} keeps state between runs");
+            assert!(sum_abs(image - end(&**second)) > 1.0, "{name} does not use the seed");
         }
     }
 }
 
-/// With noise by level, twice the steps lead to nearly the same picture; with noise by draw, to another one.
+/// With noise by level, twice the steps lead to nearly the same image; with noise by draw, to another one.
 #[test]
-fn a_brownian_tree_keeps_the_picture_over_numbers_of_steps() {
+fn a_brownian_tree_keeps_the_image_over_numbers_of_steps() {
     let path = NoisePath::VarianceExploding;
     let target = Gaussian { path, mean: 0.7, deviation: 0.4 };
     let difference = |noise: AddedNoise| {

@@ -13,16 +13,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
+use diffusion_app::embedded_model;
+use diffusion_app::image_file::write_png;
 use diffusion_core::{Precision, SampleError, SamplerStep};
-use diffusion_examples::output::write_png;
 use diffusion_models::sd3::Sd3Pipeline;
 use diffusion_models::{ModelParts, PipelineError, Settings};
 
-/// The miniature model of the repository.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/mini-sd3");
-
 fn main() -> ExitCode {
-    diffusion_examples::run(draw_until_time_is_up)
+    diffusion_app::cli::run(draw_until_time_is_up)
 }
 
 fn draw_until_time_is_up() -> Result<(), Box<dyn Error>> {
@@ -32,7 +30,7 @@ fn draw_until_time_is_up() -> Result<(), Box<dyn Error>> {
     let limit = Duration::from_secs_f64(arguments.next().map_or(Ok(10.0), |seconds| seconds.parse())?);
 
     let device = Device::default();
-    let mut pipeline = Sd3Pipeline::open(Path::new(MODEL), &ModelParts::default(), Precision::f32(), &device)?;
+    let mut pipeline = Sd3Pipeline::open(&embedded_model()?, &ModelParts::default(), Precision::f32(), &device)?;
     let settings = Settings { num_steps: 20, guidance_scale: 5.0, ..pipeline.default_settings() };
     // The embeddings are all that the transformer needs: the encoders can go, and the embeddings serve every seed.
     let encoded = pipeline.encode_prompt(&prompt, "", &settings)?;

@@ -7,7 +7,7 @@ use super::problem::GgufProblem;
 
 const DEFAULT_ALIGNMENT: usize = 32;
 const ALIGNMENT: &str = "general.alignment";
-const ARCHITECTURE: &str = "general.architecture";
+pub(super) const ARCHITECTURE: &str = "general.architecture";
 const NUM_PARTS: &str = "split.count";
 /// Followed by a tensor's name: its shape before it was regrouped to rows that blocks fit into. Outermost dimension first.
 const ORIGINAL_SHAPE: &str = "comfy.gguf.orig_shape.";

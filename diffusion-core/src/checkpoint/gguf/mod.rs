@@ -1,13 +1,12 @@
 //! GGUF files, versions 2 and 3: memory-mapped and lazy.
 //!
-//! Image models keep their original names in them. T5 has llama.cpp's names; they become those of transformers, so that the
-//! rest of the program sees one layout.
+//! Names stay as the file has them: image models keep their original ones, T5 has llama.cpp's.
 //!
 //! Reference: ggml `include/gguf.h` at d99724f; ComfyUI-GGUF `loader.py` at 795e451.
 
 mod cursor;
 mod metadata;
-mod problem;
+pub(super) mod problem;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +15,10 @@ use safetensors::Dtype;
 
 use self::cursor::Cursor;
 use self::metadata::Metadata;
-pub use self::problem::GgufProblem;
-use super::error::CheckpointError;
-use super::format::Format;
-use super::key_map::KeyMap;
-use super::open::Tensors;
-use super::stored_tensor::{MappedFile, StoredTensor};
+use self::problem::GgufProblem;
+use super::mapped_file::MappedFile;
+use super::stored_tensor::{StoredTensor, Tensors};
+use crate::format::Format;
 
 pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 const MOST_DIMENSIONS: u32 = 4;
@@ -29,27 +26,6 @@ const MOST_DIMENSIONS: u32 = 4;
 /// Bytes that an entry takes at the least: lengths, types and numbers, with an empty name.
 const SMALLEST_METADATA: u64 = 8 + 4 + 1;
 const SMALLEST_TENSOR: u64 = 8 + 4 + 4 + 8;
-
-/// llama.cpp's names of T5's encoder, and those of transformers.
-const T5_NAMES: &[(&str, &str)] = &[
-    ("token_embd", "shared"),
-    ("enc.output_norm", "encoder.final_layer_norm"),
-    ("enc.blk.{i}.attn_norm", "encoder.block.{i}.layer.0.layer_norm"),
-    ("enc.blk.{i}.attn_q", "encoder.block.{i}.layer.0.SelfAttention.q"),
-    ("enc.blk.{i}.attn_k", "encoder.block.{i}.layer.0.SelfAttention.k"),
-    ("enc.blk.{i}.attn_v", "encoder.block.{i}.layer.0.SelfAttention.v"),
-    ("enc.blk.{i}.attn_o", "encoder.block.{i}.layer.0.SelfAttention.o"),
-    ("enc.blk.{i}.attn_rel_b", "encoder.block.{i}.layer.0.SelfAttention.relative_attention_bias"),
-    ("enc.blk.{i}.ffn_norm", "encoder.block.{i}.layer.1.layer_norm"),
-    ("enc.blk.{i}.ffn_gate", "encoder.block.{i}.layer.1.DenseReluDense.wi_0"),
-    ("enc.blk.{i}.ffn_up", "encoder.block.{i}.layer.1.DenseReluDense.wi_1"),
-    ("enc.blk.{i}.ffn_down", "encoder.block.{i}.layer.1.DenseReluDense.wo"),
-];
-
-/// A file of the whole of T5 has a decoder too, which no image model uses.
-fn t5_key_map() -> KeyMap {
-    KeyMap::new().rename_all(T5_NAMES).ignore("dec").ignore("output")
-}
 
 /// A tensor as the header announces it.
 struct TensorInfo {
@@ -61,14 +37,7 @@ struct TensorInfo {
     num_bytes: usize,
 }
 
-pub(super) fn open(file: &Arc<MappedFile>) -> Result<Tensors, CheckpointError> {
-    let (tensors, architecture) =
-        read(file).map_err(|problem| CheckpointError::Gguf { path: file.path.clone(), problem: Box::new(problem) })?;
-    let is_t5 = matches!(architecture.as_deref(), Some("t5" | "t5encoder"));
-    if is_t5 || tensors.keys().any(|name| name.starts_with("enc.blk.")) { t5_key_map().apply(tensors) } else { Ok(tensors) }
-}
-
-fn read(file: &Arc<MappedFile>) -> Result<(Tensors, Option<String>), GgufProblem> {
+pub(super) fn read(file: &Arc<MappedFile>) -> Result<Tensors, GgufProblem> {
     let mut cursor = Cursor::new(&file.bytes, MAGIC.len());
     let version = cursor.u32("the version")?;
     match version {
@@ -79,6 +48,8 @@ fn read(file: &Arc<MappedFile>) -> Result<(Tensors, Option<String>), GgufProblem
     let num_tensors = cursor.count("tensors", SMALLEST_TENSOR)?;
     let num_metadata = cursor.count("metadata entries", SMALLEST_METADATA)?;
     let metadata = Metadata::read(&mut cursor, num_metadata)?;
+    let kept = metadata.architecture.iter().map(|architecture| (metadata::ARCHITECTURE.to_owned(), architecture.clone()));
+    file.metadata.get_or_init(|| kept.collect());
     let infos = (0..num_tensors).map(|_| TensorInfo::read(&mut cursor)).collect::<Result<Vec<_>, _>>()?;
     let data_start = cursor.at.next_multiple_of(metadata.alignment);
     let data_len = file.bytes.len().saturating_sub(data_start);
@@ -98,7 +69,7 @@ fn read(file: &Arc<MappedFile>) -> Result<(Tensors, Option<String>), GgufProblem
             return Err(GgufProblem::Duplicate { tensor: info.name });
         }
     }
-    Ok((tensors, metadata.architecture))
+    Ok(tensors)
 }
 
 impl TensorInfo {

@@ -1,6 +1,6 @@
 //! What can be wrong with a GGUF file.
 
-use super::super::format::{BlockSize, Format};
+use crate::format::{BlockSize, Format};
 
 /// Why a GGUF file cannot be used; [`CheckpointError::Gguf`](super::super::CheckpointError::Gguf) names the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

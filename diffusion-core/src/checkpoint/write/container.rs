@@ -5,8 +5,8 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::super::format::Format;
-use super::super::gguf;
+use crate::checkpoint::gguf;
+use crate::format::Format;
 
 /// A kind of checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,73 +2,30 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::fmt::{self, Display};
 use std::path::Path;
 
-use super::super::Checkpoint;
-use super::super::format::Format;
-use super::super::stored_tensor::StoredTensor;
-use super::CheckpointWriter;
 use super::container::{Container, TensorSpec};
 use super::error::WriteError;
+use super::target::Target;
+use super::writer::CheckpointWriter;
+use crate::checkpoint::checkpoint::Checkpoint;
+use crate::checkpoint::stored_tensor::StoredTensor;
+use crate::format::Format;
 
 /// Tensors with no more numbers keep their precision: they are biases, norms and small tables, where rounding shows most and
 /// saves nothing. Reference: ComfyUI-GGUF `tools/convert.py` at 795e451.
 const SMALL: usize = 1024;
 
-/// Prefixes of the parts of all-in-one files: each part has its own mark that it is scaled.
-const PART_PREFIXES: [&str; 4] = [
-    "model.diffusion_model.",
-    "text_encoders.clip_l.transformer.",
-    "text_encoders.clip_g.transformer.",
-    "text_encoders.t5xxl.transformer.",
-];
-
-/// Tables that are looked up, not multiplied with: programs that know scaled fp8 know it for products only.
-const TABLES: [&str; 5] = ["shared", "embed_tokens", "token_embedding", "position_embedding", "relative_attention_bias"];
-
-/// What weights are converted to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Every tensor in f32.
-    F32,
-    /// Every tensor in half precision.
-    F16,
-    /// Every tensor in bf16.
-    BF16,
-    /// Matrices in 8-bit floats, without a scale. Safetensors only.
-    F8E4M3,
-    /// Matrices in 8-bit floats, each with a scale, as `ComfyUI` writes them. Safetensors only.
-    F8E4M3Scaled,
-    /// Large matrices in `Q8_0`. GGUF only, as the two that follow.
-    Q8_0,
-    /// Large matrices in `Q4_0`.
-    Q4_0,
-    /// Large matrices in `Q4_K`.
-    Q4K,
-}
-
-impl Target {
-    fn format(self) -> Format {
-        match self {
-            Self::F32 => Format::F32,
-            Self::F16 => Format::F16,
-            Self::BF16 => Format::BF16,
-            Self::F8E4M3 | Self::F8E4M3Scaled => Format::F8E4M3,
-            Self::Q8_0 => Format::Q8_0,
-            Self::Q4_0 => Format::Q4_0,
-            Self::Q4K => Format::Q4K,
-        }
-    }
-}
-
-impl Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::F8E4M3Scaled => f.write_str("scaled F8E4M3"),
-            plain => plain.format().fmt(f),
-        }
-    }
+/// What a conversion has to know of the model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConversionRules<'a> {
+    /// Prefixes of the components of an all-in-one file: each component has its own mark that it is scaled.
+    pub component_prefixes: &'a [&'a str],
+    /// Segments of the names of tables that are looked up, not multiplied with: programs that know scaled fp8 know it for
+    /// products only.
+    pub tables: &'a [&'a str],
+    /// What GGUF files of the model call it.
+    pub gguf_architecture: Option<&'a str>,
 }
 
 /// How far a conversion is.
@@ -105,6 +62,7 @@ pub fn convert(
     checkpoint: &Checkpoint,
     path: &Path,
     target: Target,
+    rules: ConversionRules<'_>,
     on_tensor: &mut dyn FnMut(Progress),
 ) -> Result<Conversion, WriteError> {
     let container = Container::of(path).ok_or_else(|| WriteError::UnknownContainer { path: path.to_owned() })?;
@@ -114,28 +72,29 @@ pub fn convert(
     }
     let holds = |tensor: &StoredTensor| tensor.format().is_float() || container.holds(tensor.format());
     let (held, dropped): (Vec<_>, Vec<_>) = checkpoint.tensors().partition(|(_, tensor)| holds(tensor));
-    let mut steps: Vec<Step> = held.iter().map(|(name, tensor)| Step::new(name, tensor, target, container)).collect();
-    add_scales(&mut steps);
+    let mut planned: Vec<PlannedTensor> =
+        held.iter().map(|(name, tensor)| PlannedTensor::new(name, tensor, target, container, rules.tables)).collect();
+    add_scales(&mut planned, rules.component_prefixes);
     // Wide numbers first, so that all are aligned.
-    steps.sort_by_key(|step| Reverse(step.spec.format.block().bytes));
+    planned.sort_by_key(|tensor| Reverse(tensor.spec.format.block().bytes));
 
-    let specs: Vec<TensorSpec> = steps.iter().map(|step| step.spec.clone()).collect();
+    let specs: Vec<TensorSpec> = planned.iter().map(|tensor| tensor.spec.clone()).collect();
     let num_bytes = specs.iter().filter_map(TensorSpec::num_bytes).sum();
-    let mut writer = CheckpointWriter::create(path, container, specs, architecture(checkpoint))?;
+    let mut writer = CheckpointWriter::create(path, container, specs, rules.gguf_architecture)?;
     let mut progress = Progress { tensor: "", done: 0, total: checkpoint.num_bytes() };
-    for step in &steps {
-        on_tensor(Progress { tensor: &step.spec.name, ..progress });
-        writer.append(&step.bytes()?)?;
-        progress.done += step.release();
+    for tensor in &planned {
+        on_tensor(Progress { tensor: &tensor.spec.name, ..progress });
+        writer.append(&tensor.bytes()?)?;
+        progress.done += tensor.release();
     }
     writer.finish()?;
     on_tensor(progress);
     let dropped = dropped.into_iter().map(|(name, _)| name.to_owned()).collect();
-    Ok(Conversion { num_tensors: steps.len(), num_bytes, dropped })
+    Ok(Conversion { num_tensors: planned.len(), num_bytes, dropped })
 }
 
 /// One tensor of the new file.
-struct Step<'a> {
+struct PlannedTensor<'a> {
     spec: TensorSpec,
     content: Content<'a>,
 }
@@ -152,11 +111,11 @@ enum Content<'a> {
     Mark,
 }
 
-impl<'a> Step<'a> {
-    fn new(name: &str, tensor: &'a StoredTensor, target: Target, container: Container) -> Self {
+impl<'a> PlannedTensor<'a> {
+    fn new(name: &str, tensor: &'a StoredTensor, target: Target, container: Container, tables: &[&str]) -> Self {
         let spec = |format| TensorSpec { name: name.to_owned(), shape: tensor.shape().to_vec(), format };
         let is_small = tensor.shape().len() < 2 || tensor.shape().iter().product::<usize>() <= SMALL;
-        let is_table = || name.split('.').any(|segment| TABLES.contains(&segment));
+        let is_table = || name.split('.').any(|segment| tables.contains(&segment));
         let wanted = spec(target.format());
         let takes = match target {
             _ if !tensor.format().is_float() => false,
@@ -211,20 +170,20 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Beside every scaled weight its scale, and one mark in every part that has such weights.
-fn add_scales(steps: &mut Vec<Step>) {
-    let mut parts = BTreeSet::new();
+/// Beside every scaled weight its scale, and one mark in every component that has such weights.
+fn add_scales(planned: &mut Vec<PlannedTensor>, component_prefixes: &[&str]) {
+    let mut components = BTreeSet::new();
     let mut added = Vec::new();
-    for step in &*steps {
-        let (Content::Scaled(tensor), Some(layer)) = (step.content, step.spec.name.strip_suffix(".weight")) else { continue };
-        let spec = TensorSpec { name: format!("{layer}.scale_weight"), shape: Vec::new(), format: Format::F32 };
-        added.push(Step { spec, content: Content::ScaleOf(tensor) });
-        parts.insert(PART_PREFIXES.into_iter().find(|prefix| layer.starts_with(prefix)).unwrap_or_default());
+    for PlannedTensor { spec, content } in &*planned {
+        let (Content::Scaled(tensor), Some(layer)) = (content, spec.name.strip_suffix(".weight")) else { continue };
+        let scale = TensorSpec { name: format!("{layer}.scale_weight"), shape: Vec::new(), format: Format::F32 };
+        added.push(PlannedTensor { spec: scale, content: Content::ScaleOf(tensor) });
+        components.insert(component_prefixes.iter().copied().find(|prefix| layer.starts_with(prefix)).unwrap_or_default());
     }
     // Two elements say that the products are not to be computed in fp8, for which inputs would need scales too.
     let mark = |prefix: &str| TensorSpec { name: format!("{prefix}scaled_fp8"), shape: vec![2], format: Format::F8E4M3 };
-    added.extend(parts.into_iter().map(|prefix| Step { spec: mark(prefix), content: Content::Mark }));
-    steps.append(&mut added);
+    added.extend(components.into_iter().map(|prefix| PlannedTensor { spec: mark(prefix), content: Content::Mark }));
+    planned.append(&mut added);
 }
 
 /// The scale with which the values just fill the range of the format.
@@ -247,17 +206,4 @@ fn narrowed(tensor: &StoredTensor, values: &[f32], format: Format) -> Result<byt
     let mut bytes = vec![0; num_bytes];
     format.narrow(values, &mut bytes);
     Ok(bytes.into())
-}
-
-/// What GGUF files of the model call it, where its tensors tell.
-fn architecture(checkpoint: &Checkpoint) -> Option<&'static str> {
-    let has =
-        |name: &str| ["", "model.diffusion_model."].iter().any(|prefix| checkpoint.get(&format!("{prefix}{name}")).is_some());
-    if has("double_blocks.0.img_attn.norm.key_norm.scale") {
-        Some("flux")
-    } else if has("joint_blocks.0.context_block.attn.qkv.weight") {
-        Some("sd3")
-    } else {
-        None
-    }
 }

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::super::error::CheckpointError;
-use super::super::format::Format;
 use super::container::Container;
+use super::target::Target;
+use crate::checkpoint::error::CheckpointError;
+use crate::format::Format;
 
 /// Why a checkpoint cannot be written. Every variant names the file; nothing half-written remains.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WriteError {
     /// The file cannot be created or written.
     #[error("cannot write {}; check that its folder exists, may be written to and has room", path.display())]
@@ -31,7 +33,7 @@ pub enum WriteError {
         /// Its kind.
         container: Container,
         /// What was asked for.
-        target: super::Target,
+        target: Target,
         /// The kind of file that does hold such weights.
         other: Container,
     },

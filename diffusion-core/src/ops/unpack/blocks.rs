@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::checkpoint::{Format, IQ4_NL_VALUES};
+use crate::format::{Format, IQ4_NL_VALUES};
 
 /// All numbers of whole blocks, `[blocks, numbers per block]`.
 pub(super) fn unpack(bytes: Tensor<1, Int>, format: Format) -> Tensor<2> {

@@ -4,7 +4,7 @@ mod blocks;
 
 use burn::tensor::{Int, Tensor};
 
-use crate::checkpoint::Format;
+use crate::format::Format;
 
 /// The values of a packed `[rows, columns]` matrix, in the device's float type.
 ///
@@ -26,7 +26,7 @@ mod flex {
     use burn::tensor::{Int, Tensor};
     use burn_flex::Flex;
 
-    use crate::checkpoint::Format;
+    use crate::format::Format;
     use crate::ops::large_buffer::filled_f32;
 
     pub(super) fn unpack(bytes: &Tensor<1, Int>, format: Format, shape: [usize; 2]) -> Option<Tensor<2>> {

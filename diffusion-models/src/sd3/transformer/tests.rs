@@ -2,6 +2,8 @@
 //!
 //! Each stage gets the reference's input, so that an error shows where it is made.
 
+use diffusion_core::Precision;
+
 use super::*;
 use crate::common::{assert_close, fixture, tensor};
 
@@ -27,7 +29,7 @@ impl Stages {
             let device = Device::flex();
             Self {
                 layout,
-                transformer: Sd3Transformer::load(checkpoint, &config, Precision::f32(), Residency::Resident, &device).unwrap(),
+                transformer: Sd3Transformer::load(checkpoint, &config, &Loading::new(Precision::f32(), &device)).unwrap(),
                 outputs: Checkpoint::open(&fixture("sd3/stages.safetensors")).unwrap(),
                 reference: Checkpoint::open(&fixture("sd3/reference.safetensors")).unwrap(),
                 device,
@@ -74,7 +76,7 @@ fn patches_get_the_positions_of_the_reference() {
 fn timestep_and_pooled_text_are_embedded_as_in_the_reference() {
     for stages in Stages::in_both_layouts() {
         let transformer = &stages.transformer;
-        let timestep = timestep_embedding(1000.0, 1, FloatDType::F32, &stages.device);
+        let timestep = timestep_embeddings([1000.0].into_iter(), FloatDType::F32, &stages.device);
         let pooled = transformer.pooled_embedding.forward(stages.reference("pooled_prompt_embeds"));
         stages.assert_stage("time_text_embed", transformer.timestep_embedding.forward(timestep) + pooled);
     }
@@ -95,7 +97,7 @@ fn every_block_gives_the_tokens_of_the_reference() {
         let mut text: Tensor<3> = stages.stage("context_embedder");
         let last = stages.transformer.blocks.len() - 1;
         for (index, block) in stages.transformer.blocks.iter().enumerate() {
-            let (found_image, found_text) = block.forward(image, text.clone(), &stages.activated());
+            let (found_image, found_text) = block.attend(image, text.clone(), &stages.activated());
             let name = |stream: &str| format!("transformer_blocks.{index}.{stream}");
             stages.assert_stage(&name("hidden_states"), found_image);
             image = stages.stage(&name("hidden_states"));
@@ -113,8 +115,8 @@ fn final_layer_gives_the_patches_of_the_reference() {
     for stages in Stages::in_both_layouts() {
         let transformer = &stages.transformer;
         let image = stages.stage("transformer_blocks.3.hidden_states");
-        let modulation = transformer.final_modulation.forward(stages.activated()).split(transformer.config.hidden_size(), 1);
-        stages.assert_stage("norm_out", modulated_norm(image, modulation[0].clone(), modulation[1].clone()));
+        let [shift, scale] = modulations(&transformer.final_modulation, stages.activated());
+        stages.assert_stage("norm_out", modulated_norm(image, shift, scale));
         stages.assert_stage("proj_out", transformer.final_projection.forward(stages.stage::<3>("norm_out")));
     }
 }
@@ -123,14 +125,14 @@ fn final_layer_gives_the_patches_of_the_reference() {
 fn patches_are_joined_to_the_velocity_of_the_reference() {
     for stages in Stages::in_both_layouts() {
         let [_, _, height, width] = stages.reference::<4>("noise").dims();
-        let joined = stages.transformer.join_patches(stages.stage("proj_out"), height, width);
+        let joined = stages.transformer.join_patches(stages.stage("proj_out"), [height, width]);
         assert_close("velocity_0", joined, stages.reference("velocity_0"), TOLERANCE);
     }
 }
 
 #[test]
 #[should_panic(expected = "16 x 1 patches for a position table of 15 x 15")]
-fn a_picture_beyond_the_position_table_panics() {
+fn an_image_beyond_the_position_table_panics() {
     let [stages, _] = Stages::in_both_layouts();
     stages.transformer.embed_patches(Tensor::zeros([1, 16, 32, 2], &stages.device));
 }

@@ -1,0 +1,246 @@
+//! The command line of `txt2img`.
+
+#![allow(clippy::doc_markdown, reason = "these texts are what --help prints, where backticks would be noise")]
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::loras::LoraOptions;
+use clap::{Parser, ValueEnum};
+use diffusion_app::device::DeviceName;
+use diffusion_app::precision::PrecisionName;
+use diffusion_models::{Family, ModelParts, NoiseShift, Pipeline, Settings, StepCache, Tiling};
+use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
+use diffusion_schedulers::schedules::CustomSigmas;
+
+use crate::guidance::GuidanceArguments;
+
+/// Draw a picture from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
+///
+/// Without --model it draws with a miniature that the program carries and knows shapes, letters and landscapes.
+#[derive(Parser, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a command line has as many switches as it needs")]
+#[command(version)]
+pub(crate) struct Arguments {
+    /// What the picture shall show; each further prompt is a picture of its own.
+    #[arg(required_unless_present = "prompts_file")]
+    prompt: Vec<String>,
+    /// A text file with a prompt in each line, drawn after those of the command line; empty lines do not count.
+    #[arg(long, value_name = "FILE")]
+    prompts_file: Option<PathBuf>,
+
+    /// The model: a diffusers folder, or a .safetensors file of it [default: the miniature].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) model: Option<PathBuf>,
+    /// What the picture shall not show.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) negative_prompt: String,
+    /// Number of steps [default: what the model's authors recommend].
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Sampler: euler, heun, dpmpp_2m, uni_pc, ddim, euler_ancestral, dpmpp_2m_sde, lcm ...; any other word lists them all.
+    #[arg(long, value_name = "NAME", default_value = "euler")]
+    sampler: SamplerKind,
+    /// Noise schedule: simple, normal, sgm_uniform, beta, karras ... [default: what the model was released with].
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<ScheduleKind>,
+    /// Shift of the noise levels towards noise: a factor, or `dynamic` for one that grows with the picture [default: the model's].
+    #[arg(long, value_name = "X")]
+    shift: Option<NoiseShift>,
+    /// Noise level of the last step, which the others are stretched to.
+    #[arg(long, value_name = "SIGMA")]
+    shift_terminal: Option<f64>,
+    /// Exactly these noise levels, in place of --schedule, --shift, --shift-terminal and --steps.
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "shift_terminal", "steps"])]
+    sigmas: Option<CustomSigmas>,
+    /// A picture to start from: PNG, JPEG, WebP, GIF, BMP or TIFF; resampled if it has another size than the one to draw.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// How far to go from the picture, above 0 and at most 1.
+    #[arg(long, value_name = "X", default_value_t = 0.6, requires = "image")]
+    pub(crate) strength: f64,
+    /// Which part of --image to draw anew: white to repaint, black to keep, to the bit.
+    #[arg(long, value_name = "FILE", requires = "image")]
+    pub(crate) mask: Option<PathBuf>,
+    /// Pixels over which the edge of the mask rises, inwards.
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, requires = "mask")]
+    pub(crate) mask_feather: usize,
+    /// How strictly to follow the prompt [default: the authors' choice].
+    ///
+    /// Stable Diffusion 3: scale of classifier-free guidance; 1 draws without, twice as fast. FLUX.1-dev: the distilled
+    /// guidance. FLUX.1-schnell has none.
+    #[arg(long, value_name = "X")]
+    guidance_scale: Option<f64>,
+    /// Classifier-free guidance for FLUX.1, which is made to do without; above 1 the negative prompt counts.
+    #[arg(long, value_name = "X")]
+    true_cfg_scale: Option<f64>,
+    /// Width in pixels, a multiple of 16 [default: the model's].
+    #[arg(long, value_name = "PIXELS")]
+    width: Option<usize>,
+    /// Height in pixels, a multiple of 16 [default: the model's].
+    #[arg(long, value_name = "PIXELS")]
+    height: Option<usize>,
+    /// Seed of the noise; the same seed draws the same picture, on every device. Further pictures count up from it.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Number of pictures of each prompt.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) count: u64,
+    /// Pictures that are drawn at once: the same pictures, faster on a GPU and with more memory.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) batch_size: u64,
+    /// Tokens of the prompt that T5 sees [default: its tokenizer's limit, at most 256; 512 for FLUX.1-dev].
+    #[arg(long, value_name = "N")]
+    max_sequence_length: Option<usize>,
+
+    /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan[:N]`, `metal[:N]` or `webgpu[:N]`, if the program was built with it.
+    #[arg(long, default_value_t = DeviceName::Cpu)]
+    pub(crate) device: DeviceName,
+    /// Numbers to compute in: f32, f16, bf16, or `auto` for f32 on a CPU and the narrowest that a GPU has; weights are stored as
+    /// published.
+    #[arg(long, value_name = "NAME", default_value_t = PrecisionName::Auto)]
+    pub(crate) precision: PrecisionName,
+
+    /// Autoencoder of its own: a .safetensors file or folder, full or tiny (TAESD3).
+    #[arg(long, value_name = "PATH")]
+    vae: Option<PathBuf>,
+    /// CLIP-L of its own.
+    #[arg(long, value_name = "PATH")]
+    clip_l: Option<PathBuf>,
+    /// CLIP-G of its own.
+    #[arg(long, value_name = "PATH")]
+    clip_g: Option<PathBuf>,
+    /// T5 XXL of its own.
+    #[arg(long, value_name = "PATH")]
+    t5xxl: Option<PathBuf>,
+    /// A diffusers folder whose configurations and tokenizers go with a single file.
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) loras: LoraOptions,
+    #[command(flatten)]
+    pub(crate) guidance: GuidanceArguments,
+
+    /// Use work of earlier steps again where it has changed little, which is faster and less exact.
+    #[arg(long, value_enum, value_name = "NAME")]
+    step_cache: Option<StepCacheName>,
+    /// Relative change that --step-cache lets pass [default: 0.05 for first-block, 0.2 for easy].
+    #[arg(long, value_name = "X", requires = "step_cache")]
+    step_cache_threshold: Option<f64>,
+    /// Read the weights of large networks from their files block by block [default: if they do not fit into memory].
+    #[arg(long)]
+    pub(crate) stream_weights: bool,
+    /// Print how much memory the run will take, and draw nothing.
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Decode the picture in overlapping tiles, which takes less memory.
+    #[arg(long)]
+    tile_vae: bool,
+    /// Initial noise from tensor `noise` of a .safetensors file, in place of the seed's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) latents: Option<PathBuf>,
+    /// Write the final latents to a .safetensors file, as tensor `latents`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_latents: Option<PathBuf>,
+    /// Besides, every step's latents, as `latents_1` and so on.
+    #[arg(long, requires = "save_latents")]
+    pub(crate) save_all_latents: bool,
+    /// Show what the picture will be like in the terminal, at every step or every K-th one.
+    #[arg(long, value_name = "K", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) preview: Option<usize>,
+    /// Write these pictures, with the number of the step before the extension.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preview_file: Option<PathBuf>,
+    /// A tiny autoencoder (TAESD3, TAEF1) for previews in full detail.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preview_vae: Option<PathBuf>,
+    /// The picture, a PNG; where there are several, a number is put before the extension.
+    #[arg(long, short, value_name = "FILE", default_value = "output.png")]
+    pub(crate) output: PathBuf,
+    /// Print errors and warnings only.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+impl Arguments {
+    /// The prompts, those of the file last.
+    pub(crate) fn prompts(&self) -> Result<Vec<String>, Box<dyn Error>> {
+        let mut prompts = self.prompt.clone();
+        if let Some(path) = &self.prompts_file {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            prompts.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+            if prompts.is_empty() {
+                return Err(format!("{} has no prompt; write one in each line", path.display()).into());
+            }
+        }
+        Ok(prompts)
+    }
+
+    /// Parts of the model that lie in files of their own.
+    pub(crate) fn parts(&self) -> ModelParts {
+        ModelParts {
+            config: self.config.clone(),
+            clip_l: self.clip_l.clone(),
+            clip_g: self.clip_g.clone(),
+            t5xxl: self.t5xxl.clone(),
+            vae: self.vae.clone(),
+        }
+    }
+
+    /// The model's settings, with what was given in their place.
+    pub(crate) fn settings<F: Family>(&self, pipeline: &Pipeline<F>) -> Settings {
+        let mut settings = pipeline.default_settings();
+        if self.model.is_none() {
+            (settings.num_steps, settings.guidance_scale) = MINIATURE_STEPS_AND_GUIDANCE;
+        }
+        let set = |setting: &mut usize, given: Option<usize>| *setting = given.unwrap_or(*setting);
+        set(&mut settings.num_steps, self.steps);
+        set(&mut settings.width, self.width);
+        set(&mut settings.height, self.height);
+        set(&mut settings.max_sequence_length, self.max_sequence_length);
+        settings.sampler = self.sampler;
+        settings.schedule = self.schedule;
+        settings.shift = self.shift;
+        settings.shift_terminal = self.shift_terminal;
+        settings.sigmas = self.sigmas.clone().map(|CustomSigmas(sigmas)| sigmas);
+        if let Some(sigmas) = &settings.sigmas {
+            settings.num_steps = sigmas.num_steps();
+        }
+        settings.guidance_scale = self.guidance_scale.unwrap_or(settings.guidance_scale);
+        settings.true_cfg_scale = self.true_cfg_scale.unwrap_or(settings.true_cfg_scale);
+        settings.guidance = self.guidance.guidance();
+        settings.skip_layers = self.guidance.skip_layers();
+        settings.step_cache = self.step_cache();
+        settings.tiling = if self.tile_vae { Tiling::Tiled } else { Tiling::Whole };
+        settings
+    }
+}
+
+/// A step cache by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StepCacheName {
+    /// First-block cache: the blocks after the first one are left out.
+    FirstBlock,
+    /// EasyCache: the whole network is left out.
+    Easy,
+}
+
+impl Arguments {
+    fn step_cache(&self) -> StepCache {
+        let cache = match self.step_cache {
+            None => StepCache::Off,
+            Some(StepCacheName::FirstBlock) => StepCache::FIRST_BLOCK,
+            Some(StepCacheName::Easy) => StepCache::EASY,
+        };
+        match (cache, self.step_cache_threshold) {
+            (StepCache::FirstBlock { .. }, Some(threshold)) => StepCache::FirstBlock { threshold },
+            (StepCache::Easy { start, stop, .. }, Some(threshold)) => StepCache::Easy { threshold, start, stop },
+            (cache, _) => cache,
+        }
+    }
+}
+
+/// What the miniature draws best with.
+const MINIATURE_STEPS_AND_GUIDANCE: (usize, f64) = (20, 5.0);

@@ -1,0 +1,108 @@
+//! The images that were asked for, counted through.
+
+use std::error::Error;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use diffusion_app::output::check_writable;
+use diffusion_models::Settings;
+
+use crate::arguments::Arguments;
+
+/// The images of a run: every prompt with as many seeds as asked for, counted through.
+pub(crate) struct Images<'a> {
+    pub(crate) arguments: &'a Arguments,
+    prompts: Vec<String>,
+    count: u64,
+}
+
+impl<'a> Images<'a> {
+    /// All that was asked for.
+    pub(crate) fn new(arguments: &'a Arguments) -> Result<Self, Box<dyn Error>> {
+        let prompts = arguments.prompts()?;
+        if arguments.count == 0 || arguments.batch_size == 0 {
+            let option = if arguments.count == 0 { "--count" } else { "--batch-size" };
+            return Err(format!("{option} is 0; ask for at least one picture").into());
+        }
+        let count =
+            arguments.count.checked_mul(prompts.len() as u64).ok_or("--count asks for more pictures than can be counted")?;
+        if arguments.latents.is_some() && count > 1 {
+            let problem =
+                "--latents gives the noise of one picture, --count or several prompts ask for more; leave one of them out";
+            return Err(problem.into());
+        }
+        Ok(Self { arguments, prompts, count })
+    }
+
+    /// The prompts.
+    pub(crate) fn prompts(&self) -> Vec<&str> {
+        self.prompts.iter().map(String::as_str).collect()
+    }
+
+    /// Whether there is just one image.
+    pub(crate) fn is_single(&self) -> bool {
+        self.count == 1
+    }
+
+    /// The images of each batch, by index.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (count, size) = (self.count, self.arguments.batch_size);
+        (0..count.div_ceil(size)).map(move |batch| batch * size..((batch + 1) * size).min(count))
+    }
+
+    /// Index of an image's prompt.
+    pub(crate) fn prompt_of(&self, image: u64) -> usize {
+        (image / self.arguments.count) as usize
+    }
+
+    /// Seed of an image.
+    pub(crate) fn seed_of(&self, image: u64) -> u64 {
+        self.arguments.seed.wrapping_add(image)
+    }
+
+    /// Seeds of a batch.
+    pub(crate) fn seeds_of(&self, batch: Range<u64>) -> Vec<u64> {
+        batch.map(|image| self.seed_of(image)).collect()
+    }
+
+    /// The same path, with a number before the extension where there are several images.
+    pub(crate) fn path_of(&self, path: &Path, image: u64) -> PathBuf {
+        if self.is_single() {
+            return path.to_owned();
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+        path.with_file_name(format!("{stem}-{}{extension}", image + 1))
+    }
+
+    /// Check that every file can be written, before work is spent on what goes into it.
+    pub(crate) fn check_writable(&self) -> Result<(), Box<dyn Error>> {
+        let Arguments { output, save_latents, .. } = self.arguments;
+        for image in 0..self.count {
+            for path in [Some(output), save_latents.as_ref()].into_iter().flatten() {
+                check_writable(&self.path_of(path, image))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prompt and settings in the form that AUTOMATIC1111's web interface introduced and other programs read.
+    pub(crate) fn parameters(&self, settings: &Settings, image: u64) -> String {
+        let Arguments { model, negative_prompt, .. } = self.arguments;
+        let model = model.as_deref().and_then(Path::file_stem).map_or_else(|| "mini-sd3".into(), |stem| stem.to_string_lossy());
+        let Settings { width, height, num_steps, guidance_scale, sampler, .. } = settings;
+        let negative = match negative_prompt.as_str() {
+            "" => String::new(),
+            negative => format!("\nNegative prompt: {negative}"),
+        };
+        let skipped = match &settings.skip_layers {
+            Some(guidance) => format!(", Skip layers: {:?}, SLG scale: {}", guidance.layers, guidance.scale),
+            None => String::new(),
+        };
+        let (prompt, seed) = (&self.prompts[self.prompt_of(image)], self.seed_of(image));
+        let loras = self.arguments.loras.describe();
+        format!(
+            "{prompt}{loras}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}"
+        )
+    }
+}

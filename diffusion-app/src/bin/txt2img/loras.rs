@@ -1,0 +1,117 @@
+//! LoRAs on the command line.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use diffusion_core::{Application, Residency};
+use diffusion_lora::{Lora, LoraError, LoraSet};
+
+/// A LoRA file and its strength: `FILE`, or `FILE:STRENGTH`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LoraArgument {
+    /// The file, or a folder with it.
+    pub(crate) path: PathBuf,
+    /// How strong it is; 1 is what it was trained with.
+    pub(crate) scale: f64,
+}
+
+impl FromStr for LoraArgument {
+    type Err = String;
+
+    fn from_str(argument: &str) -> Result<Self, String> {
+        let whole = || Self { path: argument.into(), scale: 1.0 };
+        // A colon may be a part of the path; a file of that name counts first.
+        if Path::new(argument).exists() {
+            return Ok(whole());
+        }
+        match argument.rsplit_once(':') {
+            Some((path, scale)) if !scale.contains(['/', '\\']) => {
+                let scale = scale.parse().ok().filter(|scale: &f64| scale.is_finite());
+                let scale =
+                    scale.ok_or_else(|| format!("{argument:?} does not end in a strength, as in lora.safetensors:0.8"))?;
+                Ok(Self { path: path.into(), scale })
+            }
+            _ => Ok(whole()),
+        }
+    }
+}
+
+/// What `txt2img` is told about LoRAs.
+#[derive(clap::Args, Debug)]
+pub(crate) struct LoraOptions {
+    /// A LoRA, and its strength after a colon; may be given several times.
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    pub(crate) lora: Vec<LoraArgument>,
+    /// Merge LoRAs with the weights, or compute them beside the weights [default: merge, if memory suffices].
+    #[arg(long, value_enum, value_name = "HOW", requires = "lora")]
+    pub(crate) lora_mode: Option<LoraMode>,
+    /// Use what fits of a LoRA, even if some of it does not.
+    #[arg(long, requires = "lora")]
+    pub(crate) allow_lora_misfits: bool,
+}
+
+/// How LoRAs reach the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LoraMode {
+    /// Added to the weights: nothing is slower afterwards.
+    Merge,
+    /// Beside the weights: nothing is copied.
+    Attach,
+}
+
+impl LoraOptions {
+    /// The files, opened, with their strengths.
+    ///
+    /// # Errors
+    /// As [`Lora::open`].
+    pub(crate) fn set(&self) -> Result<LoraSet, LoraError> {
+        let set = self.lora.iter().try_fold(LoraSet::new(), |set, LoraArgument { path, scale }| {
+            Ok::<_, LoraError>(set.with(&Lora::open(path)?, *scale))
+        })?;
+        Ok(if self.allow_lora_misfits { set.allowing_misfits() } else { set })
+    }
+
+    /// How to apply them, where merging may take as many bytes as `needed`, and `available` bytes of memory are free, if that
+    /// is known. What is streamed cannot be merged for good, so nothing is then.
+    pub(crate) fn application(&self, residency: Residency, needed: usize, available: Option<usize>) -> Application {
+        let merging_fits = residency == Residency::Resident && available.is_none_or(|available| needed <= available);
+        match self.lora_mode {
+            Some(LoraMode::Attach) => Application::Attached,
+            None if !merging_fits => Application::Attached,
+            Some(LoraMode::Merge) | None => Application::Merged,
+        }
+    }
+
+    /// Names and strengths, as they are written into a picture.
+    pub(crate) fn describe(&self) -> String {
+        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        self.lora.iter().fold(String::new(), |text, lora| format!("{text} <lora:{}:{}>", stem(&lora.path), lora.scale))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strength_follows_the_last_colon() {
+        let parsed = |text: &str| text.parse::<LoraArgument>().map(|lora| (lora.path, lora.scale));
+        assert_eq!(parsed("a/b.safetensors:0.8"), Ok(("a/b.safetensors".into(), 0.8)));
+        assert_eq!(parsed("b.safetensors:-0.3"), Ok(("b.safetensors".into(), -0.3)));
+        assert_eq!(parsed("b.safetensors"), Ok(("b.safetensors".into(), 1.0)));
+        assert_eq!(parsed(r"C:\loras\b.safetensors"), Ok((r"C:\loras\b.safetensors".into(), 1.0)));
+        assert!(parsed("b.safetensors:strong").is_err());
+        assert!(parsed("b.safetensors:nan").is_err());
+    }
+
+    #[test]
+    fn loras_are_attached_where_merging_does_not_fit() {
+        let options = |lora_mode| LoraOptions { lora: Vec::new(), lora_mode, allow_lora_misfits: false };
+        let resident = Residency::Resident;
+        assert_eq!(options(None).application(resident, 9, Some(10)), Application::Merged);
+        assert_eq!(options(None).application(resident, 11, Some(10)), Application::Attached);
+        assert_eq!(options(None).application(resident, 11, None), Application::Merged);
+        assert_eq!(options(None).application(Residency::Streamed, 9, Some(10)), Application::Attached);
+        assert_eq!(options(Some(LoraMode::Merge)).application(resident, 11, Some(10)), Application::Merged);
+    }
+}

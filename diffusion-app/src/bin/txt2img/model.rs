@@ -1,0 +1,45 @@
+//! The model that is drawn with.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "embedded-model")]
+use diffusion_app::embedded_model::UnpackedModel;
+
+/// A model of the user's, or the one that the program carries.
+pub(crate) enum Model {
+    Given(PathBuf),
+    #[cfg(feature = "embedded-model")]
+    Embedded(UnpackedModel),
+}
+
+impl Model {
+    pub(crate) fn open(given: Option<&Path>) -> Result<Self, Box<dyn Error>> {
+        match given {
+            Some(path) => Ok(Self::Given(path.to_owned())),
+            None => Self::embedded(),
+        }
+    }
+
+    #[cfg(feature = "embedded-model")]
+    fn embedded() -> Result<Self, Box<dyn Error>> {
+        let model = UnpackedModel::in_user_cache()?;
+        if let Some(warning) = model.warning() {
+            eprintln!("warning: {warning}: {}", warning.source);
+        }
+        Ok(Self::Embedded(model))
+    }
+
+    #[cfg(not(feature = "embedded-model"))]
+    fn embedded() -> Result<Self, Box<dyn Error>> {
+        Err("this program was built without its feature embedded-model; give --model".into())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            #[cfg(feature = "embedded-model")]
+            Self::Embedded(model) => model.path(),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The frame of a program.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// Run a program; print what went wrong with all causes, and exit with 1.
+///
+/// Warnings of the libraries go to standard error, unless the program has a subscriber of its own.
+pub fn run(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+    let warnings = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
+    // Fails if there is a subscriber already, which then has the warnings.
+    let _ = warnings.with_writer(std::io::stderr).without_time().with_target(false).try_init();
+    match program() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What applications on the diffusion crates share, so that a program, a server or a tool begins with what it adds.
+//!
+//! - [`device`], [`precision`], [`memory`]: devices and precisions by name, and memory that is free.
+//! - [`image_file`]: images and inpaint masks read from files of any common format, PNGs written with their settings.
+//! - [`output`]: files that are written whole or not at all.
+//! - [`mod@embedded_model`]: a miniature model that the program carries, so that it draws with no download.
+//! - [`cli`]: the frame of a program for the terminal: errors with their causes, progress with time left.
+//!
+//! It stands on `diffusion-models`, `diffusion-lora` and what is below them; nothing of the workspace but programs stands on it.
+//! The programs of this package are `txt2img`, `inspect` and `convert`.
+//!
+//! # Example
+//!
+//! ```
+//! use diffusion_app::device::DeviceName;
+//! use diffusion_app::output::check_writable;
+//! use diffusion_app::precision::PrecisionName;
+//!
+//! # #[cfg(feature = "flex")]
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let name: DeviceName = "cpu".parse()?;
+//!     let device = name.open()?;
+//!     let precision = PrecisionName::Auto.on(name, &device);
+//!     check_writable("output.png".as_ref())?; // before work is spent on what goes into it
+//!     println!("{}, computing in {:?}", name.describe(&device), precision.compute);
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "flex"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Features
+//!
+//! - `flex` (default): Burn's CPU backend.
+//! - `cuda`, `rocm`, `vulkan`, `metal`, `webgpu`: backends for GPUs.
+//! - `embedded-model` (default): carries the miniature model, 15 MB.
+//! - `cli` (default): the module [`cli`], and the programs.
+//! - `terminal` (default): `txt2img --preview` shows pictures in the terminal. The crate behind it brings one under the LGPL.
+
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod device;
+#[cfg(feature = "embedded-model")]
+pub mod embedded_model;
+pub mod image_file;
+pub mod memory;
+pub mod output;
+pub mod precision;
+#[cfg(feature = "vulkan")]
+mod vulkan;
+
+#[cfg(feature = "embedded-model")]
+pub use embedded_model::embedded_model;

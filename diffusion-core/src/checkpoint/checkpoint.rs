@@ -1,0 +1,141 @@
+//! The tensors of a checkpoint.
+
+use std::path::{Path, PathBuf};
+
+use super::error::CheckpointError;
+use super::key_map::KeyMap;
+use super::open;
+use super::stored_tensor::{StoredTensor, Tensors};
+
+/// The tensors of a checkpoint by name. Cheap to clone: the files stay mapped, nothing is read until it is loaded.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    /// What the tensors are to be loaded into, for error messages.
+    model: String,
+    tensors: Tensors,
+}
+
+impl Checkpoint {
+    /// Open a safetensors or GGUF file, a `.safetensors.index.json` with its shards, or a component folder with either.
+    ///
+    /// A GGUF file is known by its first bytes. Names stay as they are in the file.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when a file is missing, truncated or malformed.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        Ok(Self { path: path.to_owned(), model: "the model".to_owned(), tensors: open::open(path)? })
+    }
+
+    /// Open a safetensors or GGUF file whose bytes are in memory; `path` is its name in error messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(path: &Path, bytes: impl Into<bytes::Bytes>) -> Result<Self, CheckpointError> {
+        let tensors = open::open_bytes(path, bytes.into())?;
+        Ok(Self { path: path.to_owned(), model: "the model".to_owned(), tensors })
+    }
+
+    /// The file or folder that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the header says under `key` besides the tensors; of a GGUF file, `general.architecture` alone is kept. Of shards,
+    /// the first tensor's counts.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.tensors.values().next()?.file_metadata()?.get(key).map(String::as_str)
+    }
+
+    /// Names and tensors, in order of names.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &StoredTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&StoredTensor> {
+        self.tensors.get(name)
+    }
+
+    /// The shape of the tensor of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.get(name).map(StoredTensor::shape)
+    }
+
+    /// Whether there are no tensors.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Bytes of all tensors in their files.
+    pub fn num_bytes(&self) -> usize {
+        self.tensors.values().map(StoredTensor::num_bytes).sum()
+    }
+
+    /// Refuse files that were written to since they were opened.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        let mut checked = None;
+        for tensor in self.tensors.values().filter(|tensor| tensor.num_bytes() > 0) {
+            if checked != Some(tensor.path()) {
+                tensor.check_unchanged()?;
+                checked = Some(tensor.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Give back the memory that reading the tensors took: pages of mapped files count as the process's own until then.
+    pub fn release(&self) {
+        self.tensors.values().for_each(StoredTensor::release);
+    }
+
+    /// Have the operating system start to read the tensors from their file, without waiting for it.
+    pub fn read_ahead(&self) {
+        self.tensors.values().for_each(StoredTensor::read_ahead);
+    }
+
+    /// Only the tensors whose names start with `prefix`, without it.
+    pub fn under(&self, prefix: &str) -> Self {
+        let stripped = |(name, tensor): (&String, &StoredTensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()));
+        Self { tensors: self.tensors.iter().filter_map(stripped).collect(), ..self.clone_empty() }
+    }
+
+    /// All tensors, without `prefix` where a name starts with it.
+    pub fn without_prefix(&self, prefix: &str) -> Self {
+        let stripped =
+            |(name, tensor): (&String, &StoredTensor)| (name.strip_prefix(prefix).unwrap_or(name).to_owned(), tensor.clone());
+        Self { tensors: self.tensors.iter().map(stripped).collect(), ..self.clone_empty() }
+    }
+
+    /// Only the tensors for which `keep` holds.
+    pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let kept = self.tensors.iter().filter(|(name, _)| keep(name));
+        Self { tensors: kept.map(|(name, tensor)| (name.clone(), tensor.clone())).collect(), ..self.clone_empty() }
+    }
+
+    fn clone_empty(&self) -> Self {
+        Self { path: self.path.clone(), model: self.model.clone(), tensors: Tensors::new() }
+    }
+
+    /// Name what this is to be loaded into, for error messages: "the SD3 transformer".
+    pub fn named(self, model: impl Into<String>) -> Self {
+        Self { model: model.into(), ..self }
+    }
+
+    /// Names as the module has them.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Rows`] when a fused tensor has other rows than the layout, [`CheckpointError::Twice`] when two
+    /// names mean one weight.
+    pub fn renamed(self, keys: &KeyMap) -> Result<Self, CheckpointError> {
+        Ok(Self { tensors: keys.apply(self.tensors)?, path: self.path, model: self.model })
+    }
+
+    /// The tensors, under what was opened and for what model.
+    pub(crate) fn into_parts(self) -> (PathBuf, String, Tensors) {
+        (self.path, self.model, self.tensors)
+    }
+}

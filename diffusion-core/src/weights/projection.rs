@@ -1,0 +1,128 @@
+//! The linear layer whose weight may be stored narrower than it computes.
+
+use std::sync::Arc;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
+
+use super::attached_weight::{Adapter, AttachedWeight};
+use super::packed_weight::PackedWeight;
+use super::parameter::uninitialized;
+use crate::ops;
+
+/// A linear layer, `y = x Wᵀ + b`, with its weight as published: `[output_size, input_size]`, in any float type or packed.
+///
+/// Not called `Linear`, and not Burn's: that one stores its weight transposed, so every file would have to be copied.
+#[derive(Module, Debug)]
+pub struct Projection {
+    /// `[output_size, input_size]`; its values may be [packed](AttachedWeight) beside it.
+    pub weight: Param<Tensor<2>>,
+    /// `[output_size]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+/// Sizes of a [`Projection`].
+#[derive(Clone, Copy, Debug)]
+pub struct ProjectionConfig {
+    /// Width of the input.
+    pub input_size: usize,
+    /// Width of the output.
+    pub output_size: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+impl ProjectionConfig {
+    /// A projection with bias.
+    pub fn new(input_size: usize, output_size: usize) -> Self {
+        Self { input_size, output_size, bias: true }
+    }
+
+    /// A projection without bias.
+    pub fn without_bias(input_size: usize, output_size: usize) -> Self {
+        Self { bias: false, ..Self::new(input_size, output_size) }
+    }
+
+    /// Make the layer, without allocating: weights are zeros until a checkpoint is loaded.
+    pub fn init(&self, device: &Device) -> Projection {
+        Projection {
+            weight: uninitialized([self.output_size, self.input_size], device),
+            bias: self.bias.then(|| uninitialized([self.output_size], device)),
+        }
+    }
+}
+
+impl Projection {
+    /// Apply the layer to the last axis, computing in the type of `input`.
+    ///
+    /// # Shapes
+    /// - input: `[.., input_size]`, output: `[.., output_size]`
+    /// # Panics
+    /// If the last axis of `input` is not `input_size`.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let attached = self.weight.reparameterization::<AttachedWeight>();
+        let packed = attached.and_then(|attached| attached.packed.as_ref());
+        let [output_size, input_size] = packed.map_or_else(|| self.weight.lazy_shape().dims(), PackedWeight::shape);
+        assert_shape!(input, [.., input_size]);
+        let mut dims = input.dims();
+        let rows = dims[..D - 1].iter().product();
+        dims[D - 1] = output_size;
+
+        let compute: FloatDType = input.dtype().into();
+        let input = input.reshape([rows, input_size]);
+        let adapter = attached.and_then(AttachedWeight::adapter);
+        let low_rank = adapter.as_ref().and_then(|adapter| adapter.low_rank());
+        let weight = MatrixInUse {
+            values: packed.map_or_else(|| Values::Plain(self.weight.base()), |packed| Values::Packed(packed.clone())),
+            adapter: adapter.filter(|_| low_rank.is_none()),
+        };
+        let mut output = if weight.is_trained() {
+            input.clone().matmul(weight.widened(compute).transpose())
+        } else {
+            ops::frozen_product(input.clone(), move |compute| weight.widened(compute))
+        };
+        if let Some(low_rank) = low_rank {
+            output = output + low_rank.forward(input.clone());
+        }
+        if let Some(factors) = attached.and_then(|attached| attached.factors.as_ref()) {
+            output = output + factors.forward(input);
+        }
+        let output = match &self.bias {
+            Some(bias) => output + bias.val().cast(compute).unsqueeze(),
+            None => output,
+        };
+        output.reshape(dims)
+    }
+}
+
+/// What a product needs to make its matrix, now and for the backward pass.
+struct MatrixInUse {
+    values: Values,
+    /// What is done to the weight itself.
+    adapter: Option<Arc<Adapter>>,
+}
+
+/// The values as they are stored.
+enum Values {
+    Plain(Tensor<2>),
+    Packed(PackedWeight),
+}
+
+impl MatrixInUse {
+    /// Whether gradients of the matrix are asked for. Matrices are loaded frozen.
+    fn is_trained(&self) -> bool {
+        matches!(&self.values, Values::Plain(values) if ops::is_differentiated(values))
+    }
+
+    fn widened(&self, compute: FloatDType) -> Tensor<2> {
+        let values = match &self.values {
+            Values::Plain(values) if self.is_trained() => ops::cast(values.clone(), compute),
+            Values::Plain(values) => ops::cast(values.clone().without_autodiff(), compute),
+            Values::Packed(packed) => packed.unpack(compute),
+        };
+        match &self.adapter {
+            Some(adapter) => adapter.widened(values, compute),
+            None => values,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The file of an autoencoder: of the full one, or of a tiny one.
+
+use burn::tensor::{Device, Tensor};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::weights::PatchTarget;
+use diffusion_core::{LatentEncoder, Loading, weights};
+
+use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder};
+use crate::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
+use crate::component_file::ComponentFile;
+use crate::components::{Component, VAE};
+use crate::detect::FileKind;
+use crate::error::PipelineError;
+use crate::image_decoder::ImageDecoder;
+use crate::network_config::WeightKeeping;
+use crate::source::Source;
+
+/// The file of an autoencoder, and which kind it is.
+#[derive(Clone, Debug)]
+pub struct AutoencoderFile {
+    checkpoint: Checkpoint,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Full(AutoencoderKlConfig),
+    Tiny(AutoencoderTinyConfig),
+}
+
+impl AutoencoderFile {
+    /// The autoencoder: of the file given for it, or else the model's own. `published` tells what a checkpoint cannot: the
+    /// scale of the latents.
+    pub(crate) fn open(source: &Source, published: &AutoencoderKlConfig) -> Result<Self, PipelineError> {
+        let (checkpoint, _) = source.component(&Component::VAE)?.ok_or_else(|| source.missing(&[VAE]))?;
+        let kind = source.kind_of(&checkpoint);
+        if kind == FileKind::AutoencoderTiny && source.given(VAE).is_some() {
+            return Ok(Self { checkpoint, kind: Kind::Tiny(AutoencoderTinyConfig::default()) });
+        }
+        if kind != FileKind::AutoencoderKl {
+            return Err(PipelineError::other_model(checkpoint.path(), FileKind::AutoencoderKl, kind));
+        }
+        let config = match source.config_of(VAE, "vae/config.json") {
+            Some(config) => AutoencoderKlConfig::from_diffusers_json(&config)?,
+            None => published.clone().sized_as(&checkpoint)?,
+        };
+        let latents = |config: &AutoencoderKlConfig| (config.latent_channels, config.downscale());
+        if latents(&config) != latents(published) {
+            let describe = |(channels, pixels)| format!("an autoencoder of {channels} channels for {pixels} x {pixels} pixels");
+            let (expected, found) = (describe(latents(published)), describe(latents(&config)));
+            return Err(PipelineError::OtherModel { path: checkpoint.path().to_owned(), expected, found });
+        }
+        Ok(Self { checkpoint, kind: Kind::Full(config) })
+    }
+
+    /// The mean latents of an image, by the encoder of the same autoencoder.
+    ///
+    /// # Shapes
+    /// - image: `[1, 3, height, width]`, RGB in [-1, 1]
+    /// # Errors
+    /// [`PipelineError::NoImageEncoder`] for a tiny autoencoder, whose file has the decoder alone.
+    pub fn encode_image(&self, image: Tensor<4>, loading: &Loading<'_>) -> Result<Tensor<4>, PipelineError> {
+        match &self.kind {
+            Kind::Full(config) => {
+                let encoder = AutoencoderKlEncoder::load(self.checkpoint.clone(), config, &loading.of(VAE))?;
+                Ok(encoder.encode(image).mean)
+            }
+            Kind::Tiny(_) => Err(PipelineError::NoImageEncoder { path: self.checkpoint.path().to_owned() }),
+        }
+    }
+
+    /// Load the decoder.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the file was written to since it was opened, or the loading is cancelled.
+    pub fn load_decoder(&self, loading: &Loading<'_>) -> Result<ImageDecoder, CheckpointError> {
+        let (checkpoint, loading) = (self.checkpoint.clone(), loading.of(VAE));
+        Ok(match &self.kind {
+            Kind::Full(config) => {
+                let decoder = AutoencoderKlDecoder::load(checkpoint, config, &loading)?;
+                ImageDecoder::Kl(Box::new(decoder), config.tile_latent_size())
+            }
+            Kind::Tiny(config) => ImageDecoder::Tiny(Box::new(AutoencoderTinyDecoder::load(checkpoint, config, &loading)?)),
+        })
+    }
+}
+
+impl ComponentFile for AutoencoderFile {
+    fn component(&self) -> &Component {
+        &Component::VAE
+    }
+
+    fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    fn keeping(&self) -> WeightKeeping {
+        WeightKeeping::Converted
+    }
+
+    fn check(&self) -> Result<(), CheckpointError> {
+        let (checkpoint, device) = (self.checkpoint.clone(), Device::default());
+        match &self.kind {
+            Kind::Full(config) => weights::check(&config.rename(checkpoint)?, &config.init(&device)),
+            Kind::Tiny(config) => AutoencoderTinyDecoder::check(checkpoint, config, &device),
+        }
+    }
+
+    fn patch_target(&self) -> Option<PatchTarget> {
+        None
+    }
+}

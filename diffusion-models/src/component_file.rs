@@ -1,0 +1,68 @@
+//! A component's file, opened and checked, no weight read.
+
+use std::fmt::Debug;
+
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::weights::PatchTarget;
+
+use crate::components::Component;
+use crate::network_config::{NetworkConfig, WeightKeeping};
+
+/// A component's file, whatever network it is for.
+pub trait ComponentFile: Debug + Send + Sync {
+    /// Which component it is, and where it lies.
+    fn component(&self) -> &Component;
+
+    /// Its tensors.
+    fn checkpoint(&self) -> &Checkpoint;
+
+    /// How its weights are kept in memory.
+    fn keeping(&self) -> WeightKeeping;
+
+    /// Names, shapes and formats, against a network that is made but never filled.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] naming the tensor.
+    fn check(&self) -> Result<(), CheckpointError>;
+
+    /// The network as the files of adapters see it; `None` if no adapter patches it.
+    fn patch_target(&self) -> Option<PatchTarget>;
+}
+
+/// The file of a network, with its configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkFile<C> {
+    pub(crate) component: &'static Component,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) config: C,
+}
+
+impl<C: NetworkConfig> ComponentFile for NetworkFile<C> {
+    fn component(&self) -> &Component {
+        self.component
+    }
+
+    fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    fn keeping(&self) -> WeightKeeping {
+        C::KEEPING
+    }
+
+    fn check(&self) -> Result<(), CheckpointError> {
+        self.config.check(self.checkpoint.clone())
+    }
+
+    fn patch_target(&self) -> Option<PatchTarget> {
+        Some(self.component.patch_target(&self.config))
+    }
+}
+
+impl Component {
+    /// A network of this configuration as the files of adapters see it.
+    pub(crate) fn patch_target(&self, config: &impl NetworkConfig) -> PatchTarget {
+        let aliases = vec![self.folder, self.id.name()];
+        PatchTarget { component: self.id, aliases, names: config.published_names() }
+    }
+}

@@ -1,0 +1,51 @@
+//! Denoising networks behind a box.
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use burn::tensor::Tensor;
+use diffusion_core::checkpoint::CheckpointError;
+use diffusion_core::weights::{LoadedNetwork, PatchMode, WeightPatches};
+
+use crate::block_network::{self, BlockHook, BlockNetwork};
+use crate::denoiser_input::DenoiserInput;
+
+/// A denoising network: a field of velocities.
+///
+/// Every [`BlockNetwork`] that was loaded is one. With `x = (1 - σ) x₀ + σ ε`, the velocity is `dx/dσ = (x - x₀) / σ`, so
+/// `x₀ = x - σ velocity`, and no sampler divides by a small σ.
+pub trait Denoiser: Any + Debug + Send {
+    /// The velocity of noisy latents, without the blocks in `skipped_blocks`; `hook` hears of every block.
+    ///
+    /// # Shapes
+    /// - result: as the latents, in f32
+    /// # Errors
+    /// [`CheckpointError`] if the network's file was written to since it was opened.
+    fn velocity(
+        &self,
+        input: &DenoiserInput<'_>,
+        skipped_blocks: &[usize],
+        hook: &mut dyn BlockHook,
+    ) -> Result<Tensor<4>, CheckpointError>;
+
+    /// The same network with `patches` in place of those of now.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
+    fn patched(self: Box<Self>, patches: &WeightPatches, mode: PatchMode) -> Result<Box<dyn Denoiser>, CheckpointError>;
+}
+
+impl<N: BlockNetwork + LoadedNetwork + 'static> Denoiser for N {
+    fn velocity(
+        &self,
+        input: &DenoiserInput<'_>,
+        skipped_blocks: &[usize],
+        hook: &mut dyn BlockHook,
+    ) -> Result<Tensor<4>, CheckpointError> {
+        block_network::run(self, input, skipped_blocks, hook)
+    }
+
+    fn patched(self: Box<Self>, patches: &WeightPatches, mode: PatchMode) -> Result<Box<dyn Denoiser>, CheckpointError> {
+        Ok(Box::new(LoadedNetwork::patched(*self, patches, mode)?))
+    }
+}

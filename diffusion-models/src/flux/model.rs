@@ -1,0 +1,256 @@
+//! FLUX.1 as a model.
+
+use burn::tensor::Device;
+use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::weights::PatchTarget;
+use diffusion_core::{Loading, ScheduleError, Sigmas};
+use diffusion_schedulers::path::NoisePath;
+use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
+
+use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
+use super::latent_colors::LATENT_RGB;
+use super::patches::PATCH;
+use super::prompt_encoder::FluxPromptEncoder;
+use super::transformer::FluxTransformer;
+use crate::autoencoder_file::AutoencoderFile;
+use crate::autoencoder_kl::AutoencoderKlConfig;
+use crate::clip::ClipConfig;
+use crate::component_file::{ComponentFile, NetworkFile};
+use crate::components::{CLIP_L, Component, T5XXL};
+use crate::denoiser::Denoiser;
+use crate::error::PipelineError;
+use crate::family::Family;
+use crate::family_profile::FamilyProfile;
+use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
+use crate::prompt_encoder::PromptEncoder;
+use crate::scheduler_config::SchedulerConfig;
+use crate::settings::{NoiseShift, Settings};
+use crate::source::Source;
+use crate::t5::T5Config;
+use crate::text_file::{ClipFile, T5File};
+
+/// T5 is the second text encoder.
+const T5: Component = Component { folder: "text_encoder_2", tokenizer: Some("tokenizer_2"), ..Component::T5 };
+
+pub(crate) const FAMILY: Family = Family {
+    profile: FamilyProfile {
+        name: "FLUX.1",
+        transformer: "a FLUX.1 transformer",
+        signs: &["double_blocks.0.", "single_transformer_blocks.0."],
+        counter_signs: &[],
+        pipeline_classes: &["FluxPipeline"],
+        components: &[Component::CLIP_L, T5, Component::TRANSFORMER, Component::VAE],
+        gguf: ("flux", "double_blocks.0.img_attn.norm.key_norm.scale"),
+    },
+    released,
+    open: |source| Ok(Box::new(FluxModel::open(source)?)),
+};
+
+fn released() -> Vec<(&'static str, Vec<PatchTarget>)> {
+    let targets = |config: &FluxConfig| {
+        vec![
+            Component::CLIP_L.patch_target(&ClipConfig::large()),
+            T5.patch_target(&T5Config::xxl()),
+            Component::TRANSFORMER.patch_target(config),
+        ]
+    };
+    vec![("FLUX.1-dev", targets(&FluxConfig::dev())), ("FLUX.1-schnell", targets(&FluxConfig::schnell()))]
+}
+
+/// FLUX.1-dev, FLUX.1-schnell or a finetune of them.
+#[derive(Clone, Debug)]
+pub struct FluxModel {
+    info: ModelInfo,
+    transformer: NetworkFile<FluxConfig>,
+    clip_l: Option<ClipFile>,
+    t5: Option<T5File>,
+    autoencoder: AutoencoderFile,
+    shift: Shift,
+}
+
+/// How noise levels are shifted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shift {
+    /// By a constant: schnell, whose constant is 1.
+    Constant(FlowShift),
+    /// By the number of image tokens: dev.
+    ByResolution(ResolutionShift),
+}
+
+impl FluxModel {
+    fn open(source: &Source) -> Result<Self, PipelineError> {
+        let (checkpoint, config) = source.transformer()?;
+        let config = match config {
+            Some(config) => FluxConfig::from_json(&config)?,
+            None => FluxConfig::from_checkpoint(&checkpoint).ok_or_else(|| {
+                PipelineError::other_model(checkpoint.path(), "a whole FLUX.1 transformer", source.kind_of(&checkpoint))
+            })?,
+        };
+        refuse_other_pipelines(&checkpoint, &config)?;
+        let (clip_l, t5) = (ClipFile::open(source, CLIP_L)?, T5File::open(source, T5XXL)?);
+        if clip_l.is_none() && t5.is_none() {
+            return Err(source.missing(&[CLIP_L, T5XXL]));
+        }
+        let shift = match source.config_file("scheduler/scheduler_config.json") {
+            Some(path) => {
+                let scheduler = SchedulerConfig::read(&path)?;
+                if scheduler.use_dynamic_shifting {
+                    Shift::ByResolution(ResolutionShift {
+                        shifts: [scheduler.base_shift, scheduler.max_shift],
+                        token_counts: [scheduler.base_image_seq_len, scheduler.max_image_seq_len],
+                    })
+                } else {
+                    Shift::Constant(FlowShift::new(scheduler.shift)?)
+                }
+            }
+            None if config.guidance == DistilledGuidance::Embedded => Shift::ByResolution(ResolutionShift::flux()),
+            None => Shift::Constant(FlowShift::new(1.0)?),
+        };
+        let published = AutoencoderKlConfig::flux();
+        let t5_length = t5.as_ref().map_or(usize::MAX, |t5| t5.tokenizer.max_length());
+        let model = Self {
+            info: info(source, &config, &published, t5_length),
+            transformer: NetworkFile { component: &Component::TRANSFORMER, checkpoint, config },
+            clip_l,
+            t5,
+            autoencoder: AutoencoderFile::open(source, &published)?,
+            shift,
+        };
+        for file in model.components() {
+            file.check()?;
+        }
+        model.check_widths()?;
+        Ok(model)
+    }
+
+    /// Sizes of the transformer.
+    pub fn config(&self) -> &FluxConfig {
+        &self.transformer.config
+    }
+
+    /// Whether the text encoders give what the transformer takes.
+    fn check_widths(&self) -> Result<(), PipelineError> {
+        let FluxConfig { joint_attention_dim, pooled_projection_dim, .. } = *self.config();
+        if let Some(t5) = &self.t5 {
+            t5.require_width(t5.file.config.hidden_size, joint_attention_dim)?;
+        }
+        match &self.clip_l {
+            Some(clip) => clip.require_width(clip.file.config.pooled_size(), pooled_projection_dim),
+            None => Ok(()),
+        }
+    }
+
+    /// Load the transformer.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`].
+    pub fn load_transformer(&self, loading: &Loading<'_>) -> Result<FluxTransformer, PipelineError> {
+        let NetworkFile { component, checkpoint, config } = &self.transformer;
+        Ok(FluxTransformer::load(checkpoint.clone(), config, &loading.of(component.id))?)
+    }
+
+    /// Load the text encoders that there are.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`].
+    pub fn load_text_encoders(&self, loading: &Loading<'_>) -> Result<FluxPromptEncoder, PipelineError> {
+        Ok(FluxPromptEncoder {
+            clip_l: self.clip_l.as_ref().map(|clip| clip.load(loading)).transpose()?,
+            t5: self.t5.as_ref().map(|t5| t5.load(loading)).transpose()?,
+            joint_attention_dim: self.config().joint_attention_dim,
+            pooled_projection_dim: self.config().pooled_projection_dim,
+            device: Device::clone(loading.device),
+        })
+    }
+}
+
+/// Models of the family that need another image besides the prompt.
+fn refuse_other_pipelines(checkpoint: &Checkpoint, config: &FluxConfig) -> Result<(), PipelineError> {
+    /// Numbers of an inpainting mask in a patch: 8 x 8 pixels a latent pixel, four latent pixels.
+    const MASK_CHANNELS: usize = 256;
+    const CONTROL: usize = 2 * PATCH_CHANNELS;
+    const FILL: usize = 2 * PATCH_CHANNELS + MASK_CHANNELS;
+    let found = match config.in_channels {
+        PATCH_CHANNELS => return Ok(()),
+        CONTROL => "FLUX.1 Canny or Depth, which draws after a control image".to_owned(),
+        FILL => "FLUX.1 Fill, which fills a masked image".to_owned(),
+        other => format!("a FLUX.1 transformer with {other} input channels"),
+    };
+    let expected = "FLUX.1-dev, -schnell or a finetune of them (64 input channels), which draw from a prompt alone".to_owned();
+    Err(PipelineError::OtherModel { path: checkpoint.path().to_owned(), expected, found })
+}
+
+/// Reference: diffusers `pipeline_flux.py#L609-L628` and `docs/source/en/api/pipelines/flux.md` at 58eb52c.
+fn info(source: &Source, config: &FluxConfig, autoencoder: &AutoencoderKlConfig, t5_length: usize) -> ModelInfo {
+    let (num_steps, distilled_guidance, most_tokens, guidance) = match config.guidance {
+        DistilledGuidance::Embedded => (28, Some(3.5), 512, GuidanceKind::Distilled),
+        DistilledGuidance::None => (4, None, 256, GuidanceKind::None),
+    };
+    let max_sequence_length = t5_length.min(most_tokens);
+    ModelInfo {
+        family: FAMILY.profile.name,
+        path: source.path().to_owned(),
+        geometry: ImageGeometry {
+            latent_channels: autoencoder.latent_channels,
+            downscale_factor: autoencoder.downscale(),
+            patch_size: PATCH,
+            max_side: None,
+        },
+        defaults: Settings { num_steps, distilled_guidance, max_sequence_length, ..Settings::default() },
+        guidance,
+        noise_path: NoisePath::Flow,
+        latent_rgb: Some(LATENT_RGB),
+        skippable_blocks: None,
+        hidden_size: config.hidden_size(),
+        clip_tokens: 0,
+    }
+}
+
+impl Model for FluxModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn components(&self) -> Vec<&dyn ComponentFile> {
+        let clip = self.clip_l.iter().map(|clip| &clip.file as &dyn ComponentFile);
+        let t5 = self.t5.iter().map(|t5| &t5.file as &dyn ComponentFile);
+        clip.chain(t5).chain([&self.transformer as _, &self.autoencoder as _]).collect()
+    }
+
+    fn autoencoder(&self) -> &AutoencoderFile {
+        &self.autoencoder
+    }
+
+    /// Evenly spaced from 1 to 1 / steps, then shifted.
+    ///
+    /// Reference: black-forest-labs/flux `sampling.py#L277-L305` at 802fb47; diffusers `pipeline_flux.py#L821-L841`.
+    fn schedule(&self, settings: &Settings) -> Result<ModelSchedule, PipelineError> {
+        let (num_steps, tokens) = (settings.num_steps, self.info.geometry.tokens(settings));
+        if num_steps == 0 {
+            return Err(ScheduleError::TooFew { found: 1 }.into());
+        }
+        let shift = match (settings.shift, self.shift) {
+            (Some(NoiseShift::Constant(shift)), _) => Shift::Constant(FlowShift::new(shift)?),
+            (Some(NoiseShift::ByResolution), Shift::Constant(_)) => Shift::ByResolution(ResolutionShift::flux()),
+            (_, of_model) => of_model,
+        };
+        let shifted = |sigma: f64| match shift {
+            Shift::Constant(shift) => shift.apply(sigma),
+            Shift::ByResolution(shift) => shift.apply(sigma, tokens),
+        };
+        let table = match shift {
+            Shift::Constant(shift) => SigmaTable::flow(shift.shift())?,
+            Shift::ByResolution(shift) => SigmaTable::flux(shift.mu(tokens))?,
+        };
+        let even = (0..num_steps).map(|i| 1.0 - i as f64 / num_steps as f64);
+        Ok(ModelSchedule { table, released: Sigmas::new(even.map(shifted).chain([0.0]).collect())? })
+    }
+
+    fn load_prompt_encoder(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {
+        Ok(Box::new(self.load_text_encoders(loading)?))
+    }
+
+    fn load_denoiser(&self, loading: &Loading<'_>) -> Result<Box<dyn Denoiser>, PipelineError> {
+        Ok(Box::new(self.load_transformer(loading)?))
+    }
+}

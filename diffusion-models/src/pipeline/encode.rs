@@ -1,0 +1,84 @@
+//! From texts to what the denoising network takes.
+
+use diffusion_core::checkpoint::Checkpoint;
+
+use super::{Pipeline, load};
+use crate::component_file::ComponentFile;
+use crate::components::Stage;
+use crate::encoded_prompt::EncodedPrompt;
+use crate::error::PipelineError;
+use crate::event::{Event, Observer};
+use crate::prompt_cache::TextKey;
+use crate::prompt_encoder::EncodedText;
+use crate::settings::Settings;
+
+impl Pipeline {
+    /// Encode a prompt, and the negative prompt if `settings` have a use for it. The last texts are kept, each with the
+    /// patches of the text encoders that it was encoded with, and not encoded again.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if the text encoders cannot be loaded, or the observer cancels.
+    pub fn encode_prompt(
+        &mut self,
+        prompt: &str,
+        negative: &str,
+        settings: &Settings,
+        observer: Observer<'_>,
+    ) -> Result<EncodedPrompt, PipelineError> {
+        let mut prompts = self.encode_prompts(&[prompt], negative, settings, observer)?;
+        Ok(prompts.remove(0))
+    }
+
+    /// Encode prompts, each with the same negative prompt, if `settings` have a use for it.
+    ///
+    /// # Errors
+    /// As [`encode_prompt`](Self::encode_prompt).
+    pub fn encode_prompts(
+        &mut self,
+        prompts: &[&str],
+        negative: &str,
+        settings: &Settings,
+        observer: Observer<'_>,
+    ) -> Result<Vec<EncodedPrompt>, PipelineError> {
+        let negative = match settings.is_guided() {
+            true => Some(self.encode_text(negative, settings, observer)?.conditioning),
+            false => None,
+        };
+        let mut encoded = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let EncodedText { conditioning, truncated } = self.encode_text(prompt, settings, observer)?;
+            encoded.push(EncodedPrompt { positive: conditioning, negative: negative.clone(), truncated });
+            if observer(Event::Encoded { done: encoded.len(), total: prompts.len() }).is_break() {
+                return Err(PipelineError::Cancelled { during: "encoding prompts" });
+            }
+        }
+        Ok(encoded)
+    }
+
+    fn encode_text(&mut self, text: &str, settings: &Settings, observer: Observer<'_>) -> Result<EncodedText, PipelineError> {
+        let length = settings.max_sequence_length;
+        let key = TextKey::new(text, length, &self.patches, |id| self.is_text_encoder(id));
+        if let Some(encoded) = key.as_ref().and_then(|key| self.prompt_cache.get(key)) {
+            return Ok(encoded);
+        }
+        let encoder = match &mut self.prompt_encoder {
+            Some(encoder) => encoder,
+            empty => {
+                let encoder = load(&self.options, observer, |loading| self.model.load_prompt_encoder(loading))?;
+                empty.insert(encoder.patched(&self.patches, self.patch_mode)?)
+            }
+        };
+        let encoded = encoder.encode(text, length)?;
+        if let Some(key) = key {
+            self.prompt_cache.keep(key, encoded.clone());
+        }
+        Ok(encoded)
+    }
+
+    /// Free the text encoders, and the memory that reading them took. They are loaded again if another text is encoded.
+    pub fn free_prompt_encoder(&mut self) {
+        self.prompt_encoder = None;
+        let encoders = self.model.components().into_iter().filter(|file| file.component().stage == Stage::Text);
+        encoders.map(ComponentFile::checkpoint).for_each(Checkpoint::release);
+    }
+}
