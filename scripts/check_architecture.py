@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that what documents name in backticks is there. Plain Python, nothing to install.
 
-    python3 scripts/check_architecture.py [DOCUMENT...]        (ARCHITECTURE.md unless given)
+    python3 scripts/check_architecture.py [DOCUMENT...]        (ARCHITECTURE.md and docs/DECISIONS.md unless given)
 
 A file or folder, such as `checkpoint/open.rs`, `checkpoint/open` or `scripts/`, must be the end of a path in the repository;
 `{a,b}` stands for either, `*` and `<name>` for any name. A name, such as `Pipeline::open` or `key_map`, must be a word of the sources or a file's
@@ -77,4 +77,4 @@ def find(path, paths):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["ARCHITECTURE.md"]))
+    sys.exit(main(sys.argv[1:] or ["ARCHITECTURE.md", "docs/DECISIONS.md"]))

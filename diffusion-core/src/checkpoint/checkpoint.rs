@@ -134,8 +134,13 @@ impl Checkpoint {
         Ok(Self { tensors: keys.apply(self.tensors)?, path: self.path, model: self.model })
     }
 
-    /// The tensors, under what was opened and for what model.
-    pub(crate) fn into_parts(self) -> (PathBuf, String, Tensors) {
-        (self.path, self.model, self.tensors)
+    /// What the tensors are to be loaded into, for error messages.
+    pub(crate) fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The tensors, to be shaped otherwise.
+    pub(crate) fn tensors_mut(&mut self) -> &mut Tensors {
+        &mut self.tensors
     }
 }

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::TensorData;
 
 use super::attachments::adapter_slots;
-use super::loader::{load_into_except, reload};
+use super::loader::{fill, fitted, reload};
 use super::loading::{Loading, Residency};
 use super::precision::Precision;
 use super::weight_patch::{PatchMode, WeightPatches};
@@ -46,7 +46,8 @@ impl LoadedWeights {
         };
         let skip = |name: &str| streamed.iter().any(|prefix| name.starts_with(prefix));
         let on_progress = |done, total| loading.report(done, total);
-        let module = load_into_except(checkpoint.clone(), module, loading.precision, &on_progress, skip)?;
+        let checkpoint = fitted(checkpoint, &module)?;
+        let module = fill(&checkpoint, module, loading.precision, &on_progress, skip)?;
         Ok((module, Self { streamed, ..Self::new(checkpoint, loading.precision) }))
     }
 
@@ -81,7 +82,8 @@ impl LoadedWeights {
         work: impl FnOnce(&M) -> R,
     ) -> Result<R, CheckpointError> {
         let tensors = self.checkpoint.under(name);
-        let block = load_into_except(tensors.clone(), block, self.precision, &|_, _| ControlFlow::Continue(()), |_| false)?;
+        debug_assert!(!tensors.is_empty(), "{name} is no prefix of parameters");
+        let block = fill(&tensors, block, self.precision, &|_, _| ControlFlow::Continue(()), |_| false)?;
         let block = Self::new(tensors.clone(), self.precision).patch(block, &self.patches.under(name), PatchMode::Attach)?;
         self.checkpoint.under(next).read_ahead();
         let result = work(&block);

@@ -36,12 +36,13 @@ pub fn check<M: Module>(checkpoint: &Checkpoint, module: &M) -> Result<(), Check
 /// it was opened, or the loading was cancelled. The module is used up; nothing half-loaded remains.
 pub fn load_into<M: Module>(checkpoint: Checkpoint, module: M, loading: &Loading<'_>) -> Result<M, CheckpointError> {
     let on_progress = |done, total| loading.report(done, total);
-    load_into_except(checkpoint, module, loading.precision, &on_progress, |_| false)
+    fill(&fitted(checkpoint, &module)?, module, loading.precision, &on_progress, |_| false)
 }
 
-/// The tensors for a module's parameters: all of them, none besides, in the right shapes and types.
-fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BTreeMap<String, StoredTensor>, CheckpointError> {
-    let (path, model, mut tensors) = checkpoint.into_parts();
+/// The checkpoint as a module needs it: all of its parameters, none besides, in their shapes and in formats of floats.
+pub(super) fn fitted<M: Module>(mut checkpoint: Checkpoint, module: &M) -> Result<Checkpoint, CheckpointError> {
+    let (path, model) = (checkpoint.path().to_owned(), checkpoint.model().to_owned());
+    let tensors = checkpoint.tensors_mut();
     let expected = parameter_shapes(module);
     let unused = tensors.iter().filter(|(name, _)| !expected.contains_key(*name));
     let mismatch = Mismatch {
@@ -51,7 +52,7 @@ fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BTreeMap<Stri
     if mismatch != Mismatch::default() {
         return Err(CheckpointError::Mismatch { path, model, mismatch });
     }
-    for (name, tensor) in &mut tensors {
+    for (name, tensor) in tensors.iter_mut() {
         let shape = &expected[name];
         *tensor = tensor.clone().fit_unit_dimensions(shape);
         let (path, name) = (tensor.path().to_owned(), tensor.name().to_owned());
@@ -64,23 +65,22 @@ fn fitted<M: Module>(checkpoint: Checkpoint, module: &M) -> Result<BTreeMap<Stri
             return Err(CheckpointError::DType { path, tensor: name, expected, found });
         }
     }
-    Ok(tensors)
+    Ok(checkpoint)
 }
 
-/// Fill the parameters of `module` but those whose names `skip` holds for, which stay empty. All names, shapes and formats are
-/// checked, the skipped ones too.
-pub(super) fn load_into_except<M: Module>(
-    checkpoint: Checkpoint,
+/// Fill the parameters of `module` from a [`fitted`] checkpoint; those whose names `skip` holds for become stand-ins.
+pub(super) fn fill<M: Module>(
+    checkpoint: &Checkpoint,
     module: M,
     precision: Precision,
     on_progress: OnProgress<'_>,
     skip: impl Fn(&str) -> bool,
 ) -> Result<M, CheckpointError> {
-    let path = checkpoint.path().to_owned();
-    let mut tensors = fitted(checkpoint, &module)?;
-    tensors.retain(|name, _| !skip(name));
+    let wanted = checkpoint.tensors().filter(|(name, _)| !skip(name));
+    let tensors: BTreeMap<String, StoredTensor> = wanted.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
     let total = tensors.values().map(StoredTensor::num_bytes).sum();
     let mut failure = None;
+    let path = checkpoint.path().to_owned();
     let loader = Loader { path, tensors, precision, on_progress, done: 0, total, failure: &mut failure };
     let module = module.apply_reparameterization(loader);
     match failure {

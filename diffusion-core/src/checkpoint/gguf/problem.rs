@@ -67,7 +67,7 @@ pub enum GgufProblem {
         found: String,
     },
     /// The file is one part of several.
-    #[error("it is one of {parts} parts, expected a whole file; merge them with llama.cpp's `llama-gguf-split --merge`")]
+    #[error("it is one of {parts} parts, expected a whole file; merge them with llama.cpp's `llama-gguf-split`")]
     Split {
         /// How many parts there are.
         parts: u64,
