@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws the miniature model's picture on the CPU and through Vulkan, and compares the two.
+# Draws the miniature model's image on the CPU and through Vulkan, and compares the two.
 #
 # The device may be a software one, mesa-vulkan-drivers of Mesa 26.1 or newer (Debian 12's Mesa 22.3 is too old). Without a
 # Vulkan device that can do it the check is skipped, which is no failure; REQUIRE_VULKAN=1 makes it one.
@@ -16,15 +16,15 @@ programs="${CARGO_TARGET_DIR:-target}/release"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-draw() { # device precision picture options...
-    local start device=$1 precision=$2 picture=$3
+draw() { # device precision image options...
+    local start device=$1 precision=$2 image=$3
     shift 3
     start=$(date +%s.%N)
-    "$programs/txt2img" "$prompt" --device "$device" --precision "$precision" --output "$folder/$picture.png" "$@" 2> "$folder/log" || {
+    "$programs/txt2img" "$prompt" --device "$device" --precision "$precision" --output "$folder/$image.png" "$@" 2> "$folder/log" || {
         cat "$folder/log" >&2
         return 1
     }
-    awk -v start="$start" -v end="$(date +%s.%N)" -v name="$picture" 'BEGIN { printf "%s: %.1f s in all\n", name, end - start }'
+    awk -v start="$start" -v end="$(date +%s.%N)" -v name="$image" 'BEGIN { printf "%s: %.1f s in all\n", name, end - start }'
     sed 's/^/    /' "$folder/log"
 }
 
@@ -42,10 +42,10 @@ draw vulkan f32 vulkan-f32-again
 draw cpu f32 cpu-4-steps --steps 4
 draw vulkan auto vulkan-auto --steps 4
 
-compare() { # picture other decibels
+compare() { # image other decibels
     local decibels
     decibels=$("$programs/psnr" "$folder/$1.png" "$folder/$2.png" --at-least "$3")
-    echo "$2: $decibels dB from the CPU's picture (at least $3)"
+    echo "$2: $decibels dB from the CPU's image (at least $3)"
 }
 
 # In f32 the devices differ in the order of their sums only; half precision moves colors by a few levels of 255.

@@ -38,9 +38,9 @@ fn draw(Arguments { prompt, model, side }: Arguments) -> Result<(), Box<dyn Erro
     let gentle = Settings { width: side, height: side, guidance_scale: 3.0, ..defaults };
     let strict = Settings { guidance_scale: 7.0, ..gentle.clone() };
 
-    // An encoded prompt is all that the denoising network needs of the text encoders, so they can go. It serves any seed and any
-    // settings but the sequence length, and with a negative prompt it serves any scale of guidance.
-    let encoded = pipeline.encode_prompt(&prompt, "blurry", &gentle, &mut ignore)?;
+    // The denoising network needs nothing else of the text encoders, so they can go. An encoded prompt serves any seed and other
+    // settings too; encoded under guidance it has a negative prompt, here the empty one, and serves any scale of it.
+    let encoded = pipeline.encode_prompt(&prompt, "", &gentle, &mut ignore)?;
     pipeline.free_prompt_encoder();
 
     for (seed, settings) in [(1, gentle), (2, strict)] {
