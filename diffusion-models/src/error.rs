@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use diffusion_core::checkpoint::CheckpointError;
 use diffusion_core::weights::ComponentId;
-use diffusion_core::{SampleError, ScheduleError};
+use diffusion_core::{SampleError, ScheduleError, SettingError};
 use diffusion_schedulers::kind::KindError;
 
 use crate::config::ConfigError;
@@ -137,6 +137,12 @@ impl PipelineError {
     /// A [`Setting`](Self::Setting) outside its range.
     pub(crate) fn setting(setting: &'static str, expected: impl ToString, found: impl ToString) -> Self {
         Self::Setting { setting, expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+impl From<SettingError> for PipelineError {
+    fn from(SettingError { setting, expected, found }: SettingError) -> Self {
+        Self::Setting { setting, expected, found }
     }
 }
 

@@ -9,12 +9,12 @@ use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection,
 use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
 use super::{keys, patches};
-use crate::block_network::{Block, BlockNetwork, BlockState, RunBlock};
-use crate::denoiser_input::DenoiserInput;
 use crate::layers::{
     ConditioningMlp, RotaryEmbedding, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings,
 };
 use crate::network_config::{NetworkConfig, WeightKeeping};
+use diffusion_core::network::DenoiserInput;
+use diffusion_core::network::block_network::{Block, BlockNetwork, BlockState, RunBlock};
 
 /// FLUX.1's transformer.
 ///

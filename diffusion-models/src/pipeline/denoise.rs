@@ -10,11 +10,10 @@ use crate::components::TRANSFORMER;
 use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
-use crate::guided_denoiser::GuidedDenoiser;
-use crate::not_finite::is_finite;
+use crate::guided_denoiser::{GuidedDenoiser, Step};
 use crate::settings::Settings;
 use crate::start::Start;
-use crate::step::Step;
+use diffusion_core::network::is_finite;
 
 impl Pipeline {
     /// From noise, or an image with noise, to latents. Each image of a batch is the one that is drawn alone from its prompt and
