@@ -35,6 +35,7 @@
 
 pub mod autoencoder;
 pub mod checkpoint;
+pub mod config;
 pub mod format;
 pub mod image;
 mod latent_rgb;
@@ -46,6 +47,7 @@ pub mod sampler;
 mod setting_error;
 pub mod sigmas;
 pub mod text_encoder;
+pub mod tiles;
 pub mod weights;
 
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};

@@ -7,9 +7,9 @@ use diffusion_core::weights::ComponentId;
 use diffusion_core::{SampleError, ScheduleError, SettingError};
 use diffusion_schedulers::kind::KindError;
 
-use crate::config::ConfigError;
 use crate::detect::FileKind;
 use crate::tokenizer::TokenizerError;
+use diffusion_core::config::ConfigError;
 
 /// Why a pipeline cannot be made or cannot draw.
 #[derive(Debug, thiserror::Error)]
@@ -104,15 +104,8 @@ pub enum PipelineError {
         expected: (usize, usize),
     },
     /// A setting is outside its range.
-    #[error("{setting} is {found}, expected {expected}")]
-    Setting {
-        /// Name of the setting.
-        setting: &'static str,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The network gave infinite or undefined numbers.
     #[error(
         "{place} is not finite in step {} of {num_steps}, the image would be black; compute in f32, and check the checkpoint against its published checksum",
@@ -136,13 +129,7 @@ impl PipelineError {
 
     /// A [`Setting`](Self::Setting) outside its range.
     pub(crate) fn setting(setting: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Setting { setting, expected: expected.to_string(), found: found.to_string() }
-    }
-}
-
-impl From<SettingError> for PipelineError {
-    fn from(SettingError { setting, expected, found }: SettingError) -> Self {
-        Self::Setting { setting, expected, found }
+        Self::Setting(SettingError::new(setting, expected, found))
     }
 }
 

@@ -12,11 +12,11 @@ use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTar
 use diffusion_core::{Loading, Residency, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
+use crate::autoencoder_file::ImageDecoder;
 use crate::components::{Stage, TRANSFORMER};
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::families::open_model;
-use crate::image_decoder::ImageDecoder;
 use crate::model::{Model, ModelInfo};
 use crate::pipeline_options::PipelineOptions;
 use crate::plan::Plan;
@@ -235,7 +235,7 @@ impl Pipeline {
         Tensor::cat(seeds.iter().map(noise).collect(), 0)
     }
 
-    /// The latents of an image to start from, and where they are drawn anew.
+    /// The latents of an image to start from, and its inpaint mask.
     ///
     /// # Errors
     /// As [`encode_image`](Self::encode_image); [`PipelineError::MaskSize`] if the mask has another size than the image.

@@ -20,8 +20,8 @@ impl Pipeline {
     /// seed.
     ///
     /// From an image the first steps are left out, the more the smaller its strength, and the run starts from the image with as
-    /// much noise as the level after them. Where the image is kept, every step sees it with the noise of that step, and the last
-    /// one ends in it; [`InitImage::finish`](crate::InitImage::finish) then makes the kept pixels equal to the bit.
+    /// much noise as the level after them. Where a mask preserves the image, every step sees it with the noise of that step, and the last
+    /// one ends in it; [`InitImage::finish`](crate::InitImage::finish) then makes the preserved pixels equal to the bit.
     ///
     /// # Shapes
     /// - result: `[seeds, channels, height, width]`
