@@ -64,7 +64,7 @@ pub enum LoraError {
         found: Vec<usize>,
     },
     /// A tensor holds a number that is not finite.
-    #[error("{}: {tensor} holds {value}, which would spoil every picture; the training that made this file diverged", path.display())]
+    #[error("{}: {tensor} holds {value}, which would spoil every image; the training that made this file diverged", path.display())]
     NotFinite {
         /// The file.
         path: PathBuf,
@@ -87,9 +87,9 @@ pub enum LoraError {
         /// The strength.
         scale: f64,
     },
-    /// A control LoRA makes a model of another kind, which takes a control picture.
+    /// A control LoRA makes a model of another kind, which takes a control image.
     #[error(
-        "{} is a control LoRA: it widens {module} for a control picture, and this pipeline draws from a prompt alone",
+        "{} is a control LoRA: it widens {module} for a control image, and this pipeline draws from a prompt alone",
         path.display()
     )]
     Control {

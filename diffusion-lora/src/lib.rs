@@ -6,7 +6,7 @@
 //! that does not fit to the last tensor: a LoRA that silently does nothing is what this crate is against.
 //!
 //! ```no_run
-//! # fn draw<P: diffusion_core::ChangeWeights<Error = E>, E: std::error::Error + 'static>(pipeline: &mut P)
+//! # fn draw<P: diffusion_core::weights::PatchWeights<Error = E>, E: std::error::Error + 'static>(pipeline: &mut P)
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! use diffusion_lora::{Lora, LoraSet, SetLoras};
 //!
@@ -23,13 +23,13 @@
 //! [`dialects`] has the spellings as tables, and the model's own key maps say what a name means, so that a LoRA of either
 //! layout fits a checkpoint of either layout.
 
-mod change;
 pub mod dialects;
 mod error;
 mod factors;
 mod lora;
 mod lora_set;
 mod metadata;
+mod patch;
 mod report;
 mod resolve;
 mod strength;
@@ -38,5 +38,5 @@ mod tensor_role;
 pub use error::{LoraError, SetLorasError};
 pub use lora::Lora;
 pub use lora_set::{LoraSet, SetLoras};
-pub use report::{Misshapen, Report, Unmatched};
+pub use report::{Mismatched, Report, Unexpected};
 pub use strength::Strength;

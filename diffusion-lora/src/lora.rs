@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use diffusion_core::Part;
-use diffusion_core::checkpoint::{Checkpoint, PublishedNames, StoredTensor};
+use diffusion_core::checkpoint::{Checkpoint, StoredTensor};
+use diffusion_core::weights::{ComponentId, PatchTarget};
 
 use crate::dialects::{self, Dialect, ModuleName};
 use crate::error::LoraError;
@@ -29,7 +29,7 @@ pub(crate) struct LoraFile {
     pub(crate) id: u64,
     pub(crate) adapters: Vec<Arc<Adapter>>,
     /// Tensors that are no part of an adapter.
-    pub(crate) strangers: Vec<String>,
+    pub(crate) unexpected: Vec<String>,
 }
 
 /// What a file does to one module.
@@ -58,7 +58,7 @@ impl Lora {
         let settings = PeftSettings::find(&path, checkpoint.metadata(metadata::HEADER_KEY))?;
 
         let mut modules: BTreeMap<&str, BTreeMap<Role, StoredTensor>> = BTreeMap::new();
-        let mut strangers = Vec::new();
+        let mut unexpected = Vec::new();
         for (name, tensor) in checkpoint.tensors() {
             match tensor_role::parse(name) {
                 Some((module, Role::Unsupported(kind))) => {
@@ -67,7 +67,7 @@ impl Lora {
                 Some((module, role)) => {
                     modules.entry(module).or_default().insert(role, tensor.clone());
                 }
-                None => strangers.push(name.to_owned()),
+                None => unexpected.push(name.to_owned()),
             }
         }
         let changes_something = modules.values().any(|tensors| tensors.keys().any(|role| !matches!(role, Role::Alpha)));
@@ -82,7 +82,7 @@ impl Lora {
         let mut adapters = modules.into_iter().map(adapter).collect::<Result<Vec<_>, LoraError>>()?;
         mark_control(&mut adapters);
         let id = COUNTER.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { file: Arc::new(LoraFile { path, id, adapters, strangers }) })
+        Ok(Self { file: Arc::new(LoraFile { path, id, adapters, unexpected }) })
     }
 
     /// The file.
@@ -99,18 +99,23 @@ impl Lora {
         self.file.adapters.len()
     }
 
-    /// What the file holds, and what of it fits a model with these names.
-    pub fn report(&self, names: &BTreeMap<Part, PublishedNames>) -> Report {
-        Vocabulary::new(names.clone()).resolve(&self.file).1
+    /// What the file holds, compared with no model.
+    pub fn contents(&self) -> Report {
+        Report::of_file(&self.file)
     }
 
-    /// The parameters that the file changes in a model with these names, by network and path, in order.
-    pub fn targets(&self, names: &BTreeMap<Part, PublishedNames>) -> Vec<(Part, String)> {
-        let (targets, _) = Vocabulary::new(names.clone()).resolve(&self.file);
-        let mut targets: Vec<_> = targets.into_iter().map(|target| (target.part, target.parameter)).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        targets
+    /// What the file holds, and what of it fits a model with these networks.
+    pub fn report(&self, targets: &[PatchTarget]) -> Report {
+        Vocabulary::new(targets).resolve(&self.file).1
+    }
+
+    /// The parameters that the file patches in a model with these networks, by component and path, in order.
+    pub fn patched_parameters(&self, targets: &[PatchTarget]) -> Vec<(ComponentId, String)> {
+        let (places, _) = Vocabulary::new(targets).resolve(&self.file);
+        let mut parameters: Vec<_> = places.into_iter().map(|place| (place.component, place.parameter)).collect();
+        parameters.sort_unstable();
+        parameters.dedup();
+        parameters
     }
 
     /// The dialects that its names are in.
@@ -152,7 +157,7 @@ fn what_it_is(checkpoint: &Checkpoint) -> String {
     let whole = checkpoint.tensors().any(|(name, tensor)| name.ends_with(".weight") && tensor.num_bytes() > 1 << 20);
     let examples = names.iter().take(2).copied().collect::<Vec<_>>().join(", ");
     if whole {
-        format!("whole weights, as a model does (--model), {examples} among them")
+        format!("whole weights, as a model does, {examples} among them")
     } else {
         format!("no adapters that are known, but {examples}")
     }

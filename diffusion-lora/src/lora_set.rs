@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use diffusion_core::checkpoint::PublishedNames;
-use diffusion_core::{Application, ChangeWeights, Part, PartChanges};
+use diffusion_core::weights::{ComponentId, ComponentPatches, PatchKey, PatchMode, PatchTarget, PatchWeights};
 
-use crate::change::{Action, ParameterChange, Step};
 use crate::error::{LoraError, SetLorasError};
 use crate::lora::Lora;
+use crate::patch::{Action, Contribution, LoraPatch};
 use crate::report::Report;
 use crate::resolve::Vocabulary;
 use crate::strength::{Scale, Strength};
@@ -20,8 +19,8 @@ use crate::strength::{Scale, Strength};
 #[derive(Clone, Debug, Default)]
 pub struct LoraSet {
     loras: Vec<(Lora, Scale)>,
-    application: Application,
-    allow_misfits: bool,
+    mode: PatchMode,
+    allow_mismatch: bool,
 }
 
 impl LoraSet {
@@ -37,23 +36,23 @@ impl LoraSet {
         self
     }
 
-    /// One more LoRA, whose strength is turned while pictures are drawn.
+    /// One more LoRA, whose strength is turned while images are drawn.
     #[must_use]
     pub fn with_variable(mut self, lora: &Lora, strength: &Strength) -> Self {
         self.loras.push((lora.clone(), Scale::Variable(strength.clone())));
         self
     }
 
-    /// Whether LoRAs are merged with the weights, or attached to them.
+    /// Whether LoRAs are fused with the weights, or attached to them.
     #[must_use]
-    pub fn applied(self, application: Application) -> Self {
-        Self { application, ..self }
+    pub fn with_mode(self, mode: PatchMode) -> Self {
+        Self { mode, ..self }
     }
 
     /// Use what fits of a LoRA that does not fit completely. A LoRA of which nothing fits stays an error.
     #[must_use]
-    pub fn allowing_misfits(self) -> Self {
-        Self { allow_misfits: true, ..self }
+    pub fn allowing_mismatch(self) -> Self {
+        Self { allow_mismatch: true, ..self }
     }
 
     /// The LoRAs and their strengths of now.
@@ -61,25 +60,21 @@ impl LoraSet {
         self.loras.iter().map(|(lora, scale)| (lora, scale.get()))
     }
 
-    /// What the set makes of a model with these names, and a report for each LoRA.
+    /// The patches of a model with these networks, and a report for each LoRA.
     ///
     /// # Errors
     /// [`LoraError`] if one of them does not fit, holds numbers that are not finite, or cannot be read.
-    pub fn changes(
-        &self,
-        names: BTreeMap<Part, PublishedNames>,
-        device: &Device,
-    ) -> Result<(PartChanges, Vec<Report>), LoraError> {
-        let vocabulary = Vocabulary::new(names);
-        let mut steps: BTreeMap<(Part, String), Vec<Step>> = BTreeMap::new();
+    pub fn patches(&self, targets: &[PatchTarget], device: &Device) -> Result<(ComponentPatches, Vec<Report>), LoraError> {
+        let vocabulary = Vocabulary::new(targets);
+        let mut contributions: BTreeMap<(ComponentId, String), Vec<Contribution>> = BTreeMap::new();
         let mut reports = Vec::new();
         for (lora, scale) in &self.loras {
             let file = lora.file();
             if !scale.get().is_finite() {
                 return Err(LoraError::Scale { path: file.path.clone(), scale: scale.get() });
             }
-            let (targets, report) = vocabulary.resolve(file);
-            if report.num_matched() == 0 || !(report.fits() || self.allow_misfits) {
+            let (places, report) = vocabulary.resolve(file);
+            if report.num_matched() == 0 || !(report.fits() || self.allow_mismatch) {
                 return Err(LoraError::DoesNotFit { report: Box::new(report) });
             }
             reports.push(report);
@@ -87,29 +82,30 @@ impl LoraSet {
             if matches!(scale, Scale::Fixed(0.0)) {
                 continue;
             }
-            for target in targets {
-                let (rows, halves_swapped) = (target.rows, target.halves_swapped);
-                let action = if target.is_bias {
+            let key = PatchKey { adapter: file.id, strength: scale.key() };
+            for place in places {
+                let (rows, halves_swapped) = (place.rows, place.halves_swapped);
+                let action = if place.is_bias {
                     Action::Bias { rows, halves_swapped }
                 } else {
-                    let fused = target.fused;
-                    Action::Weight { method: target.adapter.tensors.method, rows, halves_swapped, fused }
+                    let fused = place.fused;
+                    Action::Weight { method: place.adapter.tensors.method, rows, halves_swapped, fused }
                 };
-                let factors = target.adapter.tensors.load(device)?;
-                let step = Step { factors, action, scale: scale.clone(), lora: file.id, column_lengths: None };
-                steps.entry((target.part, target.parameter)).or_default().push(step);
+                let factors = place.adapter.tensors.load(device)?;
+                let contribution = Contribution { factors, action, scale: scale.clone(), key, column_lengths: None };
+                contributions.entry((place.component, place.parameter)).or_default().push(contribution);
             }
         }
-        let mut changes = PartChanges::new();
-        for ((part, parameter), steps) in steps {
-            changes.entry(part).or_default().insert(parameter, Arc::new(ParameterChange::new(steps)));
+        let mut patches = ComponentPatches::new();
+        for ((component, parameter), contributions) in contributions {
+            patches.entry(component).or_default().insert(parameter, Arc::new(LoraPatch::new(contributions)));
         }
-        Ok((changes, reports))
+        Ok((patches, reports))
     }
 }
 
 /// A pipeline that draws with LoRAs.
-pub trait SetLoras: ChangeWeights {
+pub trait SetLoras: PatchWeights {
     /// Draw with `set` from now on, in place of the set before. Only weights that the two sets change differently are
     /// touched; those that no LoRA changes any more are the file's again, to the bit.
     ///
@@ -120,17 +116,17 @@ pub trait SetLoras: ChangeWeights {
         Self::Error: std::error::Error + 'static;
 }
 
-impl<P: ChangeWeights> SetLoras for P {
+impl<P: PatchWeights> SetLoras for P {
     fn set_loras(&mut self, set: &LoraSet) -> Result<Vec<Report>, SetLorasError<P::Error>>
     where
         P::Error: std::error::Error + 'static,
     {
-        let (changes, reports) = set.changes(self.published_names(), &self.device())?;
+        let (patches, reports) = set.patches(&self.patch_targets(), &self.device())?;
         if let Some(report) = reports.iter().find(|report| !report.widened.is_empty()) {
             let (path, module) = (report.path.clone(), report.widened[0].clone());
             return Err(LoraError::Control { path, module }.into());
         }
-        self.change_weights(changes, set.application).map_err(SetLorasError::Pipeline)?;
+        self.patch_weights(patches, set.mode).map_err(SetLorasError::Pipeline)?;
         Ok(reports)
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
-use diffusion_core::Part;
+use diffusion_core::weights::ComponentId;
 
 use crate::dialects::{self, Dialect};
-use crate::lora::{Lora, LoraFile};
+use crate::lora::LoraFile;
 
 /// What a file holds, and what of it fits a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,11 +27,11 @@ pub struct Report {
     /// How many tensors those take.
     pub num_tensors: usize,
     /// How many of its modules are in each network of the model.
-    pub matched: BTreeMap<Part, usize>,
+    pub matched: BTreeMap<ComponentId, usize>,
     /// Modules and tensors that the model has no place for.
-    pub unmatched: Vec<Unmatched>,
+    pub unexpected: Vec<Unexpected>,
     /// Modules whose weights have other shapes in the model.
-    pub misshapen: Vec<Misshapen>,
+    pub mismatched: Vec<Mismatched>,
     /// Modules that it gives more inputs than the model has.
     pub widened: Vec<String>,
     /// The model that it seems to be made for.
@@ -40,16 +40,16 @@ pub struct Report {
 
 /// A module or tensor of a file that the model has no place for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmatched {
+pub struct Unexpected {
     /// As the file spells it.
     pub name: String,
     /// The networks that were searched and are there; empty if it was meant for one that is not loaded.
-    pub searched: Vec<Part>,
+    pub searched: Vec<ComponentId>,
 }
 
 /// A module of a file whose weight has another shape in the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misshapen {
+pub struct Mismatched {
     /// As the file spells it.
     pub name: String,
     /// Rows and columns in the model.
@@ -59,11 +59,6 @@ pub struct Misshapen {
 }
 
 impl Report {
-    /// What a file holds, before it is compared with a model.
-    pub fn of(lora: &Lora) -> Self {
-        Self::of_file(lora.file())
-    }
-
     pub(crate) fn of_file(file: &LoraFile) -> Self {
         let mut methods = BTreeMap::new();
         for adapter in &file.adapters {
@@ -74,7 +69,7 @@ impl Report {
         dialects.dedup();
         let ranks = file.adapters.iter().filter_map(|adapter| adapter.tensors.rank);
         let alphas = file.adapters.iter().filter_map(|adapter| adapter.tensors.alpha);
-        let of_transformer = file.adapters.iter().filter(|adapter| adapter.module.parts.contains(&Part::Transformer));
+        let of_transformer = file.adapters.iter().filter(|adapter| adapter.module.aliases.contains(&dialects::TRANSFORMER));
         Self {
             path: file.path.clone(),
             dialects,
@@ -84,8 +79,8 @@ impl Report {
             num_adapters: file.adapters.len(),
             num_tensors: file.adapters.iter().map(|adapter| adapter.tensors.num_tensors()).sum(),
             matched: BTreeMap::new(),
-            unmatched: Vec::new(),
-            misshapen: Vec::new(),
+            unexpected: Vec::new(),
+            mismatched: Vec::new(),
             widened: Vec::new(),
             made_for: dialects::made_for(of_transformer.map(|adapter| adapter.key.as_str())),
         }
@@ -93,7 +88,7 @@ impl Report {
 
     /// Whether every tensor has its place.
     pub fn fits(&self) -> bool {
-        self.unmatched.is_empty() && self.misshapen.is_empty()
+        self.unexpected.is_empty() && self.mismatched.is_empty()
     }
 
     /// How many modules have their place.
@@ -132,27 +127,27 @@ impl Display for Report {
             None => {}
         }
         if !self.matched.is_empty() {
-            let matched = self.matched.iter().map(|(part, count)| format!("{count} in the {part}"));
+            let matched = self.matched.iter().map(|(component, count)| format!("{count} in the {component}"));
             write!(f, "; matched {}", list(matched.collect()))?;
         }
         if !self.widened.is_empty() {
             write!(f, "; gives more inputs to {}", list(self.widened.clone()))?;
         }
-        for unmatched in self.unmatched.iter().take(SHOWN) {
-            let places = match &unmatched.searched[..] {
+        for unexpected in self.unexpected.iter().take(SHOWN) {
+            let places = match &unexpected.searched[..] {
                 [] => "is for a text encoder that this model does not have here".to_owned(),
-                parts => format!("is nothing in the {}", list(parts.iter().map(ToString::to_string).collect())),
+                components => format!("is nothing in the {}", list(components.iter().map(ToString::to_string).collect())),
             };
-            write!(f, "\n  {} {places}", unmatched.name)?;
+            write!(f, "\n  {} {places}", unexpected.name)?;
         }
-        if self.unmatched.len() > SHOWN {
-            write!(f, "\n  ... {} unmatched in all", self.unmatched.len())?;
+        if self.unexpected.len() > SHOWN {
+            write!(f, "\n  ... {} unexpected in all", self.unexpected.len())?;
         }
-        for Misshapen { name, expected, found } in self.misshapen.iter().take(SHOWN) {
+        for Mismatched { name, expected, found } in self.mismatched.iter().take(SHOWN) {
             write!(f, "\n  {name} changes a weight of {found:?}, which is {expected:?} in the model")?;
         }
-        if self.misshapen.len() > SHOWN {
-            write!(f, "\n  ... {} of other shapes in all", self.misshapen.len())?;
+        if self.mismatched.len() > SHOWN {
+            write!(f, "\n  ... {} of other shapes in all", self.mismatched.len())?;
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
-//! Strengths that are turned while pictures are drawn.
+//! Strengths that are turned while images are drawn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use diffusion_core::weights::PatchStrength;
 
 /// A strength that can be turned at any time, from one step to the next too. Clones are the same strength.
 ///
@@ -35,6 +37,16 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
+    /// What tells patches of this strength from others. A variable one is another whenever it is asked for, because what
+    /// cannot be attached keeps the strength of the time when its patch was made.
+    pub(crate) fn key(&self) -> PatchStrength {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        match self {
+            Self::Fixed(scale) => PatchStrength::Fixed(*scale),
+            Self::Variable(_) => PatchStrength::Variable(COUNTER.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
     pub(crate) fn get(&self) -> f64 {
         match self {
             Self::Fixed(scale) => *scale,

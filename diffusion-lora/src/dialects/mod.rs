@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Display};
 
-use diffusion_core::Part;
 use diffusion_core::checkpoint::KeyMap;
 
 mod other_models;
@@ -63,41 +62,49 @@ pub(crate) struct ModuleName {
     pub(crate) spelling: Spelling,
     /// The name after its prefix.
     pub(crate) name: String,
-    /// The networks that it may be in; the first that has such a module.
-    pub(crate) parts: &'static [Part],
+    /// What the components that it may be in are called; it is in the first that has such a module.
+    pub(crate) aliases: Aliases,
     /// Whether only the leading rows of the weight are meant: queries, keys and values of a layer that is fused with more.
     pub(crate) leading_rows: bool,
 }
 
-const TRANSFORMER: &[Part] = &[Part::Transformer];
-/// The number of a text encoder is its place in the pipeline: the second is CLIP-G in Stable Diffusion 3, T5 in FLUX.1.
-const FIRST_ENCODER: &[Part] = &[Part::ClipL];
-const SECOND_ENCODER: &[Part] = &[Part::ClipG, Part::T5];
-const THIRD_ENCODER: &[Part] = &[Part::T5];
-const CLIP_G: &[Part] = &[Part::ClipG];
+/// What the denoising network is called.
+pub(crate) const TRANSFORMER: &str = "transformer";
+
+/// What the component of a prefix may be called, the likeliest first. The number of a text encoder is its place in the pipeline,
+/// which the model knows; the kinds after it are for a model that has the encoder in another place.
+type Aliases = &'static [&'static str];
+
+const DENOISER: Aliases = &[TRANSFORMER];
+const FIRST_ENCODER: Aliases = &["text_encoder", "clip_l"];
+const SECOND_ENCODER: Aliases = &["text_encoder_2", "clip_g", "t5xxl"];
+const THIRD_ENCODER: Aliases = &["text_encoder_3", "t5xxl"];
+const CLIP_L: Aliases = &["clip_l"];
+const CLIP_G: Aliases = &["clip_g"];
+const T5XXL: Aliases = &["t5xxl"];
 
 /// Prefixes, with those first that others start with.
-const PREFIXES: &[(&str, Dialect, Spelling, &[Part])] = &[
-    ("lora_unet_", Dialect::Kohya, Spelling::Underscores, TRANSFORMER),
-    ("lora_transformer_", Dialect::OneTrainer, Spelling::Underscores, TRANSFORMER),
-    ("lycoris_", Dialect::Lycoris, Spelling::Underscores, TRANSFORMER),
+const PREFIXES: &[(&str, Dialect, Spelling, Aliases)] = &[
+    ("lora_unet_", Dialect::Kohya, Spelling::Underscores, DENOISER),
+    ("lora_transformer_", Dialect::OneTrainer, Spelling::Underscores, DENOISER),
+    ("lycoris_", Dialect::Lycoris, Spelling::Underscores, DENOISER),
     ("lora_te1_", Dialect::Kohya, Spelling::Underscores, FIRST_ENCODER),
     ("lora_te2_", Dialect::Kohya, Spelling::Underscores, SECOND_ENCODER),
     ("lora_te3_", Dialect::Kohya, Spelling::Underscores, THIRD_ENCODER),
     ("lora_te_", Dialect::Kohya, Spelling::Underscores, FIRST_ENCODER),
-    ("model.diffusion_model.", Dialect::ComfyUi, Spelling::Dots, TRANSFORMER),
-    ("diffusion_model.", Dialect::ComfyUi, Spelling::Dots, TRANSFORMER),
-    ("transformer.", Dialect::Diffusers, Spelling::Dots, TRANSFORMER),
+    ("model.diffusion_model.", Dialect::ComfyUi, Spelling::Dots, DENOISER),
+    ("diffusion_model.", Dialect::ComfyUi, Spelling::Dots, DENOISER),
+    ("transformer.", Dialect::Diffusers, Spelling::Dots, DENOISER),
     ("text_encoder.", Dialect::Diffusers, Spelling::Dots, FIRST_ENCODER),
     ("text_encoder_2.", Dialect::Diffusers, Spelling::Dots, SECOND_ENCODER),
     ("text_encoder_3.", Dialect::Diffusers, Spelling::Dots, THIRD_ENCODER),
-    ("text_encoders.clip_l.transformer.", Dialect::ComfyUi, Spelling::Dots, FIRST_ENCODER),
+    ("text_encoders.clip_l.transformer.", Dialect::ComfyUi, Spelling::Dots, CLIP_L),
     ("text_encoders.clip_g.transformer.", Dialect::ComfyUi, Spelling::Dots, CLIP_G),
-    ("text_encoders.t5xxl.transformer.", Dialect::ComfyUi, Spelling::Dots, THIRD_ENCODER),
-    ("clip_l.transformer.", Dialect::ComfyUi, Spelling::Dots, FIRST_ENCODER),
+    ("text_encoders.t5xxl.transformer.", Dialect::ComfyUi, Spelling::Dots, T5XXL),
+    ("clip_l.transformer.", Dialect::ComfyUi, Spelling::Dots, CLIP_L),
     ("clip_g.transformer.", Dialect::ComfyUi, Spelling::Dots, CLIP_G),
-    ("t5xxl.transformer.", Dialect::ComfyUi, Spelling::Dots, THIRD_ENCODER),
-    ("", Dialect::Bare, Spelling::Dots, TRANSFORMER),
+    ("t5xxl.transformer.", Dialect::ComfyUi, Spelling::Dots, T5XXL),
+    ("", Dialect::Bare, Spelling::Dots, DENOISER),
 ];
 
 /// What PEFT puts before names, its own prefix or another's.
@@ -119,10 +126,10 @@ const LEADING: (&str, &str) = ("linear1_qkv", "linear1");
 /// What a file means by the name of a module.
 pub(crate) fn module_name(key: &str) -> ModuleName {
     let (stripped, peft) = key.strip_prefix(PEFT_PREFIX).map_or((key, false), |rest| (rest, true));
-    let (name, dialect, spelling, parts) = PREFIXES
+    let (name, dialect, spelling, aliases) = PREFIXES
         .iter()
-        .find_map(|&(prefix, dialect, spelling, parts)| Some((stripped.strip_prefix(prefix)?, dialect, spelling, parts)))
-        .unwrap_or((stripped, Dialect::Bare, Spelling::Dots, TRANSFORMER));
+        .find_map(|&(prefix, dialect, spelling, aliases)| Some((stripped.strip_prefix(prefix)?, dialect, spelling, aliases)))
+        .unwrap_or((stripped, Dialect::Bare, Spelling::Dots, DENOISER));
     let is_xlabs = name.contains(".processor.");
     let dialect = match dialect {
         _ if is_xlabs => Dialect::Xlabs,
@@ -135,7 +142,7 @@ pub(crate) fn module_name(key: &str) -> ModuleName {
         name.truncate(name.len() - LEADING.0.len());
         name.push_str(LEADING.1);
     }
-    ModuleName { dialect, spelling, name, parts, leading_rows }
+    ModuleName { dialect, spelling, name, aliases, leading_rows }
 }
 
 #[cfg(test)]
@@ -145,7 +152,7 @@ mod tests {
     #[test]
     fn prefixes_tell_dialect_and_network() {
         let found = module_name("lora_te2_text_model_encoder_layers_0_mlp_fc1");
-        assert_eq!((found.dialect, found.parts), (Dialect::Kohya, SECOND_ENCODER));
+        assert_eq!((found.dialect, found.aliases), (Dialect::Kohya, SECOND_ENCODER));
         let found = module_name("base_model.model.transformer_blocks.0.attn.to_q");
         assert_eq!((found.dialect, found.name.as_str()), (Dialect::Peft, "transformer_blocks.0.attn.to_q"));
         let found = module_name("transformer.single_transformer_blocks.3.proj_out");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use diffusion_core::checkpoint::CheckpointError;
-use diffusion_core::weight_change::{ReadParameter, RecipeStep};
-use diffusion_core::{LowRank, WeightChange};
+use diffusion_core::ops::LowRank;
+use diffusion_core::weights::{PatchKey, ReadParameter, WeightPatch};
 
 use crate::factors::{Factors, Method};
 use crate::strength::Scale;
@@ -18,13 +18,13 @@ const EPSILON: f32 = f32::EPSILON;
 
 /// What one adapter does to one parameter.
 #[derive(Clone, Debug)]
-pub(crate) struct Step {
+pub(crate) struct Contribution {
     pub(crate) factors: Arc<Factors>,
     pub(crate) action: Action,
     /// The user's strength.
     pub(crate) scale: Scale,
-    /// The file that it comes from.
-    pub(crate) lora: u64,
+    /// The file that it comes from, and the strength.
+    pub(crate) key: PatchKey,
     /// Lengths of the columns of the whole matrix that the parameter is a part of, `[1, columns]`, once they are known.
     pub(crate) column_lengths: Option<Tensor<2>>,
 }
@@ -45,53 +45,49 @@ pub(crate) enum Action {
     Bias { rows: Range<usize>, halves_swapped: bool },
 }
 
-/// The steps of all adapters, in the order of the set.
+/// The contributions of all adapters to one parameter, in the order of the set.
 #[derive(Debug)]
-pub(crate) struct ParameterChange {
-    steps: Vec<Step>,
-    recipe: Vec<RecipeStep>,
+pub(crate) struct LoraPatch {
+    contributions: Vec<Contribution>,
+    key: Vec<PatchKey>,
 }
 
-impl ParameterChange {
-    pub(crate) fn new(steps: Vec<Step>) -> Self {
-        let scale = |scale: &Scale| match scale {
-            Scale::Fixed(scale) => *scale,
-            Scale::Variable(_) => f64::NAN,
-        };
-        let recipe = steps.iter().map(|step| RecipeStep { adapter: step.lora, scale: scale(&step.scale) }).collect();
-        Self { steps, recipe }
+impl LoraPatch {
+    pub(crate) fn new(contributions: Vec<Contribution>) -> Self {
+        Self { key: contributions.iter().map(|contribution| contribution.key).collect(), contributions }
     }
 }
 
-impl WeightChange for ParameterChange {
-    fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
-        self.steps.iter().fold(weight, |weight, step| step.apply(weight))
+impl WeightPatch for LoraPatch {
+    fn fused(&self, weight: Tensor<2>) -> Tensor<2> {
+        self.contributions.iter().fold(weight, |weight, contribution| contribution.apply(weight))
     }
 
     fn low_rank(&self) -> Option<LowRank> {
-        let factors: Option<Vec<_>> = self.steps.iter().map(Step::low_rank).collect();
+        let factors: Option<Vec<_>> = self.contributions.iter().map(Contribution::low_rank).collect();
         let (ups, downs): (Vec<_>, Vec<_>) = factors?.into_iter().unzip();
         Some(LowRank { down: Tensor::cat(downs, 0), up: Tensor::cat(ups, 1) })
     }
 
     fn is_variable(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.scale, Scale::Variable(_)))
+        self.contributions.iter().any(|contribution| matches!(contribution.scale, Scale::Variable(_)))
     }
 
-    fn bound(&self, read: ReadParameter) -> Result<Option<Arc<dyn WeightChange>>, CheckpointError> {
-        if !self.steps.iter().any(Step::needs_other_parts) {
+    fn resolved(&self, read: ReadParameter) -> Result<Option<Arc<dyn WeightPatch>>, CheckpointError> {
+        if !self.contributions.iter().any(Contribution::needs_other_parts) {
             return Ok(None);
         }
-        let steps = self.steps.iter().map(|step| step.bound(read)).collect::<Result<_, _>>()?;
-        Ok(Some(Arc::new(Self { steps, recipe: self.recipe.clone() })))
+        let contributions =
+            self.contributions.iter().map(|contribution| contribution.resolved(read)).collect::<Result<_, _>>()?;
+        Ok(Some(Arc::new(Self { contributions, key: self.key.clone() })))
     }
 
-    fn recipe(&self) -> &[RecipeStep] {
-        &self.recipe
+    fn key(&self) -> &[PatchKey] {
+        &self.key
     }
 }
 
-impl Step {
+impl Contribution {
     fn apply(&self, weight: Tensor<2>) -> Tensor<2> {
         match &self.action {
             Action::Bias { rows, halves_swapped } => {
@@ -137,7 +133,7 @@ impl Step {
     }
 
     /// With the lengths of columns that it needs: those that the file's weights have with this adapter alone.
-    fn bound(&self, read: ReadParameter) -> Result<Self, CheckpointError> {
+    fn resolved(&self, read: ReadParameter) -> Result<Self, CheckpointError> {
         let Action::Weight { fused, .. } = &self.action else { return Ok(self.clone()) };
         if !self.needs_other_parts() {
             return Ok(self.clone());
