@@ -51,3 +51,8 @@ mod vulkan;
 
 #[cfg(feature = "embedded-model")]
 pub use embedded_model::embedded_model;
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeDoctests;
