@@ -103,7 +103,10 @@ impl Stage {
         self.bar.set_position(done as u64);
     }
 
-    fn count(&self, done: usize, total: usize) {
+    fn count(&mut self, done: usize, total: usize) {
+        if self.loading.take().is_some() {
+            self.count_from_start();
+        }
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
     }
@@ -115,9 +118,9 @@ impl Stage {
     fn begin(&self, doing: String, style: &str, total: usize) {
         let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
         self.bar.reset();
-        self.bar.set_style(style.progress_chars("=> "));
-        self.bar.set_message(doing);
         self.bar.set_length(total as u64);
+        self.bar.set_message(doing);
+        self.bar.set_style(style.progress_chars("=> "));
     }
 }
 
@@ -151,6 +154,14 @@ mod tests {
         assert_eq!(shown(&stage), ("encoding".to_owned(), 0, Some(3)));
         let _ = stage.show(&Event::Encoded { done: 2, total: 3 });
         assert_eq!(shown(&stage), ("encoding".to_owned(), 2, Some(3)));
+    }
+
+    #[test]
+    fn whatever_comes_after_loading_ends_it() {
+        let mut stage = Verbosity::Quiet.stage("encoding", 3);
+        let _ = stage.show(&Event::Loading { component: T5XXL, done: 90, total: 100 });
+        let _ = stage.show(&Event::Encoded { done: 1, total: 3 });
+        assert_eq!(shown(&stage), ("encoding".to_owned(), 1, Some(3)));
     }
 
     #[test]
