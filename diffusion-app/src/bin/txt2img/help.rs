@@ -20,7 +20,7 @@ pub(crate) fn help(error: &(dyn Error + 'static)) -> Option<String> {
     match error.downcast_ref() {
         Some(SetLorasError::Lora(error)) => return of_lora(error),
         Some(SetLorasError::<PipelineError>::Pipeline(error)) => return of_pipeline(error),
-        None => {}
+        _ => {}
     }
     match error.downcast_ref()? {
         DeviceError::NotBuiltIn { feature, .. } => {
