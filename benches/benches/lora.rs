@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, FloatDType};
 use criterion::{Criterion, criterion_group, criterion_main};
-use diffusion_core::checkpoint::{Checkpoint, parameter_shapes};
+use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::noise::TorchGenerator;
-use diffusion_core::{Application, LoadedNetwork, Part, PartChanges, Precision, Residency};
+use diffusion_core::weights::{ComponentPatches, LoadedNetwork, PatchMode, PatchTarget, parameter_shapes};
+use diffusion_core::{Loading, Precision};
 use diffusion_lora::{Lora, LoraSet};
+use diffusion_models::NetworkConfig;
+use diffusion_models::components::TRANSFORMER;
 use diffusion_models::flux::{FluxConfig, FluxTransformer};
 use rayon::prelude::*;
 use serde_json::{Map, json};
@@ -98,7 +101,7 @@ struct Bench {
     loras: [PathBuf; 2],
     checkpoint: Checkpoint,
     transformer: Option<FluxTransformer>,
-    names: std::collections::BTreeMap<Part, diffusion_core::checkpoint::PublishedNames>,
+    targets: Vec<PatchTarget>,
 }
 
 impl Bench {
@@ -109,29 +112,27 @@ impl Bench {
         let path = folder.path().join("transformer.safetensors");
         write(&path, "BF16", 2, &shapes, &[]);
         let checkpoint = Checkpoint::open(&path).unwrap();
-        let transformer =
-            FluxTransformer::load(checkpoint.clone(), config, Precision::f32(), Residency::Resident, &device).unwrap();
+        let loading = Loading::new(Precision::f32(), &device);
+        let transformer = FluxTransformer::load(checkpoint.clone(), config, &loading).unwrap();
         let loras = [1, 2].map(|seed| write_lora(folder.path(), seed, modules, suffixes));
-        let names = [(Part::Transformer, config.published_names())].into();
-        Self { _folder: folder, loras, checkpoint, transformer: Some(transformer), names }
+        let aliases = vec![TRANSFORMER.name()];
+        let targets = vec![PatchTarget { component: TRANSFORMER, aliases, names: config.published_names() }];
+        Self { _folder: folder, loras, checkpoint, transformer: Some(transformer), targets }
     }
 
-    fn changes(&self, lora: &Lora) -> PartChanges {
-        LoraSet::new().with(lora, 0.8).changes(self.names.clone(), &Device::flex()).unwrap().0
+    fn patches(&self, lora: &Lora) -> ComponentPatches {
+        LoraSet::new().with(lora, 0.8).patches(&self.targets, &Device::flex()).unwrap().0
     }
 
-    fn apply(&mut self, changes: &PartChanges) {
-        let changes = changes.get(&Part::Transformer).cloned().unwrap_or_default();
-        self.transformer =
-            self.transformer.take().map(|transformer| transformer.change_weights(&changes, Application::Merged).unwrap());
+    fn apply(&mut self, patches: &ComponentPatches) {
+        let patches = patches.get(&TRANSFORMER).cloned().unwrap_or_default();
+        self.transformer = self.transformer.take().map(|transformer| transformer.patched(&patches, PatchMode::Fuse).unwrap());
     }
 
     /// Time to read the touched weights, and to write as many bytes into memory that is there.
-    fn floor(&self, changes: &PartChanges) -> impl FnMut() -> Duration {
-        let sources: Vec<_> = changes[&Part::Transformer]
-            .paths()
-            .map(|path| self.checkpoint.get(path).expect("a touched weight").bytes())
-            .collect();
+    fn floor(&self, patches: &ComponentPatches) -> impl FnMut() -> Duration {
+        let sources: Vec<_> =
+            patches[&TRANSFORMER].paths().map(|path| self.checkpoint.get(path).expect("a touched weight").bytes()).collect();
         let mut targets: Vec<Vec<u8>> = sources.iter().map(|source| vec![1; source.len()]).collect();
         move || {
             const CHUNK: usize = 1 << 18;
@@ -145,8 +146,8 @@ impl Bench {
 
     fn run(mut self, criterion: &mut Criterion, name: &str) {
         let [first, second] = self.loras.clone().map(|path| Lora::open(&path).unwrap());
-        let [first, second] = [self.changes(&first), self.changes(&second)];
-        let none = PartChanges::new();
+        let [first, second] = [self.patches(&first), self.patches(&second)];
+        let none = ComponentPatches::new();
         let mut floor = self.floor(&first);
         floor();
         criterion.bench_function(&format!("lora/{name}/floor"), |bencher| {
@@ -154,9 +155,9 @@ impl Bench {
         });
         drop(floor);
         criterion.bench_function(&format!("lora/{name}/read"), |bencher| {
-            bencher.iter(|| self.changes(&Lora::open(&self.loras[0]).unwrap()));
+            bencher.iter(|| self.patches(&Lora::open(&self.loras[0]).unwrap()));
         });
-        let mut timed = |criterion: &mut Criterion, action: &str, before: &PartChanges, to: &PartChanges| {
+        let mut timed = |criterion: &mut Criterion, action: &str, before: &ComponentPatches, to: &ComponentPatches| {
             criterion.bench_function(&format!("lora/{name}/{action}"), |bencher| {
                 bencher.iter_custom(|times| {
                     let one = |_| {

@@ -16,10 +16,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use diffusion_benches::with_random_weights;
 use diffusion_core::{LatentDecoder, TextEncoder};
 use diffusion_models::autoencoder_kl::AutoencoderKlConfig;
+use diffusion_models::block_network::{self, BlockNetwork, NoHook};
 use diffusion_models::clip::ClipConfig;
-use diffusion_models::flux::{FluxConditioning, FluxConfig};
-use diffusion_models::sd3::{Sd3Conditioning, Sd3Config};
+use diffusion_models::flux::FluxConfig;
+use diffusion_models::sd3::Sd3Config;
 use diffusion_models::t5::T5Config;
+use diffusion_models::{Conditioning, DenoiserInput};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), (&Device::flex(), DType::F32))
@@ -30,13 +32,27 @@ fn token_ids(len: usize) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(ids, [1, len]), &Device::flex())
 }
 
-fn transformer(criterion: &mut Criterion, name: &str, config: &Sd3Config) {
-    let model = with_random_weights(config.init(FloatDType::F32, &Device::flex()));
-    let conditioning = Sd3Conditioning { text: random([1, 333, 4096]), pooled: random([1, 2048]) };
+/// One evaluation of a network for an image of 512 x 512 pixels.
+fn evaluation(
+    criterion: &mut Criterion,
+    name: &str,
+    network: &impl BlockNetwork,
+    conditioning: &Conditioning,
+    distilled_guidance: Option<f64>,
+) {
     let latents = random([1, 16, 64, 64]);
     criterion.bench_function(name, |bencher| {
-        bencher.iter(|| model.forward(latents.clone(), 0.5, &conditioning, &[]).into_data());
+        bencher.iter(|| {
+            let input = DenoiserInput { latents: latents.clone(), sigmas: &[0.5], conditioning, distilled_guidance };
+            block_network::run(network, &input, &[], &mut NoHook).unwrap().into_data()
+        });
     });
+}
+
+fn transformer(criterion: &mut Criterion, name: &str, config: &Sd3Config) {
+    let network = with_random_weights(config.init(FloatDType::F32, &Device::flex()));
+    let conditioning = Conditioning { tokens: random([1, 333, 4096]), pooled: random([1, 2048]) };
+    evaluation(criterion, name, &network, &conditioning, None);
 }
 
 fn sd3(criterion: &mut Criterion) {
@@ -47,12 +63,9 @@ fn sd3(criterion: &mut Criterion) {
 
 fn flux(criterion: &mut Criterion) {
     let config = FluxConfig { num_double_layers: 1, num_single_layers: 2, ..FluxConfig::dev() };
-    let model = with_random_weights(config.init(FloatDType::F32, &Device::flex()));
-    let conditioning = FluxConditioning { text: random([1, 512, 4096]), pooled: random([1, 768]), distilled_guidance: 3.5 };
-    let latents = random([1, 16, 64, 64]);
-    criterion.bench_function("flux/512", |bencher| {
-        bencher.iter(|| model.forward(latents.clone(), 0.5, &conditioning).into_data());
-    });
+    let network = with_random_weights(config.init(FloatDType::F32, &Device::flex()));
+    let conditioning = Conditioning { tokens: random([1, 512, 4096]), pooled: random([1, 768]) };
+    evaluation(criterion, "flux/512", &network, &conditioning, Some(3.5));
 }
 
 fn autoencoder(criterion: &mut Criterion) {
@@ -64,10 +77,10 @@ fn autoencoder(criterion: &mut Criterion) {
 fn text_encoders(criterion: &mut Criterion) {
     let clip = with_random_weights(ClipConfig::big_g().init(&Device::flex()));
     let ids = token_ids(77);
-    criterion.bench_function("clip-g/77", |bencher| bencher.iter(|| clip.encode(ids.clone()).hidden_states.into_data()));
+    criterion.bench_function("clip-g/77", |bencher| bencher.iter(|| clip.encode(ids.clone()).unwrap().hidden_states.into_data()));
     let t5 = with_random_weights(T5Config { num_layers: 2, ..T5Config::xxl() }.init(&Device::flex()));
     let ids = token_ids(256);
-    criterion.bench_function("t5-xxl/256", |bencher| bencher.iter(|| t5.encode(ids.clone()).hidden_states.into_data()));
+    criterion.bench_function("t5-xxl/256", |bencher| bencher.iter(|| t5.encode(ids.clone()).unwrap().hidden_states.into_data()));
 }
 
 criterion_group! {

@@ -11,15 +11,14 @@ use diffusion_models::{Event, Pipeline, PipelineOptions, Request, Settings};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let output = PathBuf::from(std::env::args().nth(1).ok_or("give a file to write")?);
-    let options = PipelineOptions { device: Device::flex(), ..PipelineOptions::default() };
-    let mut pipeline = Pipeline::open(&embedded_model()?, &options)?;
+    let mut pipeline = Pipeline::open(&embedded_model()?, &PipelineOptions::new(&Device::flex()))?;
     let settings = Settings { num_steps: 4, ..pipeline.default_settings() };
-    let request = Request { prompt: "a large green star on a white background".into(), seeds: vec![1], settings, ..Request::default() };
+    let request = Request { settings, ..Request::new("a large green star on a white background") };
     let images = pipeline.generate(&request, &mut |event| {
         if let Event::Step(step) = event {
             eprintln!("step {} of {}", step.index + 1, step.num_steps);
         }
-        ControlFlow::Continue(())
+        ControlFlow::Continue(()) // Break(()) cancels
     })?;
     write_png(&output, &images[0], &request.prompt)?;
     Ok(())

@@ -5,15 +5,12 @@
 //! ```
 
 use std::error::Error;
-use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 use diffusion_app::embedded_model;
-use diffusion_core::Precision;
-use diffusion_models::sd3::Sd3Pipeline;
-use diffusion_models::{ModelParts, Settings, StepCache};
+use diffusion_models::{Pipeline, PipelineOptions, Settings, Start, StepCache, ignore};
 
 const PROMPT: &str = "a red house in the snow at night, a full moon in the sky";
 const NUM_STEPS: usize = 28;
@@ -24,15 +21,15 @@ fn main() -> ExitCode {
 }
 
 fn print_table() -> Result<(), Box<dyn Error>> {
-    let mut pipeline = Sd3Pipeline::open(&embedded_model()?, &ModelParts::default(), Precision::f32(), &Device::default())?;
+    let mut pipeline = Pipeline::open(&embedded_model()?, &PipelineOptions::new(&Device::default()))?;
     let settings = Settings { num_steps: NUM_STEPS, guidance_scale: 5.0, ..pipeline.default_settings() };
-    let prompt = pipeline.encode_prompt(PROMPT, "", &settings)?;
-    pipeline.free_text_encoders();
+    let prompt = pipeline.encode_prompt(PROMPT, "", &settings, &mut ignore)?;
+    pipeline.free_prompt_encoder();
     let mut draw = |step_cache: StepCache, seed: u64| -> Result<(Tensor<4>, usize, f64), Box<dyn Error>> {
         let settings = Settings { step_cache, ..settings.clone() };
-        let (start, noise) = (Instant::now(), pipeline.noise(seed, &settings));
-        let latents = pipeline.denoise(&prompt, noise, &settings, &mut |_| ControlFlow::Continue(()))?;
-        Ok((latents, pipeline.step_cache_report.reused, start.elapsed().as_secs_f64()))
+        let before = Instant::now();
+        let latents = pipeline.denoise(&prompt, &Start::from_seeds(&[seed]), &settings, &mut ignore)?;
+        Ok((latents, pipeline.step_cache_report().reused, before.elapsed().as_secs_f64()))
     };
     let exact = SEEDS.map(|seed| draw(StepCache::Off, seed)).into_iter().collect::<Result<Vec<_>, _>>()?;
     let exact_seconds: f64 = exact.iter().map(|(.., seconds)| seconds).sum();

@@ -9,15 +9,13 @@
 mod figure;
 
 use std::error::Error;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::{Device, Tensor};
 use diffusion_app::embedded_model;
-use diffusion_core::Precision;
-use diffusion_models::sd3::{Sd3Conditioning, Sd3Pipeline};
-use diffusion_models::{ModelParts, Prompt, Settings};
+use diffusion_core::image::RgbImage;
+use diffusion_models::{EncodedPrompt, Pipeline, PipelineOptions, Settings, Start, ignore};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use figure::Curve;
 use image::codecs::jpeg::JpegEncoder;
@@ -40,7 +38,7 @@ fn draw_all() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("give a folder for samplers.svg and samplers.jpg")?);
     let mut model = Model::open()?;
     let (flow, _) = model.draw(SamplerKind::Heun, EXACT_STEPS)?;
-    let (mut curves, mut pictures) = (Vec::new(), Vec::new());
+    let (mut curves, mut images) = (Vec::new(), Vec::new());
     for &sampler in SamplerKind::ALL {
         eprintln!("{sampler}");
         // Samplers that add noise follow a path of their own, through the same noise at any number of steps.
@@ -51,36 +49,35 @@ fn draw_all() -> Result<(), Box<dyn Error>> {
         };
         curves.push(Curve { sampler, points: STEPS.into_iter().map(point).collect::<Result<_, _>>()? });
         let (latents, _) = model.draw(sampler, SHEET_STEPS)?;
-        pictures.extend(model.pipeline.decode(latents, model.settings.tiling)?);
+        images.extend(model.pipeline.decode(latents, model.settings.tiling, &mut ignore)?);
     }
     figure::write(&folder.join("samplers.svg"), &curves)?;
-    write_sheet(&folder.join("samplers.jpg"), pictures)
+    write_sheet(&folder.join("samplers.jpg"), images)
 }
 
 /// The model, the prompt and the settings of all runs.
 struct Model {
-    pipeline: Sd3Pipeline,
-    prompt: Prompt<Sd3Conditioning>,
+    pipeline: Pipeline,
+    prompt: EncodedPrompt,
     settings: Settings,
 }
 
 impl Model {
     fn open() -> Result<Self, Box<dyn Error>> {
-        let mut pipeline = Sd3Pipeline::open(&embedded_model()?, &ModelParts::default(), Precision::f32(), &Device::default())?;
+        let mut pipeline = Pipeline::open(&embedded_model()?, &PipelineOptions::new(&Device::default()))?;
         // With the released schedule the last step is too long for samplers that extrapolate.
         let schedule = Some(ScheduleKind::Simple);
         let settings = Settings { schedule, guidance_scale: 5.0, ..pipeline.default_settings() };
-        let prompt = pipeline.encode_prompt(PROMPT, "", &settings)?;
-        pipeline.free_text_encoders();
+        let prompt = pipeline.encode_prompt(PROMPT, "", &settings, &mut ignore)?;
+        pipeline.free_prompt_encoder();
         Ok(Self { pipeline, prompt, settings })
     }
 
-    /// The latents of a run, and how often the network was asked for them.
+    /// The latents of a run, and how often the network was evaluated for them.
     fn draw(&mut self, sampler: SamplerKind, num_steps: usize) -> Result<(Tensor<4>, usize), Box<dyn Error>> {
-        let settings = Settings { sampler, num_steps, sampler_seeds: vec![SEED], ..self.settings.clone() };
-        let noise = self.pipeline.noise(SEED, &settings);
-        let latents = self.pipeline.denoise(&self.prompt, noise, &settings, &mut |_| ControlFlow::Continue(()))?;
-        Ok((latents, self.pipeline.step_cache_report.evaluations))
+        let settings = Settings { sampler, num_steps, ..self.settings.clone() };
+        let latents = self.pipeline.denoise(&self.prompt, &Start::from_seeds(&[SEED]), &settings, &mut ignore)?;
+        Ok((latents, self.pipeline.step_cache_report().evaluations))
     }
 }
 
@@ -90,16 +87,16 @@ fn relative_error(found: Tensor<4>, exact: Tensor<4>) -> f64 {
     norm(found - exact.clone()) / norm(exact)
 }
 
-/// All pictures in rows.
-fn write_sheet(path: &Path, pictures: Vec<diffusion_core::image::RgbImage>) -> Result<(), Box<dyn Error>> {
+/// All images in rows.
+fn write_sheet(path: &Path, images: Vec<RgbImage>) -> Result<(), Box<dyn Error>> {
     /// Percent of the finest quantization.
     const QUALITY: u8 = 90;
-    let first = pictures.first().ok_or("there are no pictures")?;
+    let first = images.first().ok_or("there are no images")?;
     let (width, height) = (first.width as u32, first.height as u32);
-    let rows = (pictures.len() as u32).div_ceil(SHEET_COLUMNS);
+    let rows = (images.len() as u32).div_ceil(SHEET_COLUMNS);
     let mut sheet = image::RgbImage::from_pixel(SHEET_COLUMNS * width, rows * height, image::Rgb([255; 3]));
-    for (index, picture) in (0..).zip(pictures) {
-        let tile = image::RgbImage::from_raw(width, height, picture.pixels).ok_or("a picture has another size")?;
+    for (index, image) in (0..).zip(images) {
+        let tile = image::RgbImage::from_raw(width, height, image.pixels).ok_or("an image has another size")?;
         let (column, row) = (index % SHEET_COLUMNS, index / SHEET_COLUMNS);
         image::imageops::replace(&mut sheet, &tile, i64::from(column * width), i64::from(row * height));
     }
