@@ -42,8 +42,8 @@ impl<'a> Vocabulary<'a> {
 
     /// The component and the dotted name that are meant.
     fn find<'b>(&'b self, module: &'b ModuleName) -> Option<(&'b ComponentVocabulary<'a>, &'b str)> {
-        let components = self.components(module.aliases).into_iter();
-        components.filter_map(|component| Some((component, component.dotted(module)?))).next()
+        let mut components = self.components(module.aliases).into_iter();
+        components.find_map(|component| Some((component, component.dotted(module)?)))
     }
 
     /// Where everything in a file goes, by component, and a report of what fits and what does not.

@@ -10,7 +10,7 @@ pub struct EncodedPrompt {
     pub positive: Conditioning,
     /// What it shall not.
     pub negative: Option<Conditioning>,
-    /// What encoders did not see of the positive prompt.
+    /// What encoders did not see of both prompts.
     pub truncated: Vec<Truncation>,
 }
 

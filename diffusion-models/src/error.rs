@@ -50,7 +50,7 @@ pub enum PipelineError {
         path: PathBuf,
     },
     /// A component of the model is in none of the files.
-    #[error("{} holds no {}; give a file or folder for {}", path.display(), list(any_of), if any_of.len() == 1 { "it" } else { "any of them" })]
+    #[error("{} holds {}; give a file or folder for {}", path.display(), none_of(any_of), if any_of.len() == 1 { "it" } else { "one of them" })]
     MissingComponent {
         /// The file or folder that was given for the model.
         path: PathBuf,
@@ -146,6 +146,9 @@ impl From<SampleError> for PipelineError {
     }
 }
 
-fn list(components: &[ComponentId]) -> String {
-    components.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn none_of(components: &[ComponentId]) -> String {
+    match components {
+        [one] => format!("no {one}"),
+        several => format!("none of {}", several.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
 }

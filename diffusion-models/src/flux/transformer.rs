@@ -57,6 +57,7 @@ pub struct FluxState {
 
 /// Tokens of text and image, `[batch, seq_len, hidden_size]`.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Tokens {
     /// Apart, as double blocks take them.
     Apart { image: Tensor<3>, text: Tensor<3> },

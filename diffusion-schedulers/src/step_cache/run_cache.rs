@@ -14,9 +14,9 @@ pub enum RunCache {
     /// No cache; evaluations are counted.
     Off(StepCacheReport),
     /// A hook of the blocks.
-    FirstBlock(FirstBlockCache),
+    FirstBlock(Box<FirstBlockCache>),
     /// Around the network.
-    Easy(EasyCache),
+    Easy(Box<EasyCache>),
 }
 
 impl RunCache {
@@ -24,8 +24,8 @@ impl RunCache {
     pub fn begin(settings: StepCache) -> Self {
         match settings {
             StepCache::Off => Self::Off(StepCacheReport::default()),
-            StepCache::FirstBlock { threshold } => Self::FirstBlock(FirstBlockCache::new(threshold)),
-            StepCache::Easy { threshold, start, stop } => Self::Easy(EasyCache::new(threshold, start, stop)),
+            StepCache::FirstBlock { threshold } => Self::FirstBlock(Box::new(FirstBlockCache::new(threshold))),
+            StepCache::Easy { threshold, start, stop } => Self::Easy(Box::new(EasyCache::new(threshold, start, stop))),
         }
     }
 
@@ -44,7 +44,7 @@ impl RunCache {
                 report.evaluations += 1;
                 network(latents, &mut NoHook)
             }
-            Self::FirstBlock(cache) => network(latents, cache),
+            Self::FirstBlock(cache) => network(latents, &mut **cache),
             Self::Easy(cache) => cache.velocity([index, num_steps], latents, |latents| network(latents, &mut NoHook)),
         }
     }
