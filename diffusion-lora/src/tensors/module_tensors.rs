@@ -181,10 +181,10 @@ impl ModuleTensors {
     pub(super) fn check_magnitude(&self, shape: [usize; 2]) -> Result<(), LoraError> {
         let Some(magnitude) = self.get(Role::Magnitude) else { return Ok(()) };
         let (expected, of) = if self.has_column_magnitude(shape) { (shape[1], "columns") } else { (shape[0], "rows") };
-        match magnitude.shape().iter().product::<usize>() == expected {
-            true => Ok(()),
-            false => Err(self.wrong(Role::Magnitude, format!("{expected} numbers, one for each of the {of}"))),
+        if magnitude.shape().iter().product::<usize>() == expected {
+            return Ok(());
         }
+        Err(self.wrong(Role::Magnitude, format!("{expected} numbers, one for each of the {of}")))
     }
 
     fn wrong(&self, role: Role, expected: String) -> LoraError {
