@@ -18,10 +18,10 @@ const EPSILON: f32 = f32::EPSILON;
 /// What one adapter makes of one parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Contribution {
-    pub(crate) place: Place,
-    pub(crate) factors: Arc<Factors>,
+    place: Place,
+    factors: Arc<Factors>,
     /// The user's strength.
-    pub(crate) strength: LoraStrength,
+    strength: LoraStrength,
     /// The file that the adapter comes from, and the strength.
     pub(crate) key: PatchKey,
     /// Lengths of the columns of the whole matrix that the parameter is a part of, `[1, columns]`, once they are known.
@@ -38,7 +38,7 @@ impl Contribution {
     /// # Shapes
     /// - weight: `[rows, columns]`, `[rows, 1]` for a bias; result: the same, or with more columns
     pub(crate) fn apply(&self, weight: Tensor<2>) -> Tensor<2> {
-        match (self.place.kind, self.place.adapter.tensors.method) {
+        match (self.place.kind, self.factors.method) {
             (PlaceKind::Bias, _) => match &self.factors.bias {
                 Some(bias) => weight + self.own_rows(bias.clone()).mul_scalar(self.strength.get()),
                 None => weight,

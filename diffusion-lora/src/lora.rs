@@ -83,8 +83,9 @@ impl Lora {
 
     /// The parameters that the file patches in a model with these networks, by component and path, in order, each once.
     pub fn patched_parameters(&self, targets: &[PatchTarget]) -> Vec<(ComponentId, String)> {
-        let (places, _) = Vocabulary::new(targets).resolve(&self.file);
-        let mut parameters: Vec<_> = places.into_iter().map(|(component, place)| (component, place.parameter)).collect();
+        let (resolved, _) = Vocabulary::new(targets).resolve(&self.file);
+        let mut parameters: Vec<_> =
+            resolved.into_iter().map(|resolved| (resolved.component, resolved.place.parameter)).collect();
         parameters.sort_unstable();
         parameters.dedup();
         parameters

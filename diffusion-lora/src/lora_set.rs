@@ -12,7 +12,7 @@ use crate::lora::Lora;
 use crate::patch::LoraPatch;
 use crate::report::Report;
 use crate::strength::{LoraStrength, Strength};
-use crate::vocabulary::Vocabulary;
+use crate::vocabulary::{Resolved, Vocabulary};
 
 /// LoRAs with their strengths, in the order in which they are applied.
 ///
@@ -88,7 +88,7 @@ impl LoraSet {
             if !strength.get().is_finite() {
                 return Err(LoraError::Strength { path: file.path.clone(), strength: strength.get() });
             }
-            let (places, report) = vocabulary.resolve(file);
+            let (resolved, report) = vocabulary.resolve(file);
             if report.num_matched() == 0 || !(report.fits() || self.allow_mismatch) {
                 return Err(LoraError::DoesNotFit { report: Box::new(report) });
             }
@@ -98,8 +98,8 @@ impl LoraSet {
                 continue;
             }
             let key = PatchKey { adapter: file.id, strength: strength.key() };
-            for (component, place) in places {
-                let factors = place.adapter.tensors.load(device)?;
+            for Resolved { component, adapter, place } in resolved {
+                let factors = adapter.tensors.load(device)?;
                 let parameter = place.parameter.clone();
                 let contribution = Contribution::new(place, factors, strength.clone(), key);
                 contributions.entry((component, parameter)).or_default().push(contribution);

@@ -13,7 +13,6 @@ use crate::tensors::Method;
 /// One place of an adapter: a parameter, and the rows of the adapter that are its.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    pub(crate) adapter: Arc<Adapter>,
     /// Path of the parameter in its network.
     pub(crate) parameter: String,
     pub(crate) kind: PlaceKind,
@@ -42,13 +41,13 @@ pub(crate) enum NoPlace {
 }
 
 /// The parameters that an adapter patches in a network with these published names, whose module is called `module`.
-pub(crate) fn places(adapter: &Arc<Adapter>, names: &PublishedNames, module: &str) -> Result<Vec<Place>, NoPlace> {
+pub(crate) fn places(adapter: &Adapter, names: &PublishedNames, module: &str) -> Result<Vec<Place>, NoPlace> {
     let tensors = &adapter.tensors;
     let mut places = Vec::new();
     if tensors.method != Method::BiasOnly {
         let published = weight(names, module).ok_or(NoPlace::NoParameter)?;
         check(adapter, published)?;
-        places.extend(spread(adapter, published, PlaceKind::Weight));
+        places.extend(spread(published, adapter.module.rows, PlaceKind::Weight));
     }
     if let Some(len) = tensors.bias_len() {
         let published = names.get(&format!("{module}.bias")).ok_or(NoPlace::NoParameter)?;
@@ -57,7 +56,7 @@ pub(crate) fn places(adapter: &Arc<Adapter>, names: &PublishedNames, module: &st
             let name = adapter.key.clone();
             return Err(NoPlace::Shape(Mismatched { name, expected: [expected, 1], found: [len, 1] }));
         }
-        places.extend(spread(adapter, published, PlaceKind::Bias));
+        places.extend(spread(published, adapter.module.rows, PlaceKind::Bias));
     }
     Ok(places)
 }
@@ -108,16 +107,15 @@ fn num_columns(published: &PublishedTensor) -> usize {
 }
 
 /// One place for each parameter that the rows of a published tensor belong to.
-fn spread(adapter: &Arc<Adapter>, published: &PublishedTensor, kind: PlaceKind) -> Vec<Place> {
+fn spread(published: &PublishedTensor, rows: ModuleRows, kind: PlaceKind) -> Vec<Place> {
     let mut start = 0;
     let with_rows = |part: &PublishedPart| {
         let rows = start..start + part.rows();
         start = rows.end;
         (part.parameter.clone(), rows)
     };
-    let fused: Arc<[(String, Range<usize>)]> = parts(published, adapter.module.rows).iter().map(with_rows).collect();
+    let fused: Arc<[(String, Range<usize>)]> = parts(published, rows).iter().map(with_rows).collect();
     let place = |(parameter, rows): &(String, Range<usize>)| Place {
-        adapter: adapter.clone(),
         parameter: parameter.clone(),
         kind,
         rows: rows.clone(),

@@ -1,13 +1,22 @@
 //! From the names of a LoRA file to the components and parameters of a model.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use diffusion_core::weights::{ComponentId, PatchTarget};
 
-use crate::adapter::LoraFile;
+use crate::adapter::{Adapter, LoraFile};
 use crate::dialects::{self, ModuleName, Spelling};
 use crate::place::{NoPlace, Place, places, widens};
 use crate::report::{Report, Unexpected};
+
+/// An adapter, and one of its places in a model.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) component: ComponentId,
+    pub(crate) adapter: Arc<Adapter>,
+    pub(crate) place: Place,
+}
 
 /// The names of a model, ready to be looked up in every spelling.
 #[derive(Debug)]
@@ -46,8 +55,8 @@ impl<'a> Vocabulary<'a> {
         components.find_map(|component| Some((component, component.dotted(module)?)))
     }
 
-    /// Where everything in a file goes, by component, and a report of what fits and what does not.
-    pub(crate) fn resolve(&self, file: &LoraFile) -> (Vec<(ComponentId, Place)>, Report) {
+    /// Where everything in a file goes, and a report of what fits and what does not.
+    pub(crate) fn resolve(&self, file: &LoraFile) -> (Vec<Resolved>, Report) {
         let mut report = file.contents();
         let mut resolved = Vec::new();
         let unexpected = |name: &str, searched| Unexpected { name: name.to_owned(), searched };
@@ -58,16 +67,16 @@ impl<'a> Vocabulary<'a> {
                 report.unexpected.push(unexpected(&adapter.key, searched(adapter.module.aliases)));
                 continue;
             };
-            let PatchTarget { component, names, .. } = found.target;
+            let PatchTarget { component, ref names, .. } = *found.target;
             match places(adapter, names, module) {
                 Ok(places) => {
                     if widens(adapter, names, module) {
                         report.widened.push(adapter.key.clone());
                     }
-                    *report.matched.entry(*component).or_insert(0) += 1;
-                    resolved.extend(places.into_iter().map(|place| (*component, place)));
+                    *report.matched.entry(component).or_insert(0) += 1;
+                    resolved.extend(places.into_iter().map(|place| Resolved { component, adapter: adapter.clone(), place }));
                 }
-                Err(NoPlace::NoParameter) => report.unexpected.push(unexpected(&adapter.key, vec![*component])),
+                Err(NoPlace::NoParameter) => report.unexpected.push(unexpected(&adapter.key, vec![component])),
                 Err(NoPlace::Shape(mismatched)) => report.mismatched.push(mismatched),
             }
         }

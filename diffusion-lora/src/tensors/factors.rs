@@ -4,9 +4,13 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
+use super::method::Method;
+
 /// What an adapter is made of, on a device, in f32.
 #[derive(Debug)]
 pub(crate) struct Factors {
+    /// How they patch the weight.
+    pub(crate) method: Method,
     /// What is added to the weight, or replaces it; none if there is a bias only.
     pub(super) delta: Option<Delta>,
     /// What it is multiplied with, before the user's strength.

@@ -51,7 +51,7 @@ impl ModuleTensors {
         };
         let magnitude = self.column(Role::Magnitude, device)?;
         let magnitude = if self.has_column_magnitude(shape) { magnitude.map(Tensor::transpose) } else { magnitude };
-        Ok(Factors { delta, scale, magnitude, bias: self.column(Role::BiasDifference, device)? })
+        Ok(Factors { method, delta, scale, magnitude, bias: self.column(Role::BiasDifference, device)? })
     }
 
     /// All numbers of a tensor.
