@@ -77,7 +77,7 @@ pub fn read_image(path: &Path, width: usize, height: usize) -> Result<(RgbImage,
     Ok((RgbImage { width, height, pixels: fitted.into_raw() }, warning))
 }
 
-/// Read an inpaint mask of `width` x `height` pixels from an image: white to draw anew, black and transparent to keep.
+/// Read an inpaint mask of `width` x `height` pixels from an image: white to regenerate, black and transparent to keep.
 ///
 /// # Errors
 /// As [`read_image`].
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_are_white_where_to_draw_anew() {
+    fn masks_are_white_where_to_regenerate() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mask.png");
         let pixels = [[255, 255, 255, 255], [255, 255, 255, 0], [0, 0, 0, 255], [128, 128, 128, 255]];

@@ -35,7 +35,7 @@
 //! - `cuda`, `rocm`, `vulkan`, `metal`, `webgpu`: backends for GPUs.
 //! - `embedded-model` (default): carries the miniature model, 15 MB.
 //! - `cli` (default): the module [`cli`], and the programs.
-//! - `terminal` (default): `txt2img --preview` shows pictures in the terminal. The crate behind it brings one under the LGPL.
+//! - `terminal` (default): `txt2img --preview` shows images in the terminal. The crate behind it brings one under the LGPL.
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -51,3 +51,8 @@ mod vulkan;
 
 #[cfg(feature = "embedded-model")]
 pub use embedded_model::embedded_model;
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeDoctests;

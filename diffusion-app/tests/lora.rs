@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
 fn fixture(path: &str) -> String {
@@ -41,7 +42,7 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
 }
 
 #[test]
-fn loras_change_the_picture_alike_in_every_mode() {
+fn loras_change_the_image_alike_in_every_mode() {
     let lora = fixture("sd3/lora/kohya.safetensors:0.8");
     let plain = latents(&[]);
     let attached = latents(&["--lora", &lora, "--lora-mode", "attach"]);
@@ -55,7 +56,7 @@ fn loras_change_the_picture_alike_in_every_mode() {
 }
 
 #[test]
-fn what_a_lora_is_gets_printed_and_written_into_the_picture() {
+fn what_a_lora_is_gets_printed_and_written_into_the_image() {
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = ["kohya.safetensors:0.5", "peft:-0.25"].map(|name| fixture(&format!("sd3/lora/{name}")));
     let output = draw(&folder, &["--lora", &first, "--lora", &second]);
@@ -64,8 +65,8 @@ fn what_a_lora_is_gets_printed_and_written_into_the_picture() {
     for words in ["kohya.safetensors: ", "dialect kohya", "dialect PEFT", "matched", "rank 2 to 4"] {
         assert!(said.contains(words), "{words:?} is not in: {said}");
     }
-    let picture = fs::read(folder.path().join("output.png")).unwrap();
-    let text = String::from_utf8_lossy(&picture);
+    let image = fs::read(folder.path().join("output.png")).unwrap();
+    let text = String::from_utf8_lossy(&image);
     assert!(text.contains("a prompt <lora:kohya:0.5> <lora:peft:-0.25>"));
 }
 
@@ -85,9 +86,34 @@ fn assert_refused(options: &[&str], words: &[&str]) {
 fn loras_that_do_not_fit_are_refused_before_anything_is_drawn() {
     assert_refused(&["--lora", "nowhere.safetensors:1"], &["nowhere.safetensors"]);
     assert_refused(&["--lora", "nowhere.safetensors:strong"], &["strength"]);
-    assert_refused(&["--lora", &fixture("flux-dev/lora/xlabs.safetensors")], &["does not fit", "FLUX.1", "double_blocks.0"]);
-    assert_refused(&["--lora", &fixture("sd3/transformer")], &["is no LoRA"]);
+    assert_refused(
+        &["--lora", &fixture("flux-dev/lora/xlabs.safetensors")],
+        &["does not fit", "FLUX.1", "double_blocks.0", "help: `inspect "],
+    );
+    assert_refused(&["--lora", &fixture("sd3/transformer")], &["is no LoRA", "a model goes to --model"]);
     assert_refused(&["--lora-mode", "merge"], &["--lora"]);
+}
+
+#[test]
+fn what_fits_of_a_lora_is_used_if_that_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.safetensors");
+    let (whole, zeros) = (fs::read(fixture("sd3/lora/kohya.safetensors")).unwrap(), [0; 16]);
+    let file = SafeTensors::deserialize(&whole).unwrap();
+    let factors = [("down", vec![2, 2]), ("up", vec![2, 2])];
+    let stray = factors.map(|(factor, shape)| {
+        (
+            format!("lora_unet_joint_blocks_99_x_block_attn_qkv.lora_{factor}.weight"),
+            TensorView::new(Dtype::F32, shape, &zeros).unwrap(),
+        )
+    });
+    fs::write(&path, safetensors::serialize(file.tensors().into_iter().chain(stray), None).unwrap()).unwrap();
+    let lora = path.to_str().unwrap();
+    assert_refused(&["--lora", lora], &["does not fit this model completely", "blocks_99", "help: --allow-lora-misfits"]);
+    let fitting = fixture("sd3/lora/kohya.safetensors");
+    assert_eq!(latents(&["--lora", lora, "--allow-lora-misfits"]), latents(&["--lora", &fitting]));
+    let said = stderr(&draw(&folder, &["--lora", lora, "--allow-lora-misfits"]));
+    assert!(said.contains("warning: ") && said.contains("what fits is used"), "{said}");
 }
 
 fn inspect(path: PathBuf) -> (bool, String) {

@@ -1,9 +1,9 @@
-//! The README shows the picture that its command makes.
+//! The README shows the image that its command makes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Pictures of other processors differ by roundings that shift a level here and there.
+/// Images of other processors differ by roundings that shift a level here and there.
 const LEAST_PSNR: f64 = 50.0;
 
 fn repository(file: &str) -> PathBuf {
@@ -15,7 +15,7 @@ fn pixels(path: &Path) -> image::RgbImage {
 }
 
 #[test]
-fn the_readme_shows_the_picture_that_its_command_makes() {
+fn the_readme_shows_the_image_that_its_command_makes() {
     let readme = std::fs::read_to_string(repository("README.md")).unwrap();
     let command = readme.lines().find(|line| line.starts_with("cargo run ")).unwrap();
     let (cargo, prompt) = command.split_once(" -- ").unwrap();

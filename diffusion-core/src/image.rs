@@ -1,8 +1,8 @@
-//! 8-bit RGB pictures and the tensors that autoencoders work on.
+//! 8-bit RGB images and the tensors that autoencoders work on.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-/// An 8-bit RGB picture, row by row.
+/// An 8-bit RGB image, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RgbImage {
     /// Width in pixels.
@@ -14,7 +14,7 @@ pub struct RgbImage {
 }
 
 impl RgbImage {
-    /// The pictures of a decoded batch: clamped to [-1, 1] and rounded, as diffusers does.
+    /// The images of a decoded batch: clamped to [-1, 1] and rounded, as diffusers does.
     ///
     /// # Shapes
     /// - images: `[batch, 3, height, width]`, RGB in [-1, 1]
@@ -26,8 +26,8 @@ impl RgbImage {
         let levels = (images.cast(DType::F32) * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0;
         let levels = levels.permute([0, 2, 3, 1]).into_data();
         let pixels: Vec<u8> = levels.iter::<f32>().map(|level| level.round_ties_even() as u8).collect();
-        let picture = |pixels: &[u8]| Self { width, height, pixels: pixels.to_vec() };
-        pixels.chunks(3 * width * height).map(picture).collect()
+        let image = |pixels: &[u8]| Self { width, height, pixels: pixels.to_vec() };
+        pixels.chunks(3 * width * height).map(image).collect()
     }
 
     /// As a tensor `[1, 3, height, width]`, RGB in [-1, 1].
@@ -43,10 +43,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_survives_the_way_through_a_tensor() {
+    fn an_image_survives_the_way_through_a_tensor() {
         let pixels: Vec<u8> = (0..3 * 7 * 5).map(|i| (i * 37 % 256) as u8).collect();
-        let picture = RgbImage { width: 7, height: 5, pixels };
-        assert_eq!(RgbImage::from_tensor(picture.to_tensor(&Device::flex())), [picture]);
+        let image = RgbImage { width: 7, height: 5, pixels };
+        assert_eq!(RgbImage::from_tensor(image.to_tensor(&Device::flex())), [image]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! This crate knows no model and no schedule. `diffusion-schedulers` implements its [`Sampler`] and [`SigmaSchedule`],
 //! `diffusion-models` its [`TextEncoder`] and [`LatentDecoder`], and `diffusion-lora` makes its
 //! [patches](weights::WeightPatch). Inside, every floor stands on the ones before it: [`format`](mod@format), [`ops`],
-//! [`checkpoint`], [`weights`].
+//! [`checkpoint`], [`weights`], [`network`].
 //!
 //! ```
 //! use diffusion_core::checkpoint::Checkpoint;
@@ -35,18 +35,25 @@
 
 pub mod autoencoder;
 pub mod checkpoint;
+pub mod config;
 pub mod format;
 pub mod image;
+mod latent_rgb;
 pub mod mask;
+pub mod network;
 pub mod noise;
 pub mod ops;
 pub mod sampler;
+mod setting_error;
 pub mod sigmas;
 pub mod text_encoder;
+pub mod tiles;
 pub mod weights;
 
 pub use autoencoder::{LatentDecoder, LatentDistribution, LatentEncoder};
+pub use latent_rgb::LatentRgb;
 pub use sampler::{Evaluation, SampleError, Sampler, SamplerRun, SamplerStep, VelocityError};
+pub use setting_error::SettingError;
 pub use sigmas::{ScheduleError, SigmaSchedule, Sigmas};
 pub use text_encoder::{TextEmbedding, TextEncoder};
 pub use weights::{Loading, Precision, Residency, Storage};

@@ -42,6 +42,12 @@ impl Sigmas {
         self.0.len() - 1
     }
 
+    /// The levels without those of the first steps; `None` if no step is left.
+    #[must_use]
+    pub fn without_first(&self, num_steps: usize) -> Option<Self> {
+        (num_steps < self.num_steps()).then(|| Self(self.0[num_steps..].to_vec()))
+    }
+
     /// `(index, sigma, next sigma)` of every step.
     pub fn steps(&self) -> impl Iterator<Item = (usize, f64, f64)> + '_ {
         self.0.windows(2).enumerate().map(|(index, pair)| (index, pair[0], pair[1]))

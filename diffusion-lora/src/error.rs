@@ -1,4 +1,4 @@
-//! What can be wrong with a LoRA, said so that a newcomer knows what to do.
+//! What can be wrong with a LoRA. Every message tells a newcomer what to do.
 
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use crate::report::Report;
 
 /// Why a LoRA cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoraError {
     /// The file cannot be read.
     #[error(transparent)]
@@ -80,12 +81,12 @@ pub enum LoraError {
         report: Box<Report>,
     },
     /// A strength is no finite number.
-    #[error("the strength of {} must be a finite number, found {scale}", path.display())]
-    Scale {
+    #[error("the strength of {} must be a finite number, found {strength}", path.display())]
+    Strength {
         /// The file.
         path: PathBuf,
         /// The strength.
-        scale: f64,
+        strength: f64,
     },
     /// A control LoRA makes a model of another kind, which takes a control image.
     #[error(
@@ -102,6 +103,7 @@ pub enum LoraError {
 
 /// Why a pipeline could not take a set of LoRAs.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetLorasError<E: std::error::Error + 'static> {
     /// One of them cannot be used; the pipeline is as it was.
     #[error(transparent)]

@@ -1,39 +1,65 @@
-//! Low-rank adapters and their kin, in the dialects that people publish: read, reported, and applied to a model that knows
-//! nothing of them.
+//! LoRA files, and their kin, in the dialects that people publish: opened, reported, and applied to a model that knows nothing
+//! of them.
 //!
 //! A [`Lora`] is a file. A [`LoraSet`] is files with strengths. [`SetLoras::set_loras`] makes a pipeline draw with a set, in
-//! place of the one before, and touches only the weights that change. It returns a [`Report`] per file, and refuses a file
-//! that does not fit to the last tensor: a LoRA that silently does nothing is what this crate is against.
+//! place of the set before, and touches only the weights that the two patch differently. It returns a [`Report`] per file, and
+//! refuses a file that does not fit to the last tensor, so that no LoRA silently does nothing.
 //!
-//! ```no_run
-//! # fn draw<P: diffusion_core::weights::PatchWeights<Error = E>, E: std::error::Error + 'static>(pipeline: &mut P)
-//! # -> Result<(), Box<dyn std::error::Error>> {
-//! use diffusion_lora::{Lora, LoraSet, SetLoras};
+//! This crate stands on `diffusion-core` and knows no model. A LoRA file names modules in one of several [`dialects`]; a model
+//! gives the published names of its networks as [`PatchTarget`](diffusion_core::weights::PatchTarget)s. So a LoRA of either
+//! layout fits a checkpoint of either layout.
 //!
-//! let realism = Lora::open("realism_lora.safetensors".as_ref())?;
-//! for report in pipeline.set_loras(&LoraSet::new().with(&realism, 0.8))? {
-//!     println!("{report}");
-//! }
-//! pipeline.set_loras(&LoraSet::new())?; // Every weight is that of the file again, to the bit.
-//! # Ok(())
+//! ```
+//! use diffusion_core::weights::{ComponentId, PatchTarget};
+//! use diffusion_lora::{Lora, LoraSet};
+//! # use burn::tensor::{Device, Tensor};
+//! # use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
+//! # use diffusion_core::checkpoint::{KeyMap, PublishedNames};
+//! # use diffusion_core::format::Format;
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("lora.safetensors");
+//! # let spec = |name: &str, shape| TensorSpec { name: format!("transformer.to_q.{name}.weight"), shape, format: Format::F32 };
+//! # let specs = vec![spec("lora_A", vec![1, 2]), spec("lora_B", vec![2, 1])];
+//! # let mut writer = CheckpointWriter::create(&path, Container::Safetensors, specs, None)?;
+//! # for row in [[1.0_f32, 2.0], [3.0, 4.0]] {
+//! #     writer.append(&row.map(f32::to_le_bytes).concat())?;
 //! # }
+//! # writer.finish()?;
+//! # let shapes = [("query.weight".to_owned(), vec![2, 2])].into();
+//! # let names = PublishedNames::new(shapes).with_layout(&KeyMap::new().rename("to_q", "query"), "");
+//! # let device = Device::flex();
+//!
+//! // A network whose layer `query` is `to_q` in published files. A pipeline says that of its networks itself.
+//! let transformer = ComponentId::new("transformer", "transformer");
+//! let targets = [PatchTarget { component: transformer, aliases: vec!["transformer"], names }];
+//!
+//! let lora = Lora::open(&path)?;
+//! println!("{}", lora.report(&targets)); // ...: 1 modules (1 LoRA) in 2 tensors, dialect diffusers, rank 1, ...
+//! assert!(lora.report(&targets).fits());
+//!
+//! // Half of the product of its factors, [3, 4]ᵀ · [1, 2], is added to the weight.
+//! let (patches, _) = LoraSet::new().with(&lora, 0.5).patches(&targets, &device)?;
+//! let patch = patches[&transformer].get("query.weight").expect("it fits");
+//! let patched = patch.fused(Tensor::zeros([2, 2], &device));
+//! assert_eq!(patched.into_data().to_vec::<f32>()?, [1.5, 3.0, 2.0, 4.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A file says which modules it changes by names: those of the original release or of diffusers, dotted or with underscores.
-//! [`dialects`] has the spellings as tables, and the model's own key maps say what a name means, so that a LoRA of either
-//! layout fits a checkpoint of either layout.
+//! This crate has no features.
 
+mod adapter;
+mod contribution;
 pub mod dialects;
 mod error;
-mod factors;
 mod lora;
 mod lora_set;
-mod metadata;
 mod patch;
+mod peft_settings;
+mod place;
 mod report;
-mod resolve;
 mod strength;
-mod tensor_role;
+mod tensors;
+mod vocabulary;
 
 pub use error::{LoraError, SetLorasError};
 pub use lora::Lora;

@@ -1,4 +1,4 @@
-//! A LoRA file: which modules it changes, and with which tensors.
+//! Opening a LoRA file: which modules it patches, and with which tensors.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,37 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use diffusion_core::checkpoint::{Checkpoint, StoredTensor};
 use diffusion_core::weights::{ComponentId, PatchTarget};
 
-use crate::dialects::{self, Dialect, ModuleName};
+use crate::adapter::{Adapter, LoraFile};
+use crate::dialects::{Dialect, ModuleName};
 use crate::error::LoraError;
-use crate::factors::{AdapterTensors, Method};
-use crate::metadata::{self, PeftSettings};
+use crate::peft_settings::{self, PeftSettings};
 use crate::report::Report;
-use crate::resolve::Vocabulary;
-use crate::tensor_role::{self, Role};
+use crate::tensors::{AdapterTensors, Method, ModuleTensors, Role, parse_name};
+use crate::vocabulary::Vocabulary;
 
-/// A LoRA file, opened and understood, no weight read. Cheap to clone; what was read is kept and shared.
+/// A LoRA file, opened and understood, no weight read. Cheap to clone; clones share what was read.
 #[derive(Clone, Debug)]
 pub struct Lora {
     file: Arc<LoraFile>,
-}
-
-#[derive(Debug)]
-pub(crate) struct LoraFile {
-    pub(crate) path: PathBuf,
-    /// Another for every file that is opened.
-    pub(crate) id: u64,
-    pub(crate) adapters: Vec<Arc<Adapter>>,
-    /// Tensors that are no part of an adapter.
-    pub(crate) unexpected: Vec<String>,
-}
-
-/// What a file does to one module.
-#[derive(Debug)]
-pub(crate) struct Adapter {
-    /// The module, as the file spells it.
-    pub(crate) key: String,
-    pub(crate) module: ModuleName,
-    pub(crate) tensors: AdapterTensors,
 }
 
 /// Names under which folders hold a LoRA.
@@ -52,31 +33,17 @@ impl Lora {
     /// a kind that is not read.
     pub fn open(path: &Path) -> Result<Self, LoraError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let in_folder = || FILE_NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
-        let path = if path.is_dir() { in_folder().unwrap_or_else(|| path.to_owned()) } else { path.to_owned() };
+        let path = file_in(path);
         let checkpoint = Checkpoint::open(&path)?;
-        let settings = PeftSettings::find(&path, checkpoint.metadata(metadata::HEADER_KEY))?;
-
-        let mut modules: BTreeMap<&str, BTreeMap<Role, StoredTensor>> = BTreeMap::new();
-        let mut unexpected = Vec::new();
-        for (name, tensor) in checkpoint.tensors() {
-            match tensor_role::parse(name) {
-                Some((module, Role::Unsupported(kind))) => {
-                    return Err(LoraError::Unsupported { path, kind, module: module.to_owned() });
-                }
-                Some((module, role)) => {
-                    modules.entry(module).or_default().insert(role, tensor.clone());
-                }
-                None => unexpected.push(name.to_owned()),
-            }
-        }
-        let changes_something = modules.values().any(|tensors| tensors.keys().any(|role| !matches!(role, Role::Alpha)));
-        if !changes_something {
+        let settings = PeftSettings::find(&path, checkpoint.metadata(peft_settings::HEADER_KEY))?;
+        let (modules, unexpected) = modules(&checkpoint)?;
+        let patches_something = modules.values().any(|tensors| tensors.keys().any(|role| !matches!(role, Role::Alpha)));
+        if !patches_something {
             return Err(LoraError::NotALora { found: what_it_is(&checkpoint), path });
         }
         let adapter = |(key, tensors): (&str, BTreeMap<Role, StoredTensor>)| {
-            let module = dialects::module_name(key);
-            let tensors = AdapterTensors::new(&path, key, tensors, settings.as_ref().map(|settings| (settings, &module)))?;
+            let module = ModuleName::parse(key);
+            let tensors = AdapterTensors::new(ModuleTensors::new(&path, key, tensors), &module.name, settings.as_ref())?;
             Ok(Arc::new(Adapter { key: key.to_owned(), module, tensors }))
         };
         let mut adapters = modules.into_iter().map(adapter).collect::<Result<Vec<_>, LoraError>>()?;
@@ -85,7 +52,7 @@ impl Lora {
         Ok(Self { file: Arc::new(LoraFile { path, id, adapters, unexpected }) })
     }
 
-    /// The file.
+    /// The file; in the folder, if a folder was opened.
     pub fn path(&self) -> &Path {
         &self.file.path
     }
@@ -94,14 +61,19 @@ impl Lora {
         &self.file
     }
 
-    /// How many modules it changes.
+    /// How many modules the file patches.
     pub fn num_adapters(&self) -> usize {
         self.file.adapters.len()
     }
 
+    /// The dialects that its names are in, each once.
+    pub fn dialects(&self) -> Vec<Dialect> {
+        self.file.dialects()
+    }
+
     /// What the file holds, compared with no model.
     pub fn contents(&self) -> Report {
-        Report::of_file(&self.file)
+        self.file.contents()
     }
 
     /// What the file holds, and what of it fits a model with these networks.
@@ -109,22 +81,41 @@ impl Lora {
         Vocabulary::new(targets).resolve(&self.file).1
     }
 
-    /// The parameters that the file patches in a model with these networks, by component and path, in order.
+    /// The parameters that the file patches in a model with these networks, by component and path, in order, each once.
     pub fn patched_parameters(&self, targets: &[PatchTarget]) -> Vec<(ComponentId, String)> {
-        let (places, _) = Vocabulary::new(targets).resolve(&self.file);
-        let mut parameters: Vec<_> = places.into_iter().map(|place| (place.component, place.parameter)).collect();
+        let (resolved, _) = Vocabulary::new(targets).resolve(&self.file);
+        let mut parameters: Vec<_> =
+            resolved.into_iter().map(|resolved| (resolved.component, resolved.place.parameter)).collect();
         parameters.sort_unstable();
         parameters.dedup();
         parameters
     }
+}
 
-    /// The dialects that its names are in.
-    pub fn dialects(&self) -> Vec<Dialect> {
-        let mut dialects: Vec<_> = self.file.adapters.iter().map(|adapter| adapter.module.dialect).collect();
-        dialects.sort_unstable();
-        dialects.dedup();
-        dialects
+/// The LoRA of a folder, or the file itself.
+fn file_in(path: &Path) -> PathBuf {
+    let in_folder = FILE_NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
+    in_folder.filter(|_| path.is_dir()).unwrap_or_else(|| path.to_owned())
+}
+
+/// Tensors by module and by what they are to its adapter, and the names of those that belong to no adapter.
+type Modules<'a> = (BTreeMap<&'a str, BTreeMap<Role, StoredTensor>>, Vec<String>);
+
+fn modules(checkpoint: &Checkpoint) -> Result<Modules<'_>, LoraError> {
+    let (mut modules, mut unexpected) = Modules::default();
+    for (name, tensor) in checkpoint.tensors() {
+        match parse_name(name) {
+            Some((module, Role::Unsupported(kind))) => {
+                let path = checkpoint.path().to_owned();
+                return Err(LoraError::Unsupported { path, kind, module: module.to_owned() });
+            }
+            Some((module, role)) => {
+                modules.entry(module).or_default().insert(role, tensor.clone());
+            }
+            None => unexpected.push(name.to_owned()),
+        }
     }
+    Ok((modules, unexpected))
 }
 
 /// Bare original names with norms or biases beside the factors are Black Forest Labs' control LoRAs.
@@ -144,6 +135,8 @@ fn mark_control(adapters: &mut [Arc<Adapter>]) {
 fn what_it_is(checkpoint: &Checkpoint) -> String {
     /// Names of embeddings in the files that textual inversion makes.
     const EMBEDDINGS: [&str; 5] = ["emb_params", "clip_l", "clip_g", "t5xxl", "<concept>"];
+    /// A matrix of a model has more bytes than this.
+    const LARGE: usize = 1 << 20;
     let names: Vec<&str> = checkpoint.tensors().map(|(name, _)| name).collect();
     if names.is_empty() {
         return "no tensors".to_owned();
@@ -154,9 +147,9 @@ fn what_it_is(checkpoint: &Checkpoint) -> String {
     if checkpoint.tensors().all(is_embedding) {
         return "the embedding of a textual inversion, which stands for a word of the prompt".to_owned();
     }
-    let whole = checkpoint.tensors().any(|(name, tensor)| name.ends_with(".weight") && tensor.num_bytes() > 1 << 20);
+    let has_weights = checkpoint.tensors().any(|(name, tensor)| name.ends_with(".weight") && tensor.num_bytes() > LARGE);
     let examples = names.iter().take(2).copied().collect::<Vec<_>>().join(", ");
-    if whole {
+    if has_weights {
         format!("whole weights, as a model does, {examples} among them")
     } else {
         format!("no adapters that are known, but {examples}")

@@ -1,4 +1,4 @@
-//! What a LoRA file holds, and how much of it fits the model.
+//! What a LoRA file holds, and how much of it fits a model.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -6,92 +6,67 @@ use std::path::PathBuf;
 
 use diffusion_core::weights::ComponentId;
 
-use crate::dialects::{self, Dialect};
-use crate::lora::LoraFile;
+use crate::dialects::Dialect;
 
-/// What a file holds, and what of it fits a model.
+/// What a file holds, and what of it fits a model. Printed, it is a line, and one for each module that does not fit.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Report {
     /// The file.
     pub path: PathBuf,
-    /// The dialects that its names are in.
+    /// The dialects that its names are in, each once.
     pub dialects: Vec<Dialect>,
     /// Kinds of adapters, with how many there are: LoRA, DoRA, LoHa, LoKr, difference, replacement, bias.
     pub methods: BTreeMap<&'static str, usize>,
-    /// The smallest and largest rank.
+    /// The smallest and the largest rank; `None` if no adapter has one.
     pub ranks: Option<(usize, usize)>,
-    /// The smallest and largest alpha that the file gives.
+    /// The smallest and the largest alpha that the file gives; `None` if it gives none.
     pub alphas: Option<(f64, f64)>,
-    /// How many modules it is about.
+    /// How many modules the file patches.
     pub num_adapters: usize,
-    /// How many tensors those take.
+    /// How many tensors its adapters take.
     pub num_tensors: usize,
-    /// How many of its modules are in each network of the model.
+    /// How many of its modules are in each component of the model; empty if it was compared with none.
     pub matched: BTreeMap<ComponentId, usize>,
-    /// Modules and tensors that the model has no place for.
+    /// Modules and tensors that the model does not have.
     pub unexpected: Vec<Unexpected>,
     /// Modules whose weights have other shapes in the model.
     pub mismatched: Vec<Mismatched>,
-    /// Modules that it gives more inputs than the model has.
+    /// Modules, as the file spells them, that it gives more inputs than the model has.
     pub widened: Vec<String>,
-    /// The model that it seems to be made for.
+    /// The model that the file seems to be made for, by the names of its modules.
     pub made_for: Option<&'static str>,
 }
 
-/// A module or tensor of a file that the model has no place for.
+/// A module or tensor of a file that the model does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unexpected {
-    /// As the file spells it.
+    /// Its name, as the file spells it.
     pub name: String,
-    /// The networks that were searched and are there; empty if it was meant for one that is not loaded.
+    /// The components that were searched; empty if the model has none of those that the name may mean.
     pub searched: Vec<ComponentId>,
 }
 
-/// A module of a file whose weight has another shape in the model.
+/// A module of a file whose weight, or bias, has another shape in the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mismatched {
-    /// As the file spells it.
+    /// Its name, as the file spells it.
     pub name: String,
-    /// Rows and columns in the model.
+    /// Rows and columns in the model; a convolution's kernel counts among the columns, and a bias has one column.
     pub expected: [usize; 2],
     /// Rows and columns in the file.
     pub found: [usize; 2],
 }
 
 impl Report {
-    pub(crate) fn of_file(file: &LoraFile) -> Self {
-        let mut methods = BTreeMap::new();
-        for adapter in &file.adapters {
-            *methods.entry(adapter.tensors.method.name(adapter.tensors.has_magnitude())).or_insert(0) += 1;
-        }
-        let mut dialects: Vec<Dialect> = file.adapters.iter().map(|adapter| adapter.module.dialect).collect();
-        dialects.sort_unstable();
-        dialects.dedup();
-        let ranks = file.adapters.iter().filter_map(|adapter| adapter.tensors.rank);
-        let alphas = file.adapters.iter().filter_map(|adapter| adapter.tensors.alpha);
-        let of_transformer = file.adapters.iter().filter(|adapter| adapter.module.aliases.contains(&dialects::TRANSFORMER));
-        Self {
-            path: file.path.clone(),
-            dialects,
-            methods,
-            ranks: ranks.clone().min().zip(ranks.max()),
-            alphas: alphas.clone().reduce(f64::min).zip(alphas.reduce(f64::max)),
-            num_adapters: file.adapters.len(),
-            num_tensors: file.adapters.iter().map(|adapter| adapter.tensors.num_tensors()).sum(),
-            matched: BTreeMap::new(),
-            unexpected: Vec::new(),
-            mismatched: Vec::new(),
-            widened: Vec::new(),
-            made_for: dialects::made_for(of_transformer.map(|adapter| adapter.key.as_str())),
-        }
-    }
-
-    /// Whether every tensor has its place.
+    /// Whether every module and tensor of the file fits the model.
     pub fn fits(&self) -> bool {
         self.unexpected.is_empty() && self.mismatched.is_empty()
     }
 
-    /// How many modules have their place.
+    /// How many modules fit the model.
     pub fn num_matched(&self) -> usize {
         self.matched.values().sum()
     }
@@ -107,50 +82,71 @@ impl Report {
         };
         format!("{advice}.\n")
     }
+
+    /// The line of what the file holds.
+    fn fmt_contents(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let methods = list(self.methods.iter().map(|(method, count)| format!("{count} {method}")));
+        write!(f, "{}: {} modules ({methods}) in {} tensors, ", self.path.display(), self.num_adapters, self.num_tensors)?;
+        write!(f, "dialect {}", list(self.dialects.iter().map(ToString::to_string)))?;
+        if let Some((smallest, largest)) = self.ranks {
+            write!(f, ", rank {}", range(smallest, largest))?;
+        }
+        match self.alphas {
+            Some((smallest, largest)) => write!(f, ", alpha {}", range(smallest, largest)),
+            None if self.ranks.is_some() => write!(f, ", no alpha in the tensors"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// How many names of a long list are shown.
         const SHOWN: usize = 5;
-        let list = |items: Vec<String>| items.join(", ");
-        let methods = list(self.methods.iter().map(|(method, count)| format!("{count} {method}")).collect());
-        let dialects = list(self.dialects.iter().map(ToString::to_string).collect());
-        write!(f, "{}: {} modules ({methods}) in {} tensors, ", self.path.display(), self.num_adapters, self.num_tensors)?;
-        write!(f, "dialect {dialects}")?;
-        if let Some((smallest, largest)) = self.ranks {
-            write!(f, ", rank {}", range(smallest, largest))?;
-        }
-        match self.alphas {
-            Some((smallest, largest)) => write!(f, ", alpha {}", range(smallest, largest))?,
-            None if self.ranks.is_some() => write!(f, ", no alpha in the tensors")?,
-            None => {}
-        }
+        self.fmt_contents(f)?;
         if !self.matched.is_empty() {
             let matched = self.matched.iter().map(|(component, count)| format!("{count} in the {component}"));
-            write!(f, "; matched {}", list(matched.collect()))?;
+            write!(f, "; matched {}", list(matched))?;
         }
         if !self.widened.is_empty() {
-            write!(f, "; gives more inputs to {}", list(self.widened.clone()))?;
+            write!(f, "; gives more inputs to {}", list(self.widened.iter().cloned()))?;
         }
         for unexpected in self.unexpected.iter().take(SHOWN) {
-            let places = match &unexpected.searched[..] {
-                [] => "is for a text encoder that this model does not have here".to_owned(),
-                components => format!("is nothing in the {}", list(components.iter().map(ToString::to_string).collect())),
-            };
-            write!(f, "\n  {} {places}", unexpected.name)?;
+            write!(f, "\n  {unexpected}")?;
         }
         if self.unexpected.len() > SHOWN {
             write!(f, "\n  ... {} unexpected in all", self.unexpected.len())?;
         }
-        for Mismatched { name, expected, found } in self.mismatched.iter().take(SHOWN) {
-            write!(f, "\n  {name} changes a weight of {found:?}, which is {expected:?} in the model")?;
+        for mismatched in self.mismatched.iter().take(SHOWN) {
+            write!(f, "\n  {mismatched}")?;
         }
         if self.mismatched.len() > SHOWN {
             write!(f, "\n  ... {} of other shapes in all", self.mismatched.len())?;
         }
         Ok(())
     }
+}
+
+impl Display for Unexpected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.searched[..] {
+            [] => write!(f, "{} is for a text encoder that this model does not have here", self.name),
+            components => {
+                write!(f, "{} is nothing in the {}", self.name, list(components.iter().map(ToString::to_string)))
+            }
+        }
+    }
+}
+
+impl Display for Mismatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, expected, found } = self;
+        write!(f, "{name} patches a weight of {found:?}, which is {expected:?} in the model")
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
 }
 
 /// One number if both are the same.

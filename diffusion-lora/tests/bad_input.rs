@@ -2,15 +2,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use common::{lora_file, pipeline};
+use common::{FLUX, Layout, SD3, lora_file, pipeline};
 use diffusion_core::Precision;
 use diffusion_lora::{Lora, LoraError, LoraSet, SetLoras, SetLorasError};
-use diffusion_models::flux::Flux;
-use diffusion_models::sd3::Sd3;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
 type Tensors<'a> = &'a [(&'a str, &'a [usize], f32)];
@@ -41,7 +38,7 @@ fn apply(tensors: Tensors) -> LoraError {
 }
 
 fn refused(set: &LoraSet) -> LoraError {
-    match pipeline::<Flux>(false, Precision::f32()).set_loras(set) {
+    match pipeline(FLUX, Layout::Folder, Precision::f32()).set_loras(set) {
         Err(SetLorasError::Lora(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -76,22 +73,22 @@ fn a_lora_for_a_unet_is_called_that() {
 
 #[test]
 fn a_lora_of_the_other_family_is_refused() {
-    let flux = Lora::open(&lora_file("flux-dev", "kohya")).unwrap();
-    let result = pipeline::<Sd3>(false, Precision::f32()).set_loras(&LoraSet::new().with(&flux, 1.0));
+    let flux = Lora::open(&lora_file(FLUX, "kohya")).unwrap();
+    let result = pipeline(SD3, Layout::Folder, Precision::f32()).set_loras(&LoraSet::new().with(&flux, 1.0));
     let Err(SetLorasError::Lora(error)) = result else { panic!("{result:?}") };
     assert!(error.to_string().contains("FLUX.1"), "{error}");
-    let sd3 = Lora::open(&lora_file("sd3", "kohya")).unwrap();
+    let sd3 = Lora::open(&lora_file(SD3, "kohya")).unwrap();
     let error = refused(&LoraSet::new().with(&sd3, 1.0));
     assert!(error.to_string().contains("Stable Diffusion 3"), "{error}");
     // The names of diffusers are partly the same; then the shapes tell.
-    let sd3 = Lora::open(&lora_file("sd3", "lycoris")).unwrap();
+    let sd3 = Lora::open(&lora_file(SD3, "lycoris")).unwrap();
     assert!(matches!(refused(&LoraSet::new().with(&sd3, 1.0)), LoraError::DoesNotFit { .. }));
 }
 
 #[test]
 fn a_truncated_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let bytes = std::fs::read(lora_file("flux-dev", "kohya")).unwrap();
+    let bytes = std::fs::read(lora_file(FLUX, "kohya")).unwrap();
     for len in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         let path = folder.path().join("cut.safetensors");
         std::fs::write(&path, &bytes[..len]).unwrap();
@@ -117,6 +114,19 @@ fn incomplete_and_impossible_adapters_are_refused() {
 }
 
 #[test]
+fn lengths_of_a_dora_are_those_of_rows_or_columns() {
+    let [down, up, magnitude] = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"].map(|end| format!("{QUERY}.{end}"));
+    let with_lengths = |shape| open(&[(&down, &[4, 28], 0.1), (&up, &[56, 4], 0.1), (&magnitude, shape, 1.0)]);
+    for shape in [&[56][..], &[56, 1], &[1, 28]] {
+        with_lengths(shape).unwrap();
+    }
+    for shape in [&[28][..], &[55, 1], &[1, 56], &[0]] {
+        let error = with_lengths(shape).unwrap_err();
+        assert!(matches!(&error, LoraError::Shape { tensor, .. } if *tensor == magnitude), "{error}");
+    }
+}
+
+#[test]
 fn numbers_that_are_not_finite_are_refused_by_tensor() {
     let (down, up) = (format!("{QUERY}.lora_A.weight"), format!("{QUERY}.lora_B.weight"));
     for value in [f32::NAN, f32::INFINITY] {
@@ -128,8 +138,8 @@ fn numbers_that_are_not_finite_are_refused_by_tensor() {
 #[test]
 fn what_does_not_fit_is_listed_and_may_be_allowed() {
     let other = "transformer.transformer_blocks.0.attn.to_k";
-    let stranger = "transformer.transformer_blocks.77.attn.to_q";
-    let names: Vec<String> = [QUERY, other, stranger]
+    let unexpected = "transformer.transformer_blocks.77.attn.to_q";
+    let names: Vec<String> = [QUERY, other, unexpected]
         .iter()
         .flat_map(|module| [format!("{module}.lora_A.weight"), format!("{module}.lora_B.weight")])
         .collect();
@@ -141,27 +151,27 @@ fn what_does_not_fit_is_listed_and_may_be_allowed() {
     let set = LoraSet::new().with(&lora, 1.0);
     let error = refused(&set);
     let LoraError::DoesNotFit { report } = &error else { panic!("{error}") };
-    assert_eq!((report.num_matched(), report.unmatched.len(), report.misshapen.len()), (1, 2, 1));
-    for word in [stranger, other, "transformer.note", "[28, 29]", "[28, 28]", "lora.safetensors"] {
+    assert_eq!((report.num_matched(), report.unexpected.len(), report.mismatched.len()), (1, 2, 1));
+    for word in [unexpected, other, "transformer.note", "[28, 29]", "[28, 28]", "lora.safetensors"] {
         assert!(error.to_string().contains(word), "{word}: {error}");
     }
-    let reports = pipeline::<Flux>(false, Precision::f32()).set_loras(&set.allowing_misfits()).unwrap();
+    let reports = pipeline(FLUX, Layout::Folder, Precision::f32()).set_loras(&set.allowing_mismatch()).unwrap();
     assert!(!reports[0].fits());
 }
 
 #[test]
-fn nothing_that_fits_is_an_error_even_if_misfits_are_allowed() {
-    let stranger = "transformer.transformer_blocks.77.attn.to_q";
-    let (down, up) = (format!("{stranger}.lora_A.weight"), format!("{stranger}.lora_B.weight"));
+fn nothing_that_fits_is_an_error_even_if_mismatch_is_allowed() {
+    let unexpected = "transformer.transformer_blocks.77.attn.to_q";
+    let (down, up) = (format!("{unexpected}.lora_A.weight"), format!("{unexpected}.lora_B.weight"));
     let lora = open_kept(&[(&down, &[4, 28], 0.1), (&up, &[28, 4], 0.1)]);
-    let error = refused(&LoraSet::new().with(&lora.1, 1.0).allowing_misfits());
+    let error = refused(&LoraSet::new().with(&lora.1, 1.0).allowing_mismatch());
     assert!(matches!(error, LoraError::DoesNotFit { .. }), "{error}");
 }
 
 #[test]
 fn strengths_are_finite() {
-    let lora = Lora::open(&lora_file("flux-dev", "kohya")).unwrap();
-    assert!(matches!(refused(&LoraSet::new().with(&lora, f64::NAN)), LoraError::Scale { .. }));
+    let lora = Lora::open(&lora_file(FLUX, "kohya")).unwrap();
+    assert!(matches!(refused(&LoraSet::new().with(&lora, f64::NAN)), LoraError::Strength { .. }));
 }
 
 #[test]
@@ -176,7 +186,7 @@ fn a_control_lora_that_widens_the_model_is_refused_by_name() {
 fn a_missing_file_is_an_error() {
     let error = Lora::open(Path::new("nowhere/lora.safetensors")).unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
-    assert!(LoraSet::new().changes(BTreeMap::default(), &Device::flex()).unwrap().0.is_empty());
+    assert!(LoraSet::new().patches(&[], &Device::flex()).unwrap().0.is_empty());
 }
 
 /// A file with its folder, which goes away with it.

@@ -1,18 +1,18 @@
-//! The file of an autoencoder: of the full one, or of a tiny one.
+//! The file of an autoencoder, full or tiny, and its decoder.
 
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::PatchTarget;
-use diffusion_core::{LatentEncoder, Loading, weights};
+use diffusion_core::{LatentDecoder, LatentEncoder, Loading, weights};
 
-use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder};
+use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, decode_tiled};
 use crate::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
 use crate::component_file::ComponentFile;
 use crate::components::{Component, VAE};
 use crate::detect::FileKind;
 use crate::error::PipelineError;
-use crate::image_decoder::ImageDecoder;
 use crate::network_config::WeightKeeping;
+use crate::settings::Tiling;
 use crate::source::Source;
 
 /// The file of an autoencoder, and which kind it is.
@@ -108,5 +108,25 @@ impl ComponentFile for AutoencoderFile {
 
     fn patch_target(&self) -> Option<PatchTarget> {
         None
+    }
+}
+
+/// A loaded decoder: the model's own, or a tiny one that is faster and coarser.
+#[derive(Debug)]
+pub enum ImageDecoder {
+    /// The full autoencoder's, with the side of a tile in latent pixels.
+    Kl(Box<AutoencoderKlDecoder>, usize),
+    /// A tiny autoencoder's.
+    Tiny(Box<AutoencoderTinyDecoder>),
+}
+
+impl ImageDecoder {
+    /// Decode latents, `[batch, latent_channels, height, width]`, to RGB in [-1, 1], `[batch, 3, 8 height, 8 width]`.
+    pub fn decode(&self, latents: Tensor<4>, tiling: Tiling) -> Tensor<4> {
+        match (self, tiling) {
+            (Self::Kl(decoder, tile), Tiling::Tiled) => decode_tiled(decoder.as_ref(), latents, *tile),
+            (Self::Kl(decoder, _), Tiling::Whole) => decoder.decode(latents),
+            (Self::Tiny(decoder), _) => decoder.decode(latents),
+        }
     }
 }

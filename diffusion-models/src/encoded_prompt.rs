@@ -1,7 +1,7 @@
 //! An encoded prompt.
 
-use crate::conditioning::Conditioning;
 use crate::prompt_encoder::Truncation;
+use diffusion_core::network::Conditioning;
 
 /// An encoded prompt, with the negative one where guidance needs it. Can be kept and used again, for any seeds.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct EncodedPrompt {
     pub positive: Conditioning,
     /// What it shall not.
     pub negative: Option<Conditioning>,
-    /// What encoders did not see of the positive prompt.
+    /// What encoders did not see of both prompts.
     pub truncated: Vec<Truncation>,
 }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use diffusion_core::checkpoint::CheckpointError;
 use diffusion_core::weights::ComponentId;
-use diffusion_core::{SampleError, ScheduleError};
+use diffusion_core::{SampleError, ScheduleError, SettingError};
 use diffusion_schedulers::kind::KindError;
 
-use crate::config::ConfigError;
 use crate::detect::FileKind;
 use crate::tokenizer::TokenizerError;
+use diffusion_core::config::ConfigError;
 
 /// Why a pipeline cannot be made or cannot draw.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub enum PipelineError {
         path: PathBuf,
     },
     /// A component of the model is in none of the files.
-    #[error("{} holds no {}; give a file or folder for {}", path.display(), list(any_of), if any_of.len() == 1 { "it" } else { "any of them" })]
+    #[error("{} holds {}; give a file or folder for {}", path.display(), none_of(any_of), if any_of.len() == 1 { "it" } else { "one of them" })]
     MissingComponent {
         /// The file or folder that was given for the model.
         path: PathBuf,
@@ -104,15 +104,8 @@ pub enum PipelineError {
         expected: (usize, usize),
     },
     /// A setting is outside its range.
-    #[error("{setting} is {found}, expected {expected}")]
-    Setting {
-        /// Name of the setting.
-        setting: &'static str,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The network gave infinite or undefined numbers.
     #[error(
         "{place} is not finite in step {} of {num_steps}, the image would be black; compute in f32, and check the checkpoint against its published checksum",
@@ -136,7 +129,7 @@ impl PipelineError {
 
     /// A [`Setting`](Self::Setting) outside its range.
     pub(crate) fn setting(setting: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Setting { setting, expected: expected.to_string(), found: found.to_string() }
+        Self::Setting(SettingError::new(setting, expected, found))
     }
 }
 
@@ -153,6 +146,9 @@ impl From<SampleError> for PipelineError {
     }
 }
 
-fn list(components: &[ComponentId]) -> String {
-    components.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn none_of(components: &[ComponentId]) -> String {
+    match components {
+        [one] => format!("no {one}"),
+        several => format!("none of {}", several.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
 }

@@ -8,6 +8,7 @@ use diffusion_core::weights::ComponentId;
 /// What a pipeline tells while it works. Whoever hears of it may cancel by breaking.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Event {
     /// A component is being loaded.
     Loading {

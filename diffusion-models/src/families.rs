@@ -23,9 +23,8 @@ pub(crate) const FAMILIES: &[Family] = &[sd3::FAMILY, flux::FAMILY];
 /// # Errors
 /// [`PipelineError`] naming the file and what is wrong or missing: all that can be known without reading weights.
 pub fn open_model(path: &Path, paths: &ComponentPaths) -> Result<Box<dyn Model>, PipelineError> {
-    let source = Source::open(path, paths, &profiles())?;
-    let family = FAMILIES.iter().find(|family| family.profile.name == source.family().name);
-    family.map_or_else(|| Err(source.refused()), |family| (family.open)(&source))
+    let (source, family) = Source::open(path, paths, &profiles())?;
+    (FAMILIES[family].open)(&source)
 }
 
 /// What a checkpoint holds, as far as its names tell.

@@ -1,42 +1,55 @@
 //! The network with guidance around it: the velocity field of a run.
 
 use burn::tensor::Tensor;
-use diffusion_schedulers::guidance::{AdaptiveProjectedGuidance, AdaptiveProjectedRun, CfgZeroStar, classifier_free, rescale};
+use diffusion_core::network::block_network::{BlockHook, NoHook};
+use diffusion_core::network::{Conditioning, Denoiser, DenoiserInput, FirstNotFinite, is_finite};
+use diffusion_schedulers::guidance::{GuidanceEvaluation, GuidanceRun, rescale};
+use diffusion_schedulers::step_cache::{RunCache, StepCache, StepCacheReport};
 
-use crate::block_network::{BlockHook, NoHook};
-use crate::conditioning::Conditioning;
-use crate::denoiser::Denoiser;
-use crate::denoiser_input::DenoiserInput;
 use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
-use crate::guidance::{Guidance, GuidanceEvaluation, GuidanceMethod};
-use crate::not_finite::{FirstNotFinite, is_finite};
 use crate::settings::Settings;
-use crate::step::Step;
-use crate::step_cache::{RunCache, StepCacheReport};
+
+/// Where in a run the network is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Step {
+    pub(crate) index: usize,
+    pub(crate) num_steps: usize,
+    /// Noise level.
+    pub(crate) sigma: f64,
+}
 
 /// A network, an encoded prompt, and the guidance of one run.
 pub(crate) struct GuidedDenoiser<'a> {
-    passes: Passes<'a>,
+    denoiser: &'a dyn Denoiser,
+    settings: &'a Settings,
     prompt: &'a EncodedPrompt,
     /// The negative prompts and the positive ones as one batch.
     both: Option<Conditioning>,
-    /// The past of adaptive projected guidance, from its first use on.
-    projected: Option<AdaptiveProjectedRun>,
+    guidance: GuidanceRun,
+    /// One for each kind of pass: conditional, unconditional, and both as one batch. Velocities of one kind are alike from step
+    /// to step.
+    caches: [RunCache; 3],
 }
+
+/// The kinds of passes.
+const CONDITIONAL: usize = 0;
+const UNCONDITIONAL: usize = 1;
+const BOTH: usize = 2;
 
 impl<'a> GuidedDenoiser<'a> {
     pub(crate) fn new(denoiser: &'a dyn Denoiser, prompt: &'a EncodedPrompt, settings: &'a Settings) -> Self {
         let batched = settings.guidance.evaluation == GuidanceEvaluation::Batched && settings.is_guided();
         let negative = prompt.negative.as_ref().filter(|_| batched);
         let both = negative.map(|negative| Conditioning::batch(&[negative, &prompt.positive]));
+        let guidance = settings.guidance.begin(settings.guidance_scale);
         let caches = [(); 3].map(|()| RunCache::begin(settings.step_cache));
-        Self { passes: Passes { denoiser, settings, caches }, prompt, both, projected: None }
+        Self { denoiser, settings, prompt, both, guidance, caches }
     }
 
     /// What the step cache did so far.
     pub(crate) fn report(&self) -> StepCacheReport {
-        self.passes.caches.iter().map(RunCache::report).fold(StepCacheReport::default(), StepCacheReport::and)
+        self.caches.iter().map(RunCache::report).fold(StepCacheReport::default(), StepCacheReport::and)
     }
 
     /// The velocity with all guidance applied.
@@ -50,47 +63,34 @@ impl<'a> GuidedDenoiser<'a> {
         if is_finite(velocity.clone()) {
             return Ok(velocity);
         }
-        // Watching every block costs a read-back each, so the blame is found by a second pass.
+        // Hearing of every block costs a read-back each, so the blame is found by a second pass.
         let mut search = FirstNotFinite::default();
         for conditioning in [Some(&self.prompt.positive), self.prompt.negative.as_ref()].into_iter().flatten() {
-            self.passes.run(step, latents.clone(), conditioning, &[], &mut search)?;
+            self.run(step, latents.clone(), conditioning, &[], &mut search)?;
         }
         let place = search.place.unwrap_or_else(|| "the velocity".to_owned());
         Err(PipelineError::NotFinite { place, index: step.index, num_steps: step.num_steps })
     }
 
     fn guided(&mut self, step: Step, latents: Tensor<4>) -> Result<Tensor<4>, PipelineError> {
-        let (prompt, settings) = (self.prompt, self.passes.settings);
-        let (Guidance { method, interval, .. }, scale) = (&settings.guidance, settings.guidance_scale);
+        let (prompt, settings) = (self.prompt, self.settings);
         let Some(negative) = prompt.negative.as_ref().filter(|_| settings.is_guided()) else {
-            return self.passes.velocity(Pass::Conditional, step, latents, &prompt.positive);
+            return self.pass(CONDITIONAL, step, latents, &prompt.positive);
         };
-        if let GuidanceMethod::ZeroStar { zero_steps } = *method
-            && (CfgZeroStar { scale, zero_steps }).is_zero_step(step.index)
-        {
+        if self.guidance.is_zero_step(step.index) {
             return Ok(latents.zeros_like());
         }
-        let (conditional, guided) = if interval.is_none_or(|interval| interval.applies_to(step.sigma)) {
+        let (conditional, guided) = if self.guidance.applies_to(step.sigma) {
             let [unconditional, conditional] = self.both_velocities(step, latents.clone(), negative)?;
-            let guided = match *method {
-                GuidanceMethod::ClassifierFree => classifier_free(conditional.clone(), unconditional, scale),
-                GuidanceMethod::ZeroStar { zero_steps } => {
-                    CfgZeroStar { scale, zero_steps }.apply(conditional.clone(), unconditional)
-                }
-                GuidanceMethod::AdaptiveProjected { eta, norm_threshold, momentum } => {
-                    let guidance = AdaptiveProjectedGuidance { scale, eta, norm_threshold, momentum };
-                    let run = self.projected.get_or_insert_with(|| guidance.begin());
-                    run.apply(latents.clone(), step.sigma, conditional.clone(), unconditional)
-                }
-            };
+            let guided = self.guidance.combine(latents.clone(), step.sigma, conditional.clone(), unconditional);
             (conditional, guided)
         } else {
-            let conditional = self.passes.velocity(Pass::Conditional, step, latents.clone(), &prompt.positive)?;
+            let conditional = self.pass(CONDITIONAL, step, latents.clone(), &prompt.positive)?;
             (conditional.clone(), conditional)
         };
         let guided = match &settings.skip_layers {
             Some(skip) if skip.applies_to(step.index, step.num_steps) => {
-                let skipped = self.passes.run(step, latents, &prompt.positive, &skip.layers, &mut NoHook)?;
+                let skipped = self.run(step, latents, &prompt.positive, &skip.layers, &mut NoHook)?;
                 skip.apply(guided, conditional.clone(), skipped)
             }
             _ => guided,
@@ -108,55 +108,29 @@ impl<'a> GuidedDenoiser<'a> {
         latents: Tensor<4>,
         negative: &Conditioning,
     ) -> Result<[Tensor<4>; 2], PipelineError> {
-        let Self { passes, prompt, both, .. } = self;
-        let Some(both) = both else {
-            let unconditional = passes.velocity(Pass::Unconditional, step, latents.clone(), negative)?;
-            return Ok([unconditional, passes.velocity(Pass::Conditional, step, latents, &prompt.positive)?]);
+        let Some(both) = self.both.clone() else {
+            let unconditional = self.pass(UNCONDITIONAL, step, latents.clone(), negative)?;
+            return Ok([unconditional, self.pass(CONDITIONAL, step, latents, &self.prompt.positive)?]);
         };
         let [batch, ..] = latents.dims();
         let twice = Tensor::cat(vec![latents.clone(), latents], 0);
-        let velocities = passes.velocity(Pass::Both, step, twice, both)?;
+        let velocities = self.pass(BOTH, step, twice, &both)?;
         Ok([0, batch].map(|first| velocities.clone().narrow(0, first, batch)))
     }
-}
 
-/// The passes of a network, with a cache for each kind.
-struct Passes<'a> {
-    denoiser: &'a dyn Denoiser,
-    settings: &'a Settings,
-    caches: [RunCache; 3],
-}
-
-/// A kind of pass: velocities of one kind are alike from step to step.
-#[derive(Clone, Copy)]
-enum Pass {
-    Conditional,
-    Unconditional,
-    /// Unconditional and conditional as one batch.
-    Both,
-}
-
-impl Passes<'_> {
-    fn velocity(
+    /// A pass of this kind, through its cache.
+    fn pass(
         &mut self,
-        pass: Pass,
+        kind: usize,
         step: Step,
         latents: Tensor<4>,
         conditioning: &Conditioning,
     ) -> Result<Tensor<4>, PipelineError> {
         // Taken out for the pass, so that the network can be run meanwhile.
-        let mut cache = std::mem::take(&mut self.caches[pass as usize]);
-        let velocity = match &mut cache {
-            RunCache::Off(report) => {
-                report.evaluations += 1;
-                self.run(step, latents, conditioning, &[], &mut NoHook)
-            }
-            RunCache::FirstBlock(cache) => self.run(step, latents, conditioning, &[], cache),
-            RunCache::Easy(cache) => {
-                cache.velocity(step, latents, |latents| self.run(step, latents, conditioning, &[], &mut NoHook))
-            }
-        };
-        self.caches[pass as usize] = cache;
+        let mut cache = std::mem::replace(&mut self.caches[kind], RunCache::begin(StepCache::Off));
+        let place = [step.index, step.num_steps];
+        let velocity = cache.velocity(place, latents, |latents, hook| self.run(step, latents, conditioning, &[], hook));
+        self.caches[kind] = cache;
         velocity
     }
 

@@ -10,11 +10,11 @@ use diffusion_schedulers::schedules::SigmaTable;
 
 use crate::autoencoder_file::AutoencoderFile;
 use crate::component_file::ComponentFile;
-use crate::denoiser::Denoiser;
 use crate::error::PipelineError;
-use crate::latent_rgb::LatentRgb;
 use crate::prompt_encoder::PromptEncoder;
 use crate::settings::Settings;
+use diffusion_core::LatentRgb;
+use diffusion_core::network::Denoiser;
 
 /// An opened model: its files, checked to the last name and shape, no weight read.
 ///

@@ -12,13 +12,11 @@ use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTar
 use diffusion_core::{Loading, Residency, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
+use crate::autoencoder_file::ImageDecoder;
 use crate::components::{Stage, TRANSFORMER};
-use crate::denoiser::Denoiser;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::families::open_model;
-use crate::image_decoder::ImageDecoder;
-use crate::init_latents::InitLatents;
 use crate::model::{Model, ModelInfo};
 use crate::pipeline_options::PipelineOptions;
 use crate::plan::Plan;
@@ -27,8 +25,10 @@ use crate::prompt_encoder::PromptEncoder;
 use crate::request::{InitImage, Request};
 use crate::settings::{Settings, Tiling};
 use crate::start::Start;
-use crate::step_cache::StepCacheReport;
-use crate::warning::Warning;
+use diffusion_core::network::Denoiser;
+use diffusion_schedulers::InitLatents;
+use diffusion_schedulers::kind::Warning;
+use diffusion_schedulers::step_cache::StepCacheReport;
 
 /// From a prompt to an image, with a model of any family.
 ///
@@ -235,7 +235,7 @@ impl Pipeline {
         Tensor::cat(seeds.iter().map(noise).collect(), 0)
     }
 
-    /// The latents of an image to start from, and where they are drawn anew.
+    /// The latents of an image to start from, and its inpaint mask.
     ///
     /// # Errors
     /// As [`encode_image`](Self::encode_image); [`PipelineError::MaskSize`] if the mask has another size than the image.

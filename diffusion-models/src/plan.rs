@@ -10,10 +10,10 @@ use diffusion_core::{Precision, Residency};
 
 use crate::component_file::ComponentFile;
 use crate::components::Stage;
-use crate::guidance::GuidanceEvaluation;
 use crate::model::ModelInfo;
 use crate::network_config::WeightKeeping;
 use crate::settings::Settings;
+use diffusion_schedulers::guidance::GuidanceEvaluation;
 
 /// Memory of a run by its components, in bytes. An estimate: weights are counted exactly, activations by their widest layer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffusion_core::checkpoint::CheckpointError;
 use diffusion_core::weights::{ComponentId, ComponentPatches, LoadedNetwork, PatchMode};
 
-use crate::conditioning::Conditioning;
 use crate::error::PipelineError;
 use crate::tokenizer::Encoding;
+use diffusion_core::network::Conditioning;
 
 /// The text encoders of a model, with their tokenizers.
 pub trait PromptEncoder: Any + Debug + Send {

@@ -39,9 +39,9 @@ impl Request {
 pub struct InitImage {
     /// The image, of the size that is drawn.
     pub image: RgbImage,
-    /// Where to draw anew, of the same size; everywhere if not given.
+    /// The inpaint mask, of the same size: white to regenerate, black to preserve; all white if not given.
     pub mask: Option<Mask>,
-    /// Pixels over which the edge of the mask rises, inwards, where the drawn image is put into this one.
+    /// Pixels over which the edge of the mask rises, inwards, where the generated image is put into this one.
     pub mask_feather: usize,
     /// How far to go from the image, above 0 and at most 1: the share of the steps that are run.
     pub strength: f64,
@@ -53,11 +53,11 @@ impl InitImage {
         Self { image, mask: None, mask_feather: 0, strength }
     }
 
-    /// A drawn image with this one where the mask keeps it, to the bit.
-    pub fn finish(&self, drawn: RgbImage) -> RgbImage {
+    /// A generated image with this one where the mask preserves it, to the bit.
+    pub fn finish(&self, generated: RgbImage) -> RgbImage {
         match &self.mask {
-            Some(mask) => mask.feathered(self.mask_feather).paste(&drawn, &self.image),
-            None => drawn,
+            Some(mask) => mask.feathered(self.mask_feather).paste(&generated, &self.image),
+            None => generated,
         }
     }
 }

@@ -4,52 +4,45 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json};
+use diffusion_core::config::{ConfigError, read_json};
 
 /// The fields of `scheduler_config.json` that the supported models set.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
 pub(crate) struct SchedulerConfig {
     #[serde(rename = "_class_name")]
     class_name: String,
-    #[serde(default = "unshifted")]
     pub(crate) shift: f64,
-    #[serde(default)]
     pub(crate) use_dynamic_shifting: bool,
-    #[serde(default = "default_base_shift")]
     pub(crate) base_shift: f64,
-    #[serde(default = "default_max_shift")]
     pub(crate) max_shift: f64,
-    #[serde(default = "default_base_len")]
     pub(crate) base_image_seq_len: usize,
-    #[serde(default = "default_max_len")]
     pub(crate) max_image_seq_len: usize,
-    #[serde(default)]
     use_karras_sigmas: Option<bool>,
-    #[serde(default)]
     use_exponential_sigmas: Option<bool>,
-    #[serde(default)]
     use_beta_sigmas: Option<bool>,
-    #[serde(default)]
     shift_terminal: Option<f64>,
-    #[serde(default)]
     time_shift_type: Option<String>,
 }
 
-/// What diffusers takes where a configuration says nothing.
-fn unshifted() -> f64 {
-    1.0
-}
-fn default_base_shift() -> f64 {
-    0.5
-}
-fn default_max_shift() -> f64 {
-    1.15
-}
-fn default_base_len() -> usize {
-    256
-}
-fn default_max_len() -> usize {
-    4096
+impl Default for SchedulerConfig {
+    /// What diffusers takes where a configuration says nothing.
+    fn default() -> Self {
+        Self {
+            class_name: String::new(),
+            shift: 1.0,
+            use_dynamic_shifting: false,
+            base_shift: 0.5,
+            max_shift: 1.15,
+            base_image_seq_len: 256,
+            max_image_seq_len: 4096,
+            use_karras_sigmas: None,
+            use_exponential_sigmas: None,
+            use_beta_sigmas: None,
+            shift_terminal: None,
+            time_shift_type: None,
+        }
+    }
 }
 
 impl SchedulerConfig {

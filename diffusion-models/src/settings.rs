@@ -1,15 +1,9 @@
 //! How to draw.
 
-use std::fmt::{self, Display};
-use std::str::FromStr;
-
 use diffusion_core::Sigmas;
-use diffusion_schedulers::guidance::SkipLayerGuidance;
-use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
-
-use crate::error::PipelineError;
-use crate::guidance::Guidance;
-use crate::step_cache::StepCache;
+use diffusion_schedulers::guidance::{Guidance, SkipLayerGuidance};
+use diffusion_schedulers::kind::{NoiseShift, SamplerKind, ScheduleKind};
+use diffusion_schedulers::step_cache::StepCache;
 
 /// How to draw. [`Pipeline::default_settings`](crate::Pipeline::default_settings) gives what a model's authors recommend.
 ///
@@ -94,53 +88,4 @@ pub enum Tiling {
     Whole,
     /// In overlapping tiles, which takes less memory; the norms see a tile each, so images differ a little.
     Tiled,
-}
-
-/// How far noise levels are moved towards noise.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "String", into = "String"))]
-pub enum NoiseShift {
-    /// By this factor: 1 for not at all.
-    Constant(f64),
-    /// The further, the larger the image, as FLUX.1-dev has it.
-    ByResolution,
-}
-
-/// The name of [`NoiseShift::ByResolution`].
-const BY_RESOLUTION: &str = "dynamic";
-
-impl FromStr for NoiseShift {
-    type Err = PipelineError;
-
-    /// A number, or `dynamic`.
-    fn from_str(text: &str) -> Result<Self, PipelineError> {
-        if text == BY_RESOLUTION {
-            return Ok(Self::ByResolution);
-        }
-        let expected = || PipelineError::setting("shift", format!("a number, or \"{BY_RESOLUTION}\""), text);
-        text.parse().map(Self::Constant).map_err(|_| expected())
-    }
-}
-
-impl TryFrom<String> for NoiseShift {
-    type Error = PipelineError;
-
-    fn try_from(text: String) -> Result<Self, PipelineError> {
-        text.parse()
-    }
-}
-
-impl Display for NoiseShift {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Constant(shift) => shift.fmt(f),
-            Self::ByResolution => f.pad(BY_RESOLUTION),
-        }
-    }
-}
-
-impl From<NoiseShift> for String {
-    fn from(shift: NoiseShift) -> Self {
-        shift.to_string()
-    }
 }

@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 use crate::component_paths::ComponentPaths;
 use crate::components::{Component, TRANSFORMER};
-use crate::config::{ConfigError, read_json};
 use crate::detect::FileKind;
 use crate::error::PipelineError;
 use crate::family_profile::FamilyProfile;
+use diffusion_core::config::{ConfigError, read_json};
 
 /// Prefixes of tensors of training that published files carry along.
 const IGNORED_PREFIXES: [&str; 2] = ["model_ema.", "loss."];
@@ -67,36 +67,41 @@ impl ModelIndex {
 }
 
 impl Source {
-    /// Open a folder or file of one of `families`.
-    pub(crate) fn open(path: &Path, paths: &ComponentPaths, families: &[&'static FamilyProfile]) -> Result<Self, PipelineError> {
+    /// Open a folder or file of one of `families`, and tell of which.
+    pub(crate) fn open(
+        path: &Path,
+        paths: &ComponentPaths,
+        families: &[&'static FamilyProfile],
+    ) -> Result<(Self, usize), PipelineError> {
         if let Some(config) = paths.config.as_deref().filter(|config| !config.is_dir()) {
             let source = io::Error::from(io::ErrorKind::NotFound);
             return Err(ConfigError::Read { path: config.join("transformer/config.json"), source }.into());
         }
         let list = |of: fn(&FamilyProfile) -> &str| families.iter().map(|family| of(family)).collect::<Vec<_>>().join(" or ");
-        let (place, family) = if path.is_dir() {
+        let (place, index) = if path.is_dir() {
             let index = ModelIndex::read(path)?;
-            let family = families.iter().find(|family| family.pipeline_classes.contains(&index.class_name.as_str()));
-            let family = family.ok_or_else(|| PipelineError::OtherModel {
+            let found = families.iter().position(|family| family.pipeline_classes.contains(&index.class_name.as_str()));
+            let found = found.ok_or_else(|| PipelineError::OtherModel {
                 path: path.join("model_index.json"),
                 expected: list(|family| family.pipeline_classes[0]),
                 found: index.class_name.clone(),
             })?;
-            (Place::Folder { path: path.to_owned(), index }, *family)
+            (Place::Folder { path: path.to_owned(), index }, found)
         } else {
             let checkpoint = Checkpoint::open(path)?;
             let kind = FileKind::of(&checkpoint, families);
-            let family = families.iter().find(|family| kind == FileKind::Denoiser(family.transformer));
-            let family = family.ok_or_else(|| PipelineError::other_model(path, list(|family| family.transformer), kind))?;
-            (Place::File(checkpoint), *family)
+            let found = families.iter().position(|family| kind == FileKind::Denoiser(family.transformer));
+            let found = found.ok_or_else(|| PipelineError::other_model(path, list(|family| family.transformer), kind))?;
+            (Place::File(checkpoint), found)
         };
+        let family = families[index];
         let source = Self { place, paths: paths.clone(), family, families: families.to_vec() };
         source.refuse_unknown_tensors()?;
         if let Some((id, path)) = paths.iter().find(|(id, _)| family.component(*id).is_none()) {
             let expected = format!("none: {} has no {id}", family.name);
             return Err(PipelineError::setting("component", expected, path.display()));
         }
-        Ok(source)
+        Ok((source, index))
     }
 
     /// An all-in-one file must be used up by its components; a bare transformer is checked when it is opened.
@@ -133,11 +138,6 @@ impl Source {
     /// What a checkpoint holds.
     pub(crate) fn kind_of(&self, checkpoint: &Checkpoint) -> FileKind {
         FileKind::of(checkpoint, &self.families)
-    }
-
-    /// The error for a family that nobody opens.
-    pub(crate) fn refused(&self) -> PipelineError {
-        PipelineError::other_model(self.path(), "a model of a family that is drawn with", FileKind::Unknown)
     }
 
     /// The error for components of which none is in any of the files.

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::init_latents::InitLatents;
+use diffusion_schedulers::InitLatents;
 
 /// Where a run starts: as many images as seeds.
 #[derive(Clone, Debug, Default)]

@@ -9,11 +9,11 @@ use diffusion_core::weights::ComponentId;
 use crate::clip::{ClipConfig, ClipTextEncoder, ClipTokenizer};
 use crate::component_file::NetworkFile;
 use crate::components::CLIP_G;
-use crate::config::ConfigError;
 use crate::detect::FileKind;
 use crate::error::PipelineError;
 use crate::source::{Origin, Source};
 use crate::t5::{T5Config, T5Encoder, T5Tokenizer};
+use diffusion_core::config::ConfigError;
 
 /// A text encoder's tensors, sizes and tokenizer.
 #[derive(Clone, Debug)]
@@ -125,22 +125,19 @@ fn refuse_fewer(path: &Path, field: &'static str, encoder: usize, tokenizer: usi
     Err(ConfigError::unsupported(path, field, format!("at least {tokenizer}, as its tokenizer has"), encoder))
 }
 
-#[cfg(feature = "embedded-tokenizers")]
-fn embedded_clip(id: ComponentId) -> Result<ClipTokenizer, PipelineError> {
-    Ok(if id == CLIP_G { ClipTokenizer::embedded_clip_g() } else { ClipTokenizer::embedded_clip_l() }?)
-}
-
-#[cfg(feature = "embedded-tokenizers")]
-fn embedded_t5(_: ComponentId) -> Result<T5Tokenizer, PipelineError> {
-    Ok(T5Tokenizer::embedded()?)
-}
-
-#[cfg(not(feature = "embedded-tokenizers"))]
+/// The tokenizer of a CLIP that this build carries.
 fn embedded_clip(component: ComponentId) -> Result<ClipTokenizer, PipelineError> {
+    #[cfg(feature = "embedded-tokenizers")]
+    return Ok(if component == CLIP_G { ClipTokenizer::embedded_clip_g() } else { ClipTokenizer::embedded_clip_l() }?);
+    #[cfg(not(feature = "embedded-tokenizers"))]
     Err(PipelineError::NoTokenizer { component })
 }
 
-#[cfg(not(feature = "embedded-tokenizers"))]
+/// The tokenizer of T5 that this build carries.
+#[cfg_attr(feature = "embedded-tokenizers", expect(unused_variables, reason = "errors of other builds name it"))]
 fn embedded_t5(component: ComponentId) -> Result<T5Tokenizer, PipelineError> {
+    #[cfg(feature = "embedded-tokenizers")]
+    return Ok(T5Tokenizer::embedded()?);
+    #[cfg(not(feature = "embedded-tokenizers"))]
     Err(PipelineError::NoTokenizer { component })
 }

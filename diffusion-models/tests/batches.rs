@@ -8,7 +8,8 @@ use burn::tensor::Tensor;
 use common::assert_close;
 use diffusion_models::block_network::NoHook;
 use diffusion_models::{
-    Conditioning, DenoiserInput, EncodedPrompt, Guidance, GuidanceMethod, PipelineError, Request, Settings, Start, Tiling, ignore,
+    Conditioning, DenoiserInput, EncodedPrompt, Guidance, GuidanceMethod, PipelineError, Request, SettingError, Settings, Start,
+    Tiling, ignore,
 };
 use diffusion_schedulers::kind::SamplerKind;
 use fixture::Fixture;
@@ -60,12 +61,12 @@ fn every_image_needs_a_prompt_and_a_seed() {
     let two = EncodedPrompt::batch(&[&prompt, &prompt]);
     for seeds in [&[1][..], &[1, 2, 3], &[]] {
         let error = pipeline.denoise(&two, &Start::from_seeds(seeds), &settings, &mut ignore).unwrap_err();
-        assert!(matches!(error, PipelineError::Setting { setting: "number of seeds", .. }), "{error}");
+        assert!(matches!(error, PipelineError::Setting(SettingError { setting: "number of seeds", .. })), "{error}");
     }
     let noise = pipeline.noise(&[1, 2, 3], &settings);
     let start = Start { noise: Some(noise), ..Start::from_seeds(&[1, 2]) };
     let error = pipeline.denoise(&two, &start, &settings, &mut ignore).unwrap_err();
-    assert!(matches!(error, PipelineError::Setting { setting: "number of noises", .. }), "{error}");
+    assert!(matches!(error, PipelineError::Setting(SettingError { setting: "number of noises", .. })), "{error}");
 }
 
 /// What adds noise between steps takes it from the seed of its image, however the image is asked for.

@@ -13,7 +13,8 @@ use diffusion_core::checkpoint::CheckpointError;
 use diffusion_core::{Precision, Residency};
 use diffusion_models::components::{CLIP_L, T5XXL, TRANSFORMER, VAE};
 use diffusion_models::{
-    ComponentPaths, Event, InitImage, Pipeline, PipelineError, PipelineOptions, Request, Settings, Start, Tiling, ignore,
+    ComponentPaths, Event, InitImage, Pipeline, PipelineError, PipelineOptions, Request, SettingError, Settings, Start, Tiling,
+    ignore,
 };
 use diffusion_schedulers::kind::SamplerKind;
 use fixture::{Fixture, pipeline};
@@ -123,7 +124,7 @@ fn an_init_image_of_another_size_than_the_request_is_refused() {
     let image = diffusion_core::image::RgbImage { width: 16, height: 16, pixels: vec![0; 3 * 16 * 16] };
     let request = Request { init: Some(InitImage::new(image, 0.5)), ..request(&fixture) };
     let error = fixture.pipeline().generate(&request, &mut ignore).unwrap_err();
-    assert!(matches!(error, PipelineError::Setting { setting: "init image", .. }), "{error}");
+    assert!(matches!(error, PipelineError::Setting(SettingError { setting: "init image", .. })), "{error}");
 }
 
 /// A component whose file is cut while it is not loaded is named; once the file is whole again, the pipeline draws.

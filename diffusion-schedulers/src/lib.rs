@@ -1,5 +1,5 @@
-//! Sampling for diffusion and flow models on [Burn](burn), in three independent parts: noise schedules (numbers), samplers
-//! (integrators) and guidance (velocities in, a velocity out).
+//! Sampling for diffusion and flow models on [Burn](burn), in independent parts: noise schedules (numbers), samplers (integrators),
+//! guidance (velocities in, a velocity out), and step caches (velocities of earlier steps).
 //!
 //! The crate knows no model. It samples anything that gives a velocity. It sits on `diffusion-core`, whose traits
 //! [`Sampler`](diffusion_core::Sampler) and [`SigmaSchedule`](diffusion_core::SigmaSchedule) it implements, and below
@@ -9,6 +9,8 @@
 //! - [`samplers`]: along noise levels, from noise to an image. Stochastic samplers take their noise from a
 //!   [`NoiseSource`](diffusion_core::noise::NoiseSource).
 //! - [`guidance`]: combinations of velocities.
+//! - [`step_cache`]: work of earlier steps that is used again.
+//! - [`InitLatents`]: runs that start from an image, whole or under a mask.
 //! - [`path`] and [`variance_preserving`]: the model as samplers see it, a flow or a network that predicts noise or `v` and is
 //!   sampled as a velocity field.
 //! - [`kind`]: samplers and schedules by name.
@@ -40,8 +42,12 @@
 //!   [`guidance`] that settings hold, and [`Sigmas`](diffusion_core::Sigmas), serialized and deserialized. Off by default.
 
 pub mod guidance;
+mod init_latents;
 pub mod kind;
 pub mod path;
 pub mod samplers;
 pub mod schedules;
+pub mod step_cache;
 pub mod variance_preserving;
+
+pub use init_latents::{InitLatents, Inpainting};

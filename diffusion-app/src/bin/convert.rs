@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use diffusion_core::checkpoint::Checkpoint;
-use diffusion_core::checkpoint::write::{Conversion, Target, convert};
+use diffusion_core::checkpoint::write::{Conversion, Target};
+use diffusion_models::convert;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 /// Write a checkpoint in another number format, or as GGUF.

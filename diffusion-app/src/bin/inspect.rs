@@ -8,14 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use diffusion_core::Part;
-use diffusion_core::checkpoint::{Checkpoint, PublishedNames};
-use diffusion_lora::{Lora, LoraError, Report};
-use diffusion_models::ModelKind;
-use diffusion_models::clip::ClipConfig;
-use diffusion_models::flux::FluxConfig;
-use diffusion_models::sd3::Sd3Config;
-use diffusion_models::t5::T5Config;
+use diffusion_core::checkpoint::Checkpoint;
+use diffusion_lora::{Lora, LoraError};
+use diffusion_models::{file_kind, released_models};
 use indicatif::HumanBytes;
 
 /// Print what a checkpoint or a LoRA holds, and for a LoRA which models it fits. Weights are not read.
@@ -53,7 +48,7 @@ fn list_tensors(path: &Path) -> Result<(), Box<dyn Error>> {
 
 fn print_checkpoint(path: &Path) -> Result<(), Box<dyn Error>> {
     let checkpoint = Checkpoint::open(path)?;
-    println!("{}: {}", path.display(), ModelKind::of(&checkpoint));
+    println!("{}: {}", path.display(), file_kind(&checkpoint));
     let mut formats: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (_, tensor) in checkpoint.tensors() {
         let (count, bytes) = formats.entry(tensor.format().to_string()).or_default();
@@ -74,38 +69,16 @@ fn print_checkpoint(path: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn print_lora(lora: &Lora) {
-    println!("{}", Report::of(lora));
-    for (model, names) in released_models() {
-        let report = lora.report(&names);
+    println!("{}", lora.contents());
+    for (model, targets) in released_models() {
+        let report = lora.report(&targets);
         let matched = report.num_matched();
         if report.fits() {
-            let parts = report.matched.iter().map(|(part, count)| format!("{count} in the {part}"));
-            println!("  fits {model}: {}", parts.collect::<Vec<_>>().join(", "));
+            let components = report.matched.iter().map(|(component, count)| format!("{count} in the {component}"));
+            println!("  fits {model}: {}", components.collect::<Vec<_>>().join(", "));
         } else if matched > 0 {
-            let (unmatched, misshapen) = (report.unmatched.len(), report.misshapen.len());
-            println!("  {model}: {matched} modules fit, {unmatched} have no place there, {misshapen} have other shapes");
+            let (unexpected, mismatched) = (report.unexpected.len(), report.mismatched.len());
+            println!("  {model}: {matched} modules fit, {unexpected} have no place there, {mismatched} have other shapes");
         }
     }
-}
-
-/// Names and sizes of the released models, with all their text encoders.
-fn released_models() -> Vec<(&'static str, BTreeMap<Part, PublishedNames>)> {
-    let encoders = || [(Part::ClipL, ClipConfig::large().published_names()), (Part::T5, T5Config::xxl().published_names())];
-    let model = |transformer: PublishedNames| {
-        let mut names = BTreeMap::from(encoders());
-        names.insert(Part::Transformer, transformer);
-        names
-    };
-    let sd3 = |config: Sd3Config| {
-        let mut names = model(config.published_names());
-        names.insert(Part::ClipG, ClipConfig::big_g().published_names());
-        names
-    };
-    vec![
-        ("FLUX.1-dev", model(FluxConfig::dev().published_names())),
-        ("FLUX.1-schnell", model(FluxConfig::schnell().published_names())),
-        ("Stable Diffusion 3 Medium", sd3(Sd3Config::medium_3())),
-        ("Stable Diffusion 3.5 Medium", sd3(Sd3Config::medium_3_5())),
-        ("Stable Diffusion 3.5 Large", sd3(Sd3Config::large_3_5())),
-    ]
 }

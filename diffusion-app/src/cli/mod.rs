@@ -3,5 +3,5 @@
 mod progress;
 mod run;
 
-pub use progress::Verbosity;
-pub use run::run;
+pub use progress::{Stage, Verbosity};
+pub use run::{run, run_with_help};

@@ -1,8 +1,19 @@
 //! Progress on the terminal, with time left.
 
+use std::fmt::Display;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use diffusion_core::weights::ComponentId;
+use diffusion_models::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar for bytes.
+const BYTES: &str = "{msg} [{bar:30}] {bytes}/{total_bytes}, {elapsed} gone, {eta} left";
+/// A bar for things that are counted.
+const COUNT: &str = "{msg} [{bar:30}] {pos}/{len}, {elapsed} gone, {eta} left";
+/// A spinner for one thing.
+const SPINNER: &str = "{spinner} {msg}";
 
 /// How much a program tells of its work. All of it goes to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,42 +26,148 @@ pub enum Verbosity {
 
 impl Verbosity {
     /// A line for the user.
-    pub fn note(self, line: impl std::fmt::Display) {
+    pub fn note(self, line: impl Display) {
         if self == Self::Normal {
             eprintln!("{line}");
         }
     }
 
-    /// Do a stage of unknown length under a spinner, and say how long it took.
-    ///
-    /// # Errors
-    /// What `work` gives.
-    pub fn stage<T, E>(self, doing: &str, done: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let start = Instant::now();
-        let spinner = self.bar(ProgressBar::new_spinner()).with_message(doing.to_owned());
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        let result = work();
-        spinner.finish_and_clear();
-        if result.is_ok() {
-            self.note(format_args!("{done} in {:.1} s", start.elapsed().as_secs_f64()));
-        }
-        result
-    }
-
-    /// A bar for a number of steps.
-    pub fn steps(self, doing: &str, num_steps: usize) -> ProgressBar {
-        let template = "{msg} [{bar:30}] {pos}/{len}, {elapsed} gone, {eta} left";
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = self.bar(ProgressBar::new(num_steps as u64)).with_style(style.progress_chars("=> "));
-        let bar = bar.with_message(doing.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(500));
-        bar
-    }
-
-    fn bar(self, bar: ProgressBar) -> ProgressBar {
+    /// Begin a stage of a pipeline that does `total` things, such as steps.
+    pub fn stage(self, doing: &'static str, total: usize) -> Stage {
+        let bar = ProgressBar::new_spinner();
         if self == Self::Quiet {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        bar
+        bar.enable_steady_tick(Duration::from_millis(100));
+        let stage = Stage { verbosity: self, doing, total, began: Instant::now(), loading: None, bar };
+        stage.count_from_start();
+        stage
+    }
+}
+
+/// A stage of a pipeline on the terminal: a bar, and a line at its end. The bar goes away when this is dropped.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use diffusion_app::cli::Verbosity;
+/// use diffusion_models::Event;
+///
+/// let mut stage = Verbosity::Normal.stage("encoding the prompts", 2);
+/// let mut observer = |event: Event| stage.show(&event); // for Pipeline::encode_prompts
+/// assert!(observer(Event::Encoded { done: 1, total: 2 }).is_continue());
+/// stage.finish("encoded the prompts");
+/// ```
+#[derive(Debug)]
+pub struct Stage {
+    verbosity: Verbosity,
+    doing: &'static str,
+    total: usize,
+    began: Instant,
+    loading: Option<ComponentId>,
+    bar: ProgressBar,
+}
+
+impl Stage {
+    /// Show what a pipeline tells. Never cancels.
+    pub fn show(&mut self, event: &Event) -> ControlFlow<()> {
+        match event {
+            Event::Loading { component, done, total } => self.load(*component, *done, *total),
+            Event::Step(step) => self.count(step.index + 1, step.num_steps),
+            Event::Encoded { done, total } | Event::Decoded { done, total } => self.count(*done, *total),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Write to the terminal without the bar in between.
+    pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
+    }
+
+    /// End the stage, and say how long it took.
+    pub fn finish(self, done: impl Display) {
+        self.bar.finish_and_clear();
+        self.verbosity.note(format_args!("{done} in {:.1} s", self.began.elapsed().as_secs_f64()));
+    }
+
+    /// Show how many of the bytes of a component are loaded; when all are, the stage itself goes on.
+    fn load(&mut self, component: ComponentId, done: usize, total: usize) {
+        if done == total {
+            self.loading = None;
+            return self.count_from_start();
+        }
+        if self.loading != Some(component) {
+            self.loading = Some(component);
+            self.begin(format!("loading {component}"), BYTES, total);
+        }
+        self.bar.set_position(done as u64);
+    }
+
+    fn count(&mut self, done: usize, total: usize) {
+        if self.loading.take().is_some() {
+            self.count_from_start();
+        }
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+    }
+
+    fn count_from_start(&self) {
+        self.begin(self.doing.to_owned(), if self.total > 1 { COUNT } else { SPINNER }, self.total);
+    }
+
+    fn begin(&self, doing: String, style: &str, total: usize) {
+        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.bar.reset();
+        self.bar.set_length(total as u64);
+        self.bar.set_message(doing);
+        self.bar.set_style(style.progress_chars("=> "));
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diffusion_models::components::{CLIP_L, T5XXL};
+
+    use super::*;
+
+    fn shown(stage: &Stage) -> (String, u64, Option<u64>) {
+        (stage.bar.message(), stage.bar.position(), stage.bar.length())
+    }
+
+    #[test]
+    fn a_stage_shows_the_bytes_of_every_component_and_then_what_it_does() {
+        let mut stage = Verbosity::Quiet.stage("encoding", 3);
+        assert_eq!(shown(&stage), ("encoding".to_owned(), 0, Some(3)));
+        for component in [CLIP_L, T5XXL] {
+            for done in [0, 40, 80] {
+                assert!(stage.show(&Event::Loading { component, done, total: 100 }).is_continue());
+                assert_eq!(shown(&stage), (format!("loading {component}"), done as u64, Some(100)));
+            }
+        }
+        let _ = stage.show(&Event::Loading { component: T5XXL, done: 100, total: 100 });
+        assert_eq!(shown(&stage), ("encoding".to_owned(), 0, Some(3)));
+        let _ = stage.show(&Event::Encoded { done: 2, total: 3 });
+        assert_eq!(shown(&stage), ("encoding".to_owned(), 2, Some(3)));
+    }
+
+    #[test]
+    fn whatever_comes_after_loading_ends_it() {
+        let mut stage = Verbosity::Quiet.stage("encoding", 3);
+        let _ = stage.show(&Event::Loading { component: T5XXL, done: 90, total: 100 });
+        let _ = stage.show(&Event::Encoded { done: 1, total: 3 });
+        assert_eq!(shown(&stage), ("encoding".to_owned(), 1, Some(3)));
+    }
+
+    #[test]
+    fn every_template_is_one_that_the_bar_knows() {
+        for template in [BYTES, COUNT, SPINNER] {
+            ProgressStyle::with_template(template).unwrap();
+        }
     }
 }

@@ -7,6 +7,16 @@ use std::process::ExitCode;
 ///
 /// Warnings of the libraries go to standard error, unless the program has a subscriber of its own.
 pub fn run(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+    run_with_help(program, |_| None)
+}
+
+/// As [`run`], and under an error `help` tells what to do about it.
+///
+/// Libraries know no command line: their errors say what is wrong, and `help` says which option puts it right.
+pub fn run_with_help(
+    program: impl FnOnce() -> Result<(), Box<dyn Error>>,
+    help: impl FnOnce(&(dyn Error + 'static)) -> Option<String>,
+) -> ExitCode {
     let warnings = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
     // Fails if there is a subscriber already, which then has the warnings.
     let _ = warnings.with_writer(std::io::stderr).without_time().with_target(false).try_init();
@@ -18,6 +28,9 @@ pub fn run(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
             while let Some(error) = cause {
                 eprintln!("  because: {error}");
                 cause = error.source();
+            }
+            if let Some(help) = help(&*error) {
+                eprintln!("help: {help}");
             }
             ExitCode::FAILURE
         }

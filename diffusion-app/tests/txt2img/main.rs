@@ -1,4 +1,4 @@
-//! The program as a user meets it: pictures, and words about what is wrong.
+//! The program as a user meets it: images, and words about what is wrong.
 
 mod sampling;
 
@@ -68,7 +68,7 @@ fn draw_in(folder: TempDir, arguments: &[&str]) -> Run {
 #[track_caller]
 fn assert_refused(arguments: &[&str], words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("output.png"), "an older picture").unwrap();
+    fs::write(folder.path().join("output.png"), "an older image").unwrap();
     let run = run_in(folder, arguments);
     let (code, said) = (run.code, &run.stderr);
     assert!(matches!(code, Some(1 | 2)), "exit code {code:?}: {said}");
@@ -76,12 +76,12 @@ fn assert_refused(arguments: &[&str], words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{word:?} is not in: {said}");
     }
-    assert_eq!(run.bytes("output.png"), b"an older picture");
+    assert_eq!(run.bytes("output.png"), b"an older image");
     assert_eq!(run.files(), ["output.png"]);
 }
 
 /// The text that a PNG carries under `parameters`, its width and height.
-fn picture(path: &Path) -> (String, u32, u32) {
+fn parameters_and_size(path: &Path) -> (String, u32, u32) {
     let mut reader = png::Decoder::new(BufReader::new(File::open(path).unwrap())).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     reader.next_frame(&mut pixels).unwrap();
@@ -89,7 +89,7 @@ fn picture(path: &Path) -> (String, u32, u32) {
     let plain = info.uncompressed_latin1_text.iter().find(|chunk| chunk.keyword == "parameters");
     let unicode = info.utf8_text.iter().find(|chunk| chunk.keyword == "parameters");
     let text = plain.map(|chunk| chunk.text.clone()).or_else(|| unicode.map(|chunk| chunk.get_text().unwrap()));
-    (text.expect("the picture tells its parameters"), info.width, info.height)
+    (text.expect("the image tells its parameters"), info.width, info.height)
 }
 
 fn asset(path: &str) -> String {
@@ -102,14 +102,14 @@ fn fixture(path: &str) -> String {
 }
 
 #[test]
-fn a_picture_has_its_size_and_tells_its_parameters() {
+fn an_image_has_its_size_and_tells_its_parameters() {
     let run = run_in(
         tempfile::tempdir().unwrap(),
         &["--width", "80", "--height", "64", "--steps", "2", "--seed", "7", "--negative-prompt", "a gray ring", PROMPT],
     );
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(run.files(), ["output.png"]);
-    let (text, width, height) = picture(&run.path("output.png"));
+    let (text, width, height) = parameters_and_size(&run.path("output.png"));
     assert_eq!((width, height), (80, 64));
     let expected = format!(
         "{PROMPT}\nNegative prompt: a gray ring\nSteps: 2, Sampler: euler, CFG scale: 5, Seed: 7, Size: 80x64, Model: mini-sd3"
@@ -123,12 +123,12 @@ fn a_picture_has_its_size_and_tells_its_parameters() {
 fn prompts_in_any_script_are_told() {
     for prompt in ["un café à la crème", "наивный 猫 🙂 on a white background", "", "two\nlines", "naïve \u{301}"] {
         let run = draw(&[prompt]);
-        let (text, ..) = picture(&run.path("output.png"));
+        let (text, ..) = parameters_and_size(&run.path("output.png"));
         assert!(text.starts_with(&format!("{prompt}\nSteps: 2, ")), "{text:?}");
     }
 }
 
-/// A copy elsewhere draws the same picture, and where nothing can be kept for the next run, with a warning.
+/// A copy elsewhere draws the same image, and where nothing can be kept for the next run, with a warning.
 #[test]
 fn a_copied_program_carries_its_model() {
     let folder = tempfile::tempdir().unwrap();
@@ -164,7 +164,7 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
-fn several_pictures_are_those_of_their_seeds() {
+fn several_images_are_those_of_their_seeds() {
     let several = draw(&["--seed", "5", "--count", "2", "--save-latents", "kept.safetensors", "--output", "some.png", PROMPT]);
     assert_eq!(several.files(), ["kept-1.safetensors", "kept-2.safetensors", "some-1.png", "some-2.png"]);
     let alone = draw(&["--seed", "6", "--save-latents", "kept.safetensors", PROMPT]);
@@ -215,19 +215,19 @@ fn quiet_still_warns_of_a_prompt_that_is_cut() {
 }
 
 #[test]
-fn an_existing_picture_is_replaced() {
+fn an_existing_image_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("output.png"), "an older picture").unwrap();
+    fs::write(folder.path().join("output.png"), "an older image").unwrap();
     let run = draw_in(folder, &[PROMPT]);
     assert_eq!(run.files(), ["output.png"]);
-    picture(&run.path("output.png"));
+    parameters_and_size(&run.path("output.png"));
 }
 
 #[test]
 fn tiles_and_a_tiny_autoencoder_draw_too() {
     draw(&["--tile-vae", PROMPT]);
     let run = draw(&["--vae", &asset("taesd3/taesd3_decoder.safetensors"), PROMPT]);
-    assert_eq!(picture(&run.path("output.png")).1, 64);
+    assert_eq!(parameters_and_size(&run.path("output.png")).1, 64);
 }
 
 /// A safetensors file with one tensor of f32.
@@ -251,18 +251,23 @@ fn values(path: &Path, name: &str) -> Vec<f32> {
 fn a_run_with_every_setting_gives_the_latents_of_the_reference() {
     /// Five steps in f32, whose sums are made in another order.
     const TOLERANCE: f64 = 1e-4;
-    let reference = PathBuf::from(fixture("sd3/reference.safetensors"));
-    let json: serde_json::Value = serde_json::from_slice(&fs::read(fixture("sd3/reference.json")).unwrap()).unwrap();
-    let setting = |name: &str| json[name].as_str().map_or_else(|| json[name].to_string(), str::to_owned);
-    let (model, config) = (fixture("sd3/original.safetensors"), fixture("sd3"));
+    let (model, config, flux) = (fixture("sd3/original.safetensors"), fixture("sd3"), fixture("flux-dev"));
     let guided = ["--skip-layers", "1", "--slg-scale", "2.8", "--slg-start", "0.01", "--slg-stop", "0.7"];
-    for (files, more, expected) in [
-        (vec!["--model", &config], &[][..], "latents_5"),
-        (vec!["--model", &model, "--config", &config], &[], "latents_5"),
-        (vec!["--model", &config], &guided, "slg_latents"),
+    for (name, files, more, expected) in [
+        ("sd3", vec!["--model", &config], &[][..], "latents_5"),
+        ("sd3", vec!["--model", &model, "--config", &config], &[], "latents_5"),
+        ("sd3", vec!["--model", &config], &guided, "slg_latents"),
+        // Its guidance scale is the distilled guidance.
+        ("flux-dev", vec!["--model", &flux], &[], "latents_5"),
+        ("flux-dev", vec!["--model", &flux], &["--true-cfg-scale", "2"], "true_cfg_latents"),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        write_tensor(&folder.path().join("noise.safetensors"), "noise", &[1, 16, 6, 12], &values(&reference, "noise"));
+        let reference = PathBuf::from(fixture(&format!("{name}/reference.safetensors")));
+        let json = fs::read(fixture(&format!("{name}/reference.json"))).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let setting = |name: &str| json[name].as_str().map_or_else(|| json[name].to_string(), str::to_owned);
+        let [height, width] = ["height", "width"].map(|side| json[side].as_u64().unwrap() as usize / 8);
+        let (folder, noise) = (tempfile::tempdir().unwrap(), values(&reference, "noise"));
+        write_tensor(&folder.path().join("noise.safetensors"), "noise", &[1, 16, height, width], &noise);
         let settings = [
             ("--width", "width"),
             ("--height", "height"),
@@ -357,7 +362,7 @@ fn a_device_that_the_program_was_built_without_names_the_feature() {
 fn outputs_that_cannot_be_written_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let taken = folder.path().to_str().unwrap();
-    let nowhere = folder.path().join("nowhere/picture.png");
+    let nowhere = folder.path().join("nowhere/image.png");
     let nowhere = nowhere.to_str().unwrap();
     assert_refused(&["--output", taken, PROMPT], &[taken, "cannot write"]);
     assert_refused(&["--output", nowhere, PROMPT], &[nowhere, "cannot write", "a folder that exists"]);
@@ -473,4 +478,28 @@ fn configurations_that_are_not_there_are_named() {
     let large = fixture("sd3-large/original.safetensors");
     let config = fixture("sd3-large");
     assert_refused(&["--model", &large, "--config", &config, PROMPT], &["--clip-l", "--t5xxl"]);
+}
+
+#[test]
+fn under_an_error_stands_the_option_that_puts_it_right() {
+    let path = |file: &str| fixture(file);
+    assert_refused(&["--model", &path("sd3/original.safetensors"), PROMPT], &["help: add --config DIR"]);
+    assert_refused(&["--model", &path("flux-dev/original.safetensors"), PROMPT], &["help: add --config DIR"]);
+    let (large, config) = (path("sd3-large/original.safetensors"), path("sd3-large"));
+    let missing = "help: add --clip-l FILE or --clip-g FILE or --t5xxl FILE";
+    assert_refused(&["--model", &large, "--config", &config, PROMPT], &["holds no CLIP-L, CLIP-G, T5", missing]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let noise = folder.path().join("noise.safetensors");
+    write_tensor(&noise, "noise", &[1, 16, 8, 8], &[f32::NAN; 1024]);
+    let noise = ["--width", "64", "--height", "64", "--latents", noise.to_str().unwrap(), PROMPT];
+    assert_refused(&noise, &["not finite", "help: try --precision f32"]);
+
+    let photograph = folder.path().join("photograph.png");
+    image::RgbImage::new(64, 64).save(&photograph).unwrap();
+    let tiny = asset("taesd3/taesd3_decoder.safetensors");
+    assert_refused(
+        &["--vae", &tiny, "--image", photograph.to_str().unwrap(), PROMPT],
+        &["without encoder", "help: leave --vae out"],
+    );
 }

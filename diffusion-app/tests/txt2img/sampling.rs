@@ -1,9 +1,9 @@
-//! Options of sampling: starting pictures, masks, guidance, schedules, batches, previews and step caches.
+//! Options of sampling: init images, masks, guidance, schedules, batches, previews and step caches.
 
 use std::fs;
 use std::path::Path;
 
-use super::{PROMPT, Run, assert_refused, asset, draw, draw_in, picture, run_in};
+use super::{PROMPT, Run, assert_refused, asset, draw, draw_in, fixture, parameters_and_size, run_in};
 
 #[test]
 fn prompts_and_seeds_are_counted_through_in_batches_or_alone() {
@@ -20,7 +20,7 @@ fn prompts_and_seeds_are_counted_through_in_batches_or_alone() {
         let (found, expected) = (pixels(&several, output), pixels(&alone, "output.png"));
         // Products of more rows may be added up in another order, which may move a level by one.
         assert!(found.iter().zip(expected.iter()).all(|(a, b)| a.abs_diff(*b) <= 1), "{output}");
-        let text = picture(&several.path(output)).0;
+        let text = parameters_and_size(&several.path(output)).0;
         assert!(text.starts_with(prompt) && text.contains(&format!("Seed: {seed}")), "{text}");
     }
     assert_refused(&["--batch-size", "0", PROMPT], &["--batch-size is 0"]);
@@ -29,15 +29,15 @@ fn prompts_and_seeds_are_counted_through_in_batches_or_alone() {
 }
 
 /// A photograph's worth of colours in any format that the extension names.
-fn write_picture(path: &Path, width: u32, height: u32) {
+fn write_image(path: &Path, width: u32, height: u32) {
     image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(3 * x) as u8, (2 * y) as u8, (x + y) as u8])).save(path).unwrap();
 }
 
 #[test]
-fn pictures_of_any_format_and_size_can_be_started_from() {
+fn images_of_any_format_and_size_can_be_started_from() {
     let start_from = |name: &str, width, height| {
         let folder = tempfile::tempdir().unwrap();
-        write_picture(&folder.path().join(name), width, height);
+        write_image(&folder.path().join(name), width, height);
         draw_in(folder, &["--image", name, "--strength", "0.5", PROMPT])
     };
     let png = start_from("source.png", 64, 64);
@@ -52,10 +52,10 @@ fn pictures_of_any_format_and_size_can_be_started_from() {
 }
 
 #[test]
-fn masks_say_which_part_is_drawn_anew() {
+fn masks_say_which_part_is_regenerated() {
     let under = |mask: Option<fn(u32) -> u8>| {
         let folder = tempfile::tempdir().unwrap();
-        write_picture(&folder.path().join("source.png"), 64, 64);
+        write_image(&folder.path().join("source.png"), 64, 64);
         let mut arguments = vec!["--image", "source.png", PROMPT];
         if let Some(level) = mask {
             image::GrayImage::from_fn(64, 64, |x, _| image::Luma([level(x)])).save(folder.path().join("mask.png")).unwrap();
@@ -69,7 +69,7 @@ fn masks_say_which_part_is_drawn_anew() {
     let (drawn, source, said) = under(Some(|_| 0));
     assert!(drawn == source && said.contains("mask.png is black everywhere"), "{said}");
     let (drawn, source, _) = under(Some(|x| if x < 32 { 0 } else { 255 }));
-    let half = |picture: &image::RgbImage, x| image::imageops::crop_imm(picture, x, 0, 32, 64).to_image();
+    let half = |from: &image::RgbImage, x| image::imageops::crop_imm(from, x, 0, 32, 64).to_image();
     assert!(half(&drawn, 0) == half(&source, 0) && half(&drawn, 32) != half(&source, 32));
     assert_refused(&["--mask", "mask.png", PROMPT], &["--image"]);
 }
@@ -87,7 +87,7 @@ fn previews_are_written_at_every_kth_step() {
     let (linear, tiny) = (run(&[]), run(&["--preview-vae", &tiny]));
     for run in [&linear, &tiny] {
         assert_eq!(run.files(), ["look-step-2.png", "look-step-4.png", "output.png"], "{}", run.stderr);
-        let (text, width, height) = picture(&run.path("look-step-2.png"));
+        let (text, width, height) = parameters_and_size(&run.path("look-step-2.png"));
         assert_eq!((text.as_str(), width, height), ("preview after step 2", 64, 64));
     }
     assert!(linear.bytes("look-step-4.png") != tiny.bytes("look-step-4.png"));
@@ -154,4 +154,37 @@ fn guidance_options_reach_the_model() {
     assert_refused(&["--guidance-interval", "0.9,0.2", PROMPT], &["guidance interval is 0.9,0.2"]);
     assert_refused(&["--guidance-interval", "high", PROMPT], &["two noise levels"]);
     assert_refused(&["--guidance", "none", PROMPT], &["zero-star"]);
+}
+
+#[test]
+fn the_guidance_scale_is_what_the_authors_of_the_model_call_so() {
+    let dev = fixture("flux-dev");
+    let run = draw(&["--model", &dev, "--guidance-scale", "2.5", "--negative-prompt", "fog", PROMPT]);
+    let said = parameters_and_size(&run.path("output.png")).0;
+    assert!(said.contains("CFG scale: 1, Distilled CFG Scale: 2.5, Seed"), "{said}");
+    let without = "--negative-prompt has no effect without classifier-free guidance (--true-cfg-scale above 1)";
+    assert!(run.stderr.contains(without), "{}", run.stderr);
+    let run = draw(&["--model", &dev, "--true-cfg-scale", "2", "--negative-prompt", "fog", PROMPT]);
+    let said = parameters_and_size(&run.path("output.png")).0;
+    assert!(said.contains("CFG scale: 2, Distilled CFG Scale: 3.5, Seed"), "{said}");
+    assert!(!run.stderr.contains("warning"), "{}", run.stderr);
+
+    let schnell = fixture("flux-schnell");
+    let run = |options: &[&str]| draw(&[&["--model", &schnell], options, &[PROMPT]].concat());
+    let (plain, ignored) = (run(&[]), run(&["--guidance-scale", "7"]));
+    assert!(ignored.bytes("output.png") == plain.bytes("output.png"));
+    assert!(ignored.stderr.contains("warning: --guidance-scale has no effect with this model"), "{}", ignored.stderr);
+    assert!(run(&["--true-cfg-scale", "2"]).bytes("output.png") != plain.bytes("output.png"));
+
+    assert_refused(&["--true-cfg-scale", "2", PROMPT], &["--true-cfg-scale", "use --guidance-scale"]);
+}
+
+#[test]
+fn every_encoder_that_does_not_see_a_prompt_to_its_end_is_named_once() {
+    let long = "a red circle left of a blue square ".repeat(40);
+    let run = draw(&[&long, &long]);
+    for encoder in ["CLIP-L", "CLIP-G", "T5"] {
+        let warning = format!("warning: the prompt is longer than {encoder} takes");
+        assert_eq!(run.stderr.matches(&warning).count(), 1, "{}", run.stderr);
+    }
 }

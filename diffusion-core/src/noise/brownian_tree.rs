@@ -47,7 +47,7 @@ impl NoiseSource for BrownianTree {
 struct Increments {
     seed: u64,
     root: Rc<Interval>,
-    /// The halves that the last question took: the way to the level where the next step starts.
+    /// The halves that the last call took: the way to the level where the next step starts.
     known: Halves,
     shape: [usize; 4],
     device: Device,

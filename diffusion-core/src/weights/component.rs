@@ -62,6 +62,6 @@ pub trait PatchWeights {
     /// Make these the patches of the weights, in place of those of now; only weights that differ are touched.
     ///
     /// # Errors
-    /// If a file cannot be read any more. The network concerned is loaded anew, with the patches, when it is next needed.
+    /// If a file cannot be read any more. The network concerned is loaded again, with the patches, when it is next needed.
     fn patch_weights(&mut self, patches: ComponentPatches, mode: PatchMode) -> Result<(), Self::Error>;
 }

@@ -81,10 +81,11 @@ pub(super) fn fill<M: Module>(
     let total = tensors.values().map(StoredTensor::num_bytes).sum();
     let mut failure = None;
     let path = checkpoint.path().to_owned();
-    let loader = Loader { path, tensors, precision, on_progress, done: 0, total, failure: &mut failure };
+    let loader = Loader { path: path.clone(), tensors, precision, on_progress, done: 0, total, failure: &mut failure };
     let module = module.apply_reparameterization(loader);
     match failure {
         Some(error) => Err(error),
+        None if on_progress(total, total).is_break() => Err(CheckpointError::Cancelled { path }),
         None => Ok(module),
     }
 }

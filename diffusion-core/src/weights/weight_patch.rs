@@ -75,7 +75,7 @@ impl FromIterator<(String, Arc<dyn WeightPatch>)> for WeightPatches {
 }
 
 impl WeightPatches {
-    /// Change the parameter at `path` so, in place of the patch before.
+    /// Patch the parameter at `path`, in place of the patch before.
     pub fn insert(&mut self, path: String, patch: Arc<dyn WeightPatch>) {
         self.by_path.insert(path, patch);
     }
@@ -85,17 +85,17 @@ impl WeightPatches {
         self.by_path.get(path)
     }
 
-    /// Paths of the parameters that are patchd, in order.
+    /// Paths of the parameters that are patched, in order.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.by_path.keys().map(String::as_str)
     }
 
-    /// How many parameters are patchd.
+    /// How many parameters are patched.
     pub fn len(&self) -> usize {
         self.by_path.len()
     }
 
-    /// Whether nothing is patchd.
+    /// Whether nothing is patched.
     pub fn is_empty(&self) -> bool {
         self.by_path.is_empty()
     }

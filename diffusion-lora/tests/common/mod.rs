@@ -2,17 +2,15 @@
 
 #![allow(dead_code, reason = "every test program uses a part")]
 
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::{Precision, Sigmas};
-use diffusion_models::flux::{Flux, FluxConditioning};
-use diffusion_models::sd3::{Sd3, Sd3Conditioning};
-use diffusion_models::{Family, ModelParts, Pipeline, Prompt, Settings};
+use diffusion_models::{ComponentPaths, Conditioning, EncodedPrompt, Pipeline, PipelineOptions, Settings, Start, ignore};
 use serde_json::Value;
 
 /// A file under the workspace's `fixtures`.
@@ -26,42 +24,32 @@ pub(crate) fn lora_file(fixture_name: &str, lora: &str) -> PathBuf {
     if path.is_dir() { path } else { path.with_extension("safetensors") }
 }
 
-/// A family with a fixture that has LoRAs.
-pub(crate) trait WithLoras: Family {
-    const FIXTURE: &'static str;
-    fn conditioning(text: Tensor<3>, pooled: Tensor<2>, guidance_scale: f64) -> Self::Conditioning;
-    fn parts_of(conditioning: Self::Conditioning) -> (Tensor<3>, Tensor<2>);
+/// The fixture of Stable Diffusion 3 that has LoRAs.
+pub(crate) const SD3: &str = "sd3";
+/// The fixture of FLUX.1 that has LoRAs.
+pub(crate) const FLUX: &str = "flux-dev";
+
+/// A fixture, opened in one of its layouts.
+pub(crate) fn pipeline(name: &str, layout: Layout, precision: Precision) -> Pipeline {
+    let folder = fixture(name);
+    let options = PipelineOptions { precision, ..PipelineOptions::new(&Device::flex()) };
+    match layout {
+        Layout::Folder => Pipeline::open(&folder, &options),
+        Layout::SingleFile => {
+            let components = ComponentPaths::new().with_config(&folder);
+            Pipeline::open(&folder.join("original.safetensors"), &PipelineOptions { components, ..options })
+        }
+    }
+    .unwrap()
 }
 
-impl WithLoras for Sd3 {
-    const FIXTURE: &'static str = "sd3";
-    fn conditioning(text: Tensor<3>, pooled: Tensor<2>, _: f64) -> Sd3Conditioning {
-        Sd3Conditioning { text, pooled }
-    }
-    fn parts_of(conditioning: Sd3Conditioning) -> (Tensor<3>, Tensor<2>) {
-        (conditioning.text, conditioning.pooled)
-    }
-}
-
-impl WithLoras for Flux {
-    const FIXTURE: &'static str = "flux-dev";
-    fn conditioning(text: Tensor<3>, pooled: Tensor<2>, guidance_scale: f64) -> FluxConditioning {
-        FluxConditioning { text, pooled, distilled_guidance: guidance_scale }
-    }
-    fn parts_of(conditioning: FluxConditioning) -> (Tensor<3>, Tensor<2>) {
-        (conditioning.text, conditioning.pooled)
-    }
-}
-
-/// The fixture of a family, opened in one of its layouts.
-pub(crate) fn pipeline<F: WithLoras>(single_file: bool, precision: Precision) -> Pipeline<F> {
-    let folder = fixture(F::FIXTURE);
-    let (path, parts) = if single_file {
-        (folder.join("original.safetensors"), ModelParts { config: Some(folder), ..ModelParts::default() })
-    } else {
-        (folder, ModelParts::default())
-    };
-    Pipeline::open(&path, &parts, precision, &Device::flex()).unwrap()
+/// Where the same weights lie twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// A diffusers folder.
+    Folder,
+    /// `original.safetensors`.
+    SingleFile,
 }
 
 /// Settings and tensors of a fixture's reference run.
@@ -72,21 +60,21 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    pub(crate) fn of<F: WithLoras>() -> Self {
-        let folder = fixture(F::FIXTURE);
+    pub(crate) fn of(name: &str) -> Self {
+        let folder = fixture(name);
         let run = serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
         let tensors = Checkpoint::open(&folder.join("reference.safetensors")).unwrap();
         let loras = Checkpoint::open(&folder.join("lora/reference.safetensors")).unwrap();
         Self { run, tensors, loras }
     }
 
-    pub(crate) fn settings<F: WithLoras>(&self, pipeline: &Pipeline<F>) -> Settings {
+    pub(crate) fn settings(&self, pipeline: &Pipeline) -> Settings {
         let number = |name: &str| self.run[name].as_u64().unwrap() as usize;
         Settings {
             width: number("width"),
             height: number("height"),
             max_sequence_length: number("max_sequence_length"),
-            // One step from noise to the picture gives the velocity.
+            // One step from noise to the image gives the velocity.
             sigmas: Some(Sigmas::new(vec![self.first_sigma(), 0.0]).unwrap()),
             num_steps: 1,
             ..pipeline.default_settings()
@@ -98,15 +86,16 @@ impl Reference {
     }
 
     /// The velocity that the pipeline gives for the reference's first step.
-    pub(crate) fn velocity<F: WithLoras>(&self, pipeline: &mut Pipeline<F>) -> Tensor<4> {
+    pub(crate) fn velocity(&self, pipeline: &mut Pipeline) -> Tensor<4> {
         let guidance = self.run["guidance_scale"].as_f64().unwrap();
-        let [text, pooled] = ["prompt_embeds", "pooled_prompt_embeds"];
-        let positive = F::conditioning(tensor(&self.tensors, text), tensor(&self.tensors, pooled), guidance);
+        let [tokens, pooled] = ["prompt_embeds", "pooled_prompt_embeds"];
+        let positive = Conditioning { tokens: tensor(&self.tensors, tokens), pooled: tensor(&self.tensors, pooled) };
         let mut settings = self.settings(pipeline);
-        settings.guidance_scale = if F::FIXTURE.starts_with("flux") { guidance } else { 1.0 };
+        settings.guidance_scale = 1.0;
+        settings.distilled_guidance = settings.distilled_guidance.map(|_| guidance);
         let noise: Tensor<4> = tensor(&self.tensors, "noise");
-        let prompt = Prompt { positive, negative: None };
-        let latents = pipeline.denoise(&prompt, noise.clone(), &settings, &mut |_| ControlFlow::Continue(())).unwrap();
+        let (prompt, start) = (EncodedPrompt::new(positive, None), Start::from_noise(noise.clone()));
+        let latents = pipeline.denoise(&prompt, &start, &settings, &mut ignore).unwrap();
         (noise - latents).div_scalar(self.first_sigma())
     }
 
@@ -140,6 +129,12 @@ pub(crate) fn assert_close<const D: usize>(what: &str, found: Tensor<D>, expecte
     let error = relative_error(found, expected);
     println!("{what}: relative error {error:.1e}");
     assert!(error <= tolerance, "{what}: relative error {error:.2e}, allowed {tolerance:.0e}");
+}
+
+/// The bytes of all plain float parameters of the denoising network, which is an `N`, by path.
+pub(crate) fn denoiser_bits<N: Module + 'static>(pipeline: &Pipeline) -> BTreeMap<String, Vec<u8>> {
+    let denoiser: &dyn Any = pipeline.denoiser().unwrap();
+    bits(denoiser.downcast_ref::<N>().unwrap())
 }
 
 /// The bytes of all plain float parameters of a module, by path.

@@ -38,6 +38,12 @@ pub(super) struct ResidualBlockConfig {
 }
 
 impl ResidualBlockConfig {
+    /// Blocks one after the other, of which the first changes the number of channels.
+    pub(super) fn init_many(self, num_blocks: usize, device: &Device) -> Vec<ResidualBlock> {
+        let next = Self { channels_in: self.channels_out, ..self };
+        (0..num_blocks).map(|index| if index == 0 { self } else { next }.init(device)).collect()
+    }
+
     pub(super) fn init(self, device: &Device) -> ResidualBlock {
         let Self { channels_in, channels_out, num_groups } = self;
         let shortcut = Conv2dConfig::new([channels_in, channels_out], [1, 1]).with_initializer(Initializer::Zeros);

@@ -6,7 +6,7 @@ use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
 use super::keys::Layout;
-use crate::config::{ConfigError, read_json, require_layers, require_sizes};
+use diffusion_core::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of an autoencoder, and the scale of its latents.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +23,7 @@ pub struct AutoencoderKlConfig {
     pub scaling_factor: f64,
     /// Mean of the latents, taken off before scaling.
     pub shift_factor: f64,
-    /// Side, in pixels, of the pictures it was trained on; the size of tiles where nothing else is asked for.
+    /// Side, in pixels, of the images it was trained on; the size of tiles where nothing else is asked for.
     pub sample_size: usize,
 }
 
@@ -140,18 +140,18 @@ impl AutoencoderKlConfig {
         config.validated(checkpoint.path())
     }
 
-    /// Pixels along one side of a latent cell: 8 for all published models.
+    /// Pixels along one side of a latent pixel: 8 for all published models.
     pub fn downscale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }
 
-    /// Side, in latent cells, of the tiles that diffusers cuts latents into.
+    /// Side, in latent pixels, of the tiles that diffusers cuts latents into.
     pub fn tile_latent_size(&self) -> usize {
         self.sample_size / self.downscale()
     }
 
     fn validated(self, path: &Path) -> Result<Self, ConfigError> {
-        /// More would not fit the sides of any picture.
+        /// More would not fit the sides of any image.
         const MOST_LEVELS: usize = 16;
         let groups = self.norm_num_groups;
         let grouped = |&channels: &usize| channels > 0 && groups > 0 && channels % groups == 0;
@@ -165,7 +165,7 @@ impl AutoencoderKlConfig {
                 format!("{groups} for {:?}", self.block_out_channels),
             )
         } else if self.tile_latent_size() == 0 {
-            unsupported("sample_size", "at least the side of a latent cell", self.sample_size.to_string())
+            unsupported("sample_size", "at least the side of a latent pixel", self.sample_size.to_string())
         } else if !self.scaling_factor.is_normal() {
             unsupported("scaling_factor", "a finite number other than zero", self.scaling_factor.to_string())
         } else {

@@ -1,4 +1,4 @@
-//! Latents to pictures.
+//! Latents to images.
 
 use burn::module::Module;
 use burn::nn::GroupNorm;
@@ -14,7 +14,7 @@ use super::config::AutoencoderKlConfig;
 use super::latent_scale::LatentScale;
 use crate::layers::{convolution_3x3, upsample_nearest};
 
-/// The half of an autoencoder that turns latents into pictures.
+/// The half of an autoencoder that turns latents into images.
 ///
 /// Reference: sd3.5 `sd3_impls.py#L653`; diffusers `models/autoencoders/vae.py` `Decoder`.
 #[derive(Module, Debug)]
@@ -35,7 +35,7 @@ pub struct AutoencoderKlDecoder {
 #[derive(Module, Debug)]
 pub struct DecoderLevel {
     blocks: Vec<ResidualBlock>,
-    /// Applied to enlarged pictures, at all levels but the finest.
+    /// Applied to enlarged images, at all levels but the finest.
     upsample: Option<Conv2d>,
 }
 
@@ -61,11 +61,9 @@ impl AutoencoderKlDecoder {
                 channels_out: channels[i],
                 num_groups: config.norm_num_groups,
             };
-            let next = ResidualBlockConfig { channels_in: channels[i], ..first };
-            let block = |j| if j == 0 { first } else { next }.init(device);
             let upsampling = || convolution_3x3([channels[i], channels[i]]).init(device);
             DecoderLevel {
-                blocks: (0..=config.layers_per_block).map(block).collect(),
+                blocks: first.init_many(config.layers_per_block + 1, device),
                 upsample: (i + 1 < channels.len()).then(upsampling),
             }
         };

@@ -1,4 +1,4 @@
-//! Pictures to latents.
+//! Images to latents.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -14,7 +14,7 @@ use super::config::AutoencoderKlConfig;
 use super::latent_scale::LatentScale;
 use crate::layers::convolution_3x3;
 
-/// The half of an autoencoder that turns pictures into latents.
+/// The half of an autoencoder that turns images into latents.
 ///
 /// Reference: sd3.5 `sd3_impls.py#L555`; diffusers `models/autoencoders/vae.py` `Encoder`.
 #[derive(Module, Debug)]
@@ -61,10 +61,8 @@ impl AutoencoderKlEncoder {
                 channels_out: channels[i],
                 num_groups: config.norm_num_groups,
             };
-            let next = ResidualBlockConfig { channels_in: channels[i], ..first };
-            let block = |j| if j == 0 { first } else { next }.init(device);
             EncoderLevel {
-                blocks: (0..config.layers_per_block).map(block).collect(),
+                blocks: first.init_many(config.layers_per_block, device),
                 downsample: (i + 1 < channels.len()).then(|| downsampling(channels[i], device)),
             }
         };
@@ -111,7 +109,7 @@ impl AutoencoderKlEncoder {
         }
     }
 
-    /// Pixels along one side of a latent cell.
+    /// Pixels along one side of a latent pixel.
     pub(super) fn downscale(&self) -> usize {
         1 << (self.levels.len() - 1)
     }

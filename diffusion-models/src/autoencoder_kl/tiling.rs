@@ -1,11 +1,12 @@
-//! Large pictures in overlapping tiles, with linear transitions between them.
+//! Large images in overlapping tiles, with linear transitions between them.
 //!
 //! A tile's group norms see that tile only, so the result differs from the untiled one a little.
 //!
 //! Reference: diffusers `models/autoencoders/autoencoder_kl.py#L129` and `tiled_decode` at 0.42.1. Results are the same
-//! wherever tiles are a multiple of four cells wide; with others, diffusers gives pictures of another size.
+//! wherever tiles are a multiple of four latent pixels wide; with others, diffusers gives images of another size.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::Tensor;
+use diffusion_core::tiles::Tiles;
 use diffusion_core::{LatentDecoder, LatentDistribution};
 
 use super::AutoencoderKlEncoder;
@@ -13,7 +14,7 @@ use super::AutoencoderKlEncoder;
 /// A tile and its neighbour share a quarter of their sides.
 const OVERLAP_DIVISOR: usize = 4;
 
-/// Decode in tiles of `tile_latent_size` cells; in one piece if no side is longer.
+/// Decode in tiles of `tile_latent_size` latent pixels; in one piece if no side is longer.
 ///
 /// # Shapes
 /// - latents: `[batch, latent_channels, height, width]`, result: `[batch, 3, 8 height, 8 width]`
@@ -24,7 +25,7 @@ pub fn decode_tiled(decoder: &impl LatentDecoder, latents: Tensor<4>, tile_laten
     tiles.map(latents, |tile| decoder.decode(tile))
 }
 
-/// Encode in tiles of `tile_latent_size` cells; in one piece if no side is longer. Transitions are made between means and
+/// Encode in tiles of `tile_latent_size` latent pixels; in one piece if no side is longer. Transitions are made between means and
 /// between logarithms of variances.
 ///
 /// # Shapes
@@ -32,81 +33,19 @@ pub fn decode_tiled(decoder: &impl LatentDecoder, latents: Tensor<4>, tile_laten
 /// # Panics
 /// If `tile_latent_size` is zero.
 pub fn encode_tiled(encoder: &AutoencoderKlEncoder, images: Tensor<4>, tile_latent_size: usize) -> LatentDistribution {
-    let cell = encoder.downscale();
-    let tiles = Tiles { size: tile_latent_size * cell, overlap: tile_latent_size / OVERLAP_DIVISOR * cell };
+    let downscale_factor = encoder.downscale();
+    let tiles =
+        Tiles { size: tile_latent_size * downscale_factor, overlap: tile_latent_size / OVERLAP_DIVISOR * downscale_factor };
     encoder.distribution(tiles.map(images, |tile| encoder.moments(tile)))
-}
-
-/// How an input is cut up, in its own units.
-struct Tiles {
-    size: usize,
-    overlap: usize,
-}
-
-impl Tiles {
-    /// Apply `network` to every tile and join the results, of which two rows are kept at a time.
-    fn map(&self, input: Tensor<4>, network: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
-        assert!(self.size > 0, "tiles have no size");
-        let [_, _, height, width] = input.dims();
-        if height <= self.size && width <= self.size {
-            return network(input);
-        }
-        let stride = self.size - self.overlap;
-        let (mut above, mut bands): (Vec<Tensor<4>>, _) = (Vec::new(), Vec::new());
-        for top in (0..height).step_by(stride) {
-            let band = part(&input, 2, top, self.size);
-            let (mut row, mut kept): (Vec<Tensor<4>>, _) = (Vec::new(), Vec::new());
-            for (column, left) in (0..width).step_by(stride).enumerate() {
-                let tile = part(&band, 3, left, self.size);
-                let width_in = tile.dims()[3];
-                let mut tile = network(tile);
-                let width_out = tile.dims()[3];
-                let in_output = |len: usize| len * width_out / width_in;
-                if let Some(above) = above.get(column) {
-                    tile = blend(above, &tile, 2, in_output(self.overlap));
-                }
-                if let Some(left) = row.last() {
-                    tile = blend(left, &tile, 3, in_output(self.overlap));
-                }
-                kept.push(part(&part(&tile, 2, 0, in_output(stride)), 3, 0, in_output(stride)));
-                row.push(tile);
-            }
-            bands.push(Tensor::cat(kept, 3));
-            above = row;
-        }
-        Tensor::cat(bands, 2)
-    }
-}
-
-/// At most `len` elements of `axis` from `start` on.
-fn part(tensor: &Tensor<4>, axis: usize, start: usize, len: usize) -> Tensor<4> {
-    let len = len.min(tensor.dims()[axis] - start);
-    tensor.clone().narrow(axis, start, len)
-}
-
-/// `tile`, whose first `extent` elements along `axis` pass from the last ones of `before` to its own.
-fn blend(before: &Tensor<4>, tile: &Tensor<4>, axis: usize, extent: usize) -> Tensor<4> {
-    let (len_before, len) = (before.dims()[axis], tile.dims()[axis]);
-    let extent = extent.min(len_before).min(len);
-    if extent == 0 {
-        return tile.clone();
-    }
-    let mut shape = [1; 4];
-    shape[axis] = extent;
-    let weights: Vec<f32> = (0..extent).map(|i| i as f32 / extent as f32).collect();
-    let weight = Tensor::<4>::from_data(TensorData::new(weights, shape), (&tile.device(), DType::F32)).cast(tile.dtype());
-    let transition =
-        part(before, axis, len_before - extent, extent) * (-weight.clone() + 1.0) + part(tile, axis, 0, extent) * weight;
-    if extent == len { transition } else { Tensor::cat(vec![transition, part(tile, axis, extent, len)], axis) }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device, TensorData};
 
     use super::*;
 
-    /// Gives every cell as a square of two by two.
+    /// Gives every latent pixel as a square of two by two.
     struct Doubling;
 
     impl LatentDecoder for Doubling {
@@ -125,13 +64,5 @@ mod tests {
             let difference = (decode_tiled(&Doubling, latents, tile) - whole).abs().max().into_scalar::<f32>();
             assert!(difference < 1e-4, "{height} by {width} in tiles of {tile}: {difference}");
         }
-    }
-
-    #[test]
-    fn a_transition_starts_at_the_neighbour() {
-        let device = Device::flex();
-        let row = |values: [f32; 4]| Tensor::<1>::from_floats(values, &device).reshape([1, 1, 1, 4]);
-        let blended = blend(&row([9.0, 9.0, 4.0, 4.0]), &row([0.0; 4]), 3, 2);
-        assert_eq!(blended.into_data().try_to_vec::<f32>().unwrap(), [4.0, 2.0, 0.0, 0.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Latents to pictures.
+//! Latents to images.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -13,7 +13,7 @@ use super::config::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS};
 use super::keys;
 use crate::layers::{convolution_3x3, upsample_nearest};
 
-/// The half of a tiny autoencoder that turns latents into pictures.
+/// The half of a tiny autoencoder that turns latents into images.
 ///
 /// Reference: taesd `taesd.py#L39` at 5cccb12.
 #[derive(Module, Debug)]

@@ -1,4 +1,4 @@
-//! Pictures to latents.
+//! Images to latents.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -12,7 +12,7 @@ use super::config::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS};
 use super::keys;
 use crate::layers::convolution_3x3;
 
-/// The half of a tiny autoencoder that turns pictures into latents.
+/// The half of a tiny autoencoder that turns images into latents.
 ///
 /// Reference: taesd `taesd.py#L29` at 5cccb12.
 #[derive(Module, Debug)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json, require_layers, require_sizes};
+use diffusion_core::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of a CLIP text encoder.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,12 +5,12 @@ use std::path::Path;
 use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json, require_layers, require_sizes};
+use diffusion_core::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of a FLUX.1 transformer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FluxConfig {
-    /// Numbers in a patch that goes in: 64, or more for models that also see a control picture or a mask.
+    /// Numbers in a patch that goes in: 64, or more for models that also see a control image or a mask.
     pub in_channels: usize,
     /// Number of double blocks, which keep image and text apart.
     pub num_double_layers: usize,
@@ -24,7 +24,7 @@ pub struct FluxConfig {
     pub joint_attention_dim: usize,
     /// Width of the pooled text embedding.
     pub pooled_projection_dim: usize,
-    /// How many of a head's numbers turn with each axis of the position: picture, row, column.
+    /// How many of a head's numbers turn with each axis of the position: image, row, column.
     pub rope_dims: [usize; 3],
     /// Whether the model takes its guidance as an input.
     pub guidance: DistilledGuidance,
@@ -64,7 +64,7 @@ fn one() -> usize {
     1
 }
 
-/// Numbers in a patch of latents: 16 channels of two by two cells.
+/// Numbers in a patch of latents: 16 channels of two by two latent pixels.
 pub(super) const PATCH_CHANNELS: usize = 64;
 
 impl FluxConfig {

@@ -17,17 +17,18 @@ use crate::autoencoder_kl::AutoencoderKlConfig;
 use crate::clip::ClipConfig;
 use crate::component_file::{ComponentFile, NetworkFile};
 use crate::components::{CLIP_L, Component, T5XXL};
-use crate::denoiser::Denoiser;
 use crate::error::PipelineError;
 use crate::family::Family;
 use crate::family_profile::FamilyProfile;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
 use crate::prompt_encoder::PromptEncoder;
 use crate::scheduler_config::SchedulerConfig;
-use crate::settings::{NoiseShift, Settings};
+use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;
 use crate::text_file::{ClipFile, T5File};
+use diffusion_core::network::Denoiser;
+use diffusion_schedulers::kind::NoiseShift;
 
 /// T5 is the second text encoder.
 const T5: Component = Component { folder: "text_encoder_2", tokenizer: Some("tokenizer_2"), ..Component::T5 };

@@ -9,12 +9,12 @@ use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection,
 use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
 use super::{keys, patches};
-use crate::block_network::{Block, BlockNetwork, BlockState, RunBlock};
-use crate::denoiser_input::DenoiserInput;
 use crate::layers::{
     ConditioningMlp, RotaryEmbedding, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings,
 };
 use crate::network_config::{NetworkConfig, WeightKeeping};
+use diffusion_core::network::DenoiserInput;
+use diffusion_core::network::block_network::{Block, BlockNetwork, BlockState, RunBlock};
 
 /// FLUX.1's transformer.
 ///
@@ -57,6 +57,7 @@ pub struct FluxState {
 
 /// Tokens of text and image, `[batch, seq_len, hidden_size]`.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Tokens {
     /// Apart, as double blocks take them.
     Apart { image: Tensor<3>, text: Tensor<3> },

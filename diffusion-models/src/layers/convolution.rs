@@ -11,7 +11,7 @@ pub(crate) fn convolution_3x3(channels: [usize; 2]) -> Conv2dConfig {
     Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1)).with_initializer(Initializer::Zeros)
 }
 
-/// Every cell becomes a square of two by two.
+/// Every latent pixel becomes a square of two by two.
 ///
 /// # Shapes
 /// - x: `[batch, channels, height, width]`, result: `[batch, channels, 2 height, 2 width]`

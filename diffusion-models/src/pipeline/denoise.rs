@@ -10,19 +10,18 @@ use crate::components::TRANSFORMER;
 use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
-use crate::guided_denoiser::GuidedDenoiser;
-use crate::not_finite::is_finite;
+use crate::guided_denoiser::{GuidedDenoiser, Step};
 use crate::settings::Settings;
 use crate::start::Start;
-use crate::step::Step;
+use diffusion_core::network::is_finite;
 
 impl Pipeline {
     /// From noise, or an image with noise, to latents. Each image of a batch is the one that is drawn alone from its prompt and
     /// seed.
     ///
     /// From an image the first steps are left out, the more the smaller its strength, and the run starts from the image with as
-    /// much noise as the level after them. Where the image is kept, every step sees it with the noise of that step, and the last
-    /// one ends in it; [`InitImage::finish`](crate::InitImage::finish) then makes the kept pixels equal to the bit.
+    /// much noise as the level after them. Where a mask preserves the image, every step sees it with the noise of that step, and the last
+    /// one ends in it; [`InitImage::finish`](crate::InitImage::finish) then makes the preserved pixels equal to the bit.
     ///
     /// # Shapes
     /// - result: `[seeds, channels, height, width]`

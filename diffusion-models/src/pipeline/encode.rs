@@ -40,14 +40,13 @@ impl Pipeline {
         settings: &Settings,
         observer: Observer<'_>,
     ) -> Result<Vec<EncodedPrompt>, PipelineError> {
-        let negative = match settings.is_guided() {
-            true => Some(self.encode_text(negative, settings, observer)?.conditioning),
-            false => None,
-        };
+        let negative = if settings.is_guided() { Some(self.encode_text(negative, settings, observer)?) } else { None };
         let mut encoded = Vec::with_capacity(prompts.len());
         for prompt in prompts {
-            let EncodedText { conditioning, truncated } = self.encode_text(prompt, settings, observer)?;
-            encoded.push(EncodedPrompt { positive: conditioning, negative: negative.clone(), truncated });
+            let EncodedText { conditioning, mut truncated } = self.encode_text(prompt, settings, observer)?;
+            truncated.extend(negative.iter().flat_map(|negative| negative.truncated.clone()));
+            let negative = negative.as_ref().map(|negative| negative.conditioning.clone());
+            encoded.push(EncodedPrompt { positive: conditioning, negative, truncated });
             if observer(Event::Encoded { done: encoded.len(), total: prompts.len() }).is_break() {
                 return Err(PipelineError::Cancelled { during: "encoding prompts" });
             }

@@ -96,6 +96,7 @@ impl JointBlock {
 }
 
 /// What the conditioning does in one stream of a block.
+#[expect(clippy::large_enum_variant, reason = "there are two at a time")]
 enum StreamModulations {
     AttendedOnly,
     Whole {

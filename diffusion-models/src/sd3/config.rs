@@ -6,7 +6,7 @@ use std::path::Path;
 use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json, require_layers, require_sizes};
+use diffusion_core::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of a Stable Diffusion 3 transformer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Sd3Config {
     pub num_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
-    /// Latent cells on the side of a patch.
+    /// Latent pixels on the side of a patch.
     pub patch_size: usize,
     /// Latent channels, in and out.
     pub in_channels: usize,
@@ -25,13 +25,13 @@ pub struct Sd3Config {
     pub joint_attention_dim: usize,
     /// Width of the pooled text embedding.
     pub pooled_projection_dim: usize,
-    /// Patches on the side of the position table; no picture may have more.
+    /// Patches on the side of the position table; no image may have more.
     pub position_table_size: usize,
     /// Whether queries and keys are normalised.
     pub qk_norm: QkNorm,
     /// Blocks with a second attention over image tokens alone (MMDiT-X).
     pub dual_attention_layers: Vec<usize>,
-    /// Latent cells on the side of the default picture.
+    /// Latent pixels on the side of the default image.
     pub sample_size: usize,
 }
 

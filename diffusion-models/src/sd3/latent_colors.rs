@@ -1,6 +1,6 @@
 //! Colours of the latents of Stable Diffusion 3 and 3.5.
 
-use crate::latent_rgb::LatentRgb;
+use diffusion_core::LatentRgb;
 
 /// Reference: `ComfyUI` `comfy/latent_formats.py#L118-L172` at a125cd8, whose factors were fitted to images.
 pub(super) const LATENT_RGB: LatentRgb = LatentRgb {

@@ -7,10 +7,10 @@ use diffusion_core::{TextEmbedding, TextEncoder};
 
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
 use crate::components::{CLIP_G, CLIP_L, T5XXL};
-use crate::conditioning::Conditioning;
 use crate::error::PipelineError;
 use crate::prompt_encoder::{EncodedText, PromptEncoder, Truncation, token_ids, with_patches};
 use crate::t5::{T5Encoder, T5Tokenizer};
+use diffusion_core::network::Conditioning;
 
 /// CLIP-L, CLIP-G and T5 with their tokenizers. Any of them may be missing; what it would have said is then zero.
 #[derive(Debug)]

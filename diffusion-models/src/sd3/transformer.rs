@@ -10,10 +10,10 @@ use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection,
 use super::block::JointBlock;
 use super::config::Sd3Config;
 use super::keys;
-use crate::block_network::{Block, BlockNetwork, BlockState, RunBlock};
-use crate::denoiser_input::DenoiserInput;
 use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings};
 use crate::network_config::{NetworkConfig, WeightKeeping};
+use diffusion_core::network::DenoiserInput;
+use diffusion_core::network::block_network::{Block, BlockNetwork, BlockState, RunBlock};
 
 /// MMDiT (Stable Diffusion 3 and 3.5 Large) and MMDiT-X (3.5 Medium).
 ///

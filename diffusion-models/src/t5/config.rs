@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_json, require_layers, require_sizes};
+use diffusion_core::config::{ConfigError, read_json, require_layers, require_sizes};
 
 /// Sizes of a T5 v1.1 encoder.
 #[derive(Clone, Debug, PartialEq)]

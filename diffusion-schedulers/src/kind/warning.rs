@@ -81,6 +81,25 @@ impl std::fmt::Display for ScheduleWarning {
     }
 }
 
+/// A choice that works, but not well.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The sampler does not suit the model or the noise levels.
+    Sampler(SamplerWarning),
+    /// The schedule does not suit the model.
+    Schedule(ScheduleWarning),
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sampler(warning) => warning.fmt(f),
+            Self::Schedule(warning) => warning.fmt(f),
+        }
+    }
+}
+
 impl SamplerKind {
     /// The warning to give a user who chose this sampler, for a model on this path, these noise levels and this scale of
     /// classifier-free guidance. `None` if the choice is good.

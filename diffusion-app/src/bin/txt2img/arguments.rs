@@ -5,24 +5,25 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use crate::loras::LoraOptions;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use diffusion_app::device::DeviceName;
 use diffusion_app::precision::PrecisionName;
-use diffusion_models::{Family, ModelParts, NoiseShift, Pipeline, Settings, StepCache, Tiling};
+use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, VAE};
+use diffusion_models::{ComponentPaths, GuidanceKind, ModelInfo, NoiseShift, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;
 
 use crate::guidance::GuidanceArguments;
+use crate::loras::LoraOptions;
 
-/// Draw a picture from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
+/// Draw an image from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
 /// Without --model it draws with a miniature that the program carries and knows shapes, letters and landscapes.
 #[derive(Parser, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "a command line has as many switches as it needs")]
 #[command(version)]
 pub(crate) struct Arguments {
-    /// What the picture shall show; each further prompt is a picture of its own.
+    /// What the image shall show; each further prompt is an image of its own.
     #[arg(required_unless_present = "prompts_file")]
     prompt: Vec<String>,
     /// A text file with a prompt in each line, drawn after those of the command line; empty lines do not count.
@@ -32,7 +33,7 @@ pub(crate) struct Arguments {
     /// The model: a diffusers folder, or a .safetensors file of it [default: the miniature].
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
-    /// What the picture shall not show.
+    /// What the image shall not show.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) negative_prompt: String,
     /// Number of steps [default: what the model's authors recommend].
@@ -44,7 +45,7 @@ pub(crate) struct Arguments {
     /// Noise schedule: simple, normal, sgm_uniform, beta, karras ... [default: what the model was released with].
     #[arg(long, value_name = "NAME")]
     schedule: Option<ScheduleKind>,
-    /// Shift of the noise levels towards noise: a factor, or `dynamic` for one that grows with the picture [default: the model's].
+    /// Shift of the noise levels towards noise: a factor, or `dynamic` for one that grows with the image [default: the model's].
     #[arg(long, value_name = "X")]
     shift: Option<NoiseShift>,
     /// Noise level of the last step, which the others are stretched to.
@@ -53,13 +54,13 @@ pub(crate) struct Arguments {
     /// Exactly these noise levels, in place of --schedule, --shift, --shift-terminal and --steps.
     #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "shift_terminal", "steps"])]
     sigmas: Option<CustomSigmas>,
-    /// A picture to start from: PNG, JPEG, WebP, GIF, BMP or TIFF; resampled if it has another size than the one to draw.
+    /// An image to start from: PNG, JPEG, WebP, GIF, BMP or TIFF; resampled if it has another size than the one to draw.
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,
-    /// How far to go from the picture, above 0 and at most 1.
+    /// How far to go from the image, above 0 and at most 1.
     #[arg(long, value_name = "X", default_value_t = 0.6, requires = "image")]
     pub(crate) strength: f64,
-    /// Which part of --image to draw anew: white to repaint, black to keep, to the bit.
+    /// Which part of --image to regenerate: white to regenerate, black to keep, to the bit.
     #[arg(long, value_name = "FILE", requires = "image")]
     pub(crate) mask: Option<PathBuf>,
     /// Pixels over which the edge of the mask rises, inwards.
@@ -80,13 +81,13 @@ pub(crate) struct Arguments {
     /// Height in pixels, a multiple of 16 [default: the model's].
     #[arg(long, value_name = "PIXELS")]
     height: Option<usize>,
-    /// Seed of the noise; the same seed draws the same picture, on every device. Further pictures count up from it.
+    /// Seed of the noise; the same seed draws the same image, on every device. Further images count up from it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Number of pictures of each prompt.
+    /// Number of images of each prompt.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) count: u64,
-    /// Pictures that are drawn at once: the same pictures, faster on a GPU and with more memory.
+    /// Images that are drawn at once: the same images, faster on a GPU and with more memory.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) batch_size: u64,
     /// Tokens of the prompt that T5 sees [default: its tokenizer's limit, at most 256; 512 for FLUX.1-dev].
@@ -122,9 +123,10 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) guidance: GuidanceArguments,
 
-    /// Use work of earlier steps again where it has changed little, which is faster and less exact.
-    #[arg(long, value_enum, value_name = "NAME")]
-    step_cache: Option<StepCacheName>,
+    /// Use work of earlier steps again where it has changed little, which is faster and less exact: `first-block` leaves out
+    /// the blocks after the first one, `easy` the whole network.
+    #[arg(long, value_name = "NAME")]
+    step_cache: Option<StepCache>,
     /// Relative change that --step-cache lets pass [default: 0.05 for first-block, 0.2 for easy].
     #[arg(long, value_name = "X", requires = "step_cache")]
     step_cache_threshold: Option<f64>,
@@ -134,7 +136,7 @@ pub(crate) struct Arguments {
     /// Print how much memory the run will take, and draw nothing.
     #[arg(long)]
     pub(crate) plan: bool,
-    /// Decode the picture in overlapping tiles, which takes less memory.
+    /// Decode the image in overlapping tiles, which takes less memory.
     #[arg(long)]
     tile_vae: bool,
     /// Initial noise from tensor `noise` of a .safetensors file, in place of the seed's.
@@ -146,17 +148,17 @@ pub(crate) struct Arguments {
     /// Besides, every step's latents, as `latents_1` and so on.
     #[arg(long, requires = "save_latents")]
     pub(crate) save_all_latents: bool,
-    /// Show what the picture will be like in the terminal, at every step or every K-th one.
+    /// Show what the image will be like in the terminal, at every step or every K-th one.
     #[arg(long, value_name = "K", num_args = 0..=1, require_equals = true, default_missing_value = "1",
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) preview: Option<usize>,
-    /// Write these pictures, with the number of the step before the extension.
+    /// Write these images, with the number of the step before the extension.
     #[arg(long, value_name = "FILE")]
     pub(crate) preview_file: Option<PathBuf>,
     /// A tiny autoencoder (TAESD3, TAEF1) for previews in full detail.
     #[arg(long, value_name = "FILE")]
     pub(crate) preview_vae: Option<PathBuf>,
-    /// The picture, a PNG; where there are several, a number is put before the extension.
+    /// The image, a PNG; where there are several, a number is put before the extension.
     #[arg(long, short, value_name = "FILE", default_value = "output.png")]
     pub(crate) output: PathBuf,
     /// Print errors and warnings only.
@@ -178,20 +180,18 @@ impl Arguments {
         Ok(prompts)
     }
 
-    /// Parts of the model that lie in files of their own.
-    pub(crate) fn parts(&self) -> ModelParts {
-        ModelParts {
-            config: self.config.clone(),
-            clip_l: self.clip_l.clone(),
-            clip_g: self.clip_g.clone(),
-            t5xxl: self.t5xxl.clone(),
-            vae: self.vae.clone(),
-        }
+    /// Components of the model that lie in files of their own.
+    pub(crate) fn components(&self) -> ComponentPaths {
+        let given = [(CLIP_L, &self.clip_l), (CLIP_G, &self.clip_g), (T5XXL, &self.t5xxl), (VAE, &self.vae)];
+        let given = given.into_iter().filter_map(|(component, path)| Some((component, path.as_ref()?)));
+        let mut paths = ComponentPaths::new();
+        paths.config.clone_from(&self.config);
+        given.fold(paths, |paths, (component, path)| paths.with(component, path))
     }
 
     /// The model's settings, with what was given in their place.
-    pub(crate) fn settings<F: Family>(&self, pipeline: &Pipeline<F>) -> Settings {
-        let mut settings = pipeline.default_settings();
+    pub(crate) fn settings(&self, info: &ModelInfo) -> Result<Settings, Box<dyn Error>> {
+        let mut settings = info.defaults.clone();
         if self.model.is_none() {
             (settings.num_steps, settings.guidance_scale) = MINIATURE_STEPS_AND_GUIDANCE;
         }
@@ -208,33 +208,54 @@ impl Arguments {
         if let Some(sigmas) = &settings.sigmas {
             settings.num_steps = sigmas.num_steps();
         }
-        settings.guidance_scale = self.guidance_scale.unwrap_or(settings.guidance_scale);
-        settings.true_cfg_scale = self.true_cfg_scale.unwrap_or(settings.true_cfg_scale);
+        self.set_scales(&mut settings, info.guidance)?;
         settings.guidance = self.guidance.guidance();
         settings.skip_layers = self.guidance.skip_layers();
         settings.step_cache = self.step_cache();
         settings.tiling = if self.tile_vae { Tiling::Tiled } else { Tiling::Whole };
-        settings
+        Ok(settings)
     }
-}
 
-/// A step cache by name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum StepCacheName {
-    /// First-block cache: the blocks after the first one are left out.
-    FirstBlock,
-    /// EasyCache: the whole network is left out.
-    Easy,
-}
+    /// `--guidance-scale` is what the authors of each model call so; `--true-cfg-scale` is classifier-free guidance where that
+    /// is something else.
+    fn set_scales(&self, settings: &mut Settings, kind: GuidanceKind) -> Result<(), &'static str> {
+        match (kind, self.guidance_scale) {
+            (GuidanceKind::ClassifierFree, Some(scale)) => settings.guidance_scale = scale,
+            (GuidanceKind::Distilled, Some(guidance)) => settings.distilled_guidance = Some(guidance),
+            _ => {}
+        }
+        match (kind, self.true_cfg_scale) {
+            (GuidanceKind::ClassifierFree, Some(_)) => Err(
+                "--true-cfg-scale is for models made to do without classifier-free guidance; use --guidance-scale for this one",
+            ),
+            (_, scale) => {
+                settings.guidance_scale = scale.unwrap_or(settings.guidance_scale);
+                Ok(())
+            }
+        }
+    }
 
-impl Arguments {
+    /// A sentence for every option that was given and has no effect.
+    pub(crate) fn without_effect(&self, kind: GuidanceKind, settings: &Settings) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if kind == GuidanceKind::None && self.guidance_scale.is_some() {
+            let reason =
+                "with this model, which was distilled to draw without; for classifier-free guidance use --true-cfg-scale";
+            sentences.push(format!("--guidance-scale has no effect {reason}"));
+        }
+        if !settings.is_guided() {
+            let scale = if kind == GuidanceKind::ClassifierFree { "--guidance-scale" } else { "--true-cfg-scale" };
+            let negative = (!self.negative_prompt.is_empty()).then_some("--negative-prompt");
+            let options = negative.into_iter().chain(self.guidance.given());
+            sentences.extend(
+                options.map(|option| format!("{option} has no effect without classifier-free guidance ({scale} above 1)")),
+            );
+        }
+        sentences
+    }
+
     fn step_cache(&self) -> StepCache {
-        let cache = match self.step_cache {
-            None => StepCache::Off,
-            Some(StepCacheName::FirstBlock) => StepCache::FIRST_BLOCK,
-            Some(StepCacheName::Easy) => StepCache::EASY,
-        };
-        match (cache, self.step_cache_threshold) {
+        match (self.step_cache.unwrap_or_default(), self.step_cache_threshold) {
             (StepCache::FirstBlock { .. }, Some(threshold)) => StepCache::FirstBlock { threshold },
             (StepCache::Easy { start, stop, .. }, Some(threshold)) => StepCache::Easy { threshold, start, stop },
             (cache, _) => cache,

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use diffusion_models::{Guidance, GuidanceEvaluation, GuidanceMethod};
 use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
 
@@ -12,10 +12,11 @@ use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Guidance")]
 pub(crate) struct GuidanceArguments {
-    /// Formula of classifier-free guidance.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = GuidanceName::Cfg)]
-    guidance: GuidanceName,
-    /// Ask the network for one prompt after the other: the same picture with half of the memory for activations.
+    /// Formula of classifier-free guidance: `cfg` is plain, `zero-star` is CFG-Zero* for flows, `apg` is adaptive projected
+    /// guidance, for high scales without oversaturation.
+    #[arg(long, value_name = "NAME", default_value_t = GuidanceMethod::ClassifierFree)]
+    guidance: GuidanceMethod,
+    /// Run the network for one prompt after the other: the same image with half of the memory for activations.
     #[arg(long)]
     sequential_guidance: bool,
     /// Share, from 0 to 1, to which the guided velocity is scaled back to the deviation of the unguided one; 0.7 in the paper.
@@ -27,12 +28,12 @@ pub(crate) struct GuidanceArguments {
     /// Steps at the start that --guidance zero-star stands still in.
     #[arg(long, value_name = "N", default_value_t = 1)]
     zero_steps: usize,
-    /// Share that --guidance apg keeps of the guidance along the picture.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    apg_along: f64,
-    /// Longest guidance of --guidance apg [default: no limit].
-    #[arg(long, value_name = "X")]
-    apg_longest: Option<f64>,
+    /// Share that --guidance apg keeps of the guidance parallel to the image.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, alias = "apg-along")]
+    apg_eta: f64,
+    /// Largest norm of the guidance of --guidance apg [default: no limit].
+    #[arg(long, value_name = "X", alias = "apg-longest")]
+    apg_norm_threshold: Option<f64>,
     /// Share of the past guidance that --guidance apg adds, such as -0.5.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
     apg_momentum: f64,
@@ -51,17 +52,6 @@ pub(crate) struct GuidanceArguments {
     slg_stop: Option<f64>,
 }
 
-/// A formula by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum GuidanceName {
-    /// Plain classifier-free guidance.
-    Cfg,
-    /// CFG-Zero*, for flows.
-    ZeroStar,
-    /// Adaptive projected guidance: high scales without oversaturation.
-    Apg,
-}
-
 /// Two noise levels.
 #[derive(Clone, Copy, Debug)]
 struct Interval(GuidanceInterval);
@@ -71,8 +61,8 @@ impl FromStr for Interval {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let levels = text.split_once(',').and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
-        let (above, up_to) = levels.ok_or("expected two noise levels, such as 0.2,0.9")?;
-        Ok(Self(GuidanceInterval { above, up_to }))
+        let (start, end) = levels.ok_or("expected two noise levels, such as 0.2,0.9")?;
+        Ok(Self(GuidanceInterval { start, end }))
     }
 }
 
@@ -80,13 +70,13 @@ impl GuidanceArguments {
     /// The setting of the pipeline.
     pub(crate) fn guidance(&self) -> Guidance {
         let method = match self.guidance {
-            GuidanceName::Cfg => GuidanceMethod::ClassifierFree,
-            GuidanceName::ZeroStar => GuidanceMethod::ZeroStar { zero_steps: self.zero_steps },
-            GuidanceName::Apg => GuidanceMethod::AdaptiveProjected {
-                along: self.apg_along,
-                longest: self.apg_longest,
+            GuidanceMethod::ZeroStar { .. } => GuidanceMethod::ZeroStar { zero_steps: self.zero_steps },
+            GuidanceMethod::AdaptiveProjected { .. } => GuidanceMethod::AdaptiveProjected {
+                eta: self.apg_eta,
+                norm_threshold: self.apg_norm_threshold,
                 momentum: self.apg_momentum,
             },
+            other => other,
         };
         let evaluation = if self.sequential_guidance { GuidanceEvaluation::Sequential } else { GuidanceEvaluation::Batched };
         let interval = self.guidance_interval.map(|Interval(interval)| interval);
@@ -104,11 +94,11 @@ impl GuidanceArguments {
         })
     }
 
-    /// Options that were given and have no effect without classifier-free guidance.
-    pub(crate) fn without_effect(&self) -> impl Iterator<Item = &'static str> {
+    /// Options that were given, all of which need classifier-free guidance.
+    pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("--skip-layers", !self.skip_layers.is_empty()),
-            ("--guidance", self.guidance != GuidanceName::Cfg),
+            ("--guidance", self.guidance != GuidanceMethod::ClassifierFree),
             ("--guidance-rescale", self.guidance_rescale > 0.0),
             ("--guidance-interval", self.guidance_interval.is_some()),
             ("--sequential-guidance", self.sequential_guidance),

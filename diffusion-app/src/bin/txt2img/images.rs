@@ -22,13 +22,13 @@ impl<'a> Images<'a> {
         let prompts = arguments.prompts()?;
         if arguments.count == 0 || arguments.batch_size == 0 {
             let option = if arguments.count == 0 { "--count" } else { "--batch-size" };
-            return Err(format!("{option} is 0; ask for at least one picture").into());
+            return Err(format!("{option} is 0; ask for at least one image").into());
         }
         let count =
-            arguments.count.checked_mul(prompts.len() as u64).ok_or("--count asks for more pictures than can be counted")?;
+            arguments.count.checked_mul(prompts.len() as u64).ok_or("--count asks for more images than can be counted")?;
         if arguments.latents.is_some() && count > 1 {
             let problem =
-                "--latents gives the noise of one picture, --count or several prompts ask for more; leave one of them out";
+                "--latents gives the noise of one image, --count or several prompts ask for more; leave one of them out";
             return Err(problem.into());
         }
         Ok(Self { arguments, prompts, count })
@@ -37,6 +37,11 @@ impl<'a> Images<'a> {
     /// The prompts.
     pub(crate) fn prompts(&self) -> Vec<&str> {
         self.prompts.iter().map(String::as_str).collect()
+    }
+
+    /// How many images the largest batch has.
+    pub(crate) fn largest_batch(&self) -> usize {
+        usize::try_from(self.count.min(self.arguments.batch_size)).unwrap_or(usize::MAX)
     }
 
     /// Whether there is just one image.
@@ -95,6 +100,8 @@ impl<'a> Images<'a> {
             "" => String::new(),
             negative => format!("\nNegative prompt: {negative}"),
         };
+        let distilled = settings.distilled_guidance;
+        let distilled = distilled.map(|guidance| format!(", Distilled CFG Scale: {guidance}")).unwrap_or_default();
         let skipped = match &settings.skip_layers {
             Some(guidance) => format!(", Skip layers: {:?}, SLG scale: {}", guidance.layers, guidance.scale),
             None => String::new(),
@@ -102,7 +109,7 @@ impl<'a> Images<'a> {
         let (prompt, seed) = (&self.prompts[self.prompt_of(image)], self.seed_of(image));
         let loras = self.arguments.loras.describe();
         format!(
-            "{prompt}{loras}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}"
+            "{prompt}{loras}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}{distilled}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}"
         )
     }
 }

@@ -10,13 +10,13 @@ use diffusion_app::output::write_whole;
 use diffusion_core::checkpoint::Checkpoint;
 use safetensors::tensor::{Dtype, TensorView};
 
-/// Tensor `noise` of a file, which must have the shape of the picture's latents.
+/// Tensor `noise` of a file, which must have the shape of the image's latents.
 pub(crate) fn read_noise(path: &Path, shape: [usize; 4], device: &Device) -> Result<Tensor<4>, Box<dyn Error>> {
     let file = Checkpoint::open(path)?;
     let noise = file.get("noise").ok_or_else(|| format!("{} has no tensor named noise", path.display()))?;
     if noise.shape() != shape {
         let found = noise.shape();
-        return Err(format!("{}: tensor noise has shape {found:?}, this picture needs {shape:?}", path.display()).into());
+        return Err(format!("{}: tensor noise has shape {found:?}, this image needs {shape:?}", path.display()).into());
     }
     Ok(Tensor::from_data(TensorData::new(noise.to_f32()?, shape), (device, DType::F32)))
 }

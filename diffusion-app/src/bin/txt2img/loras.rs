@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use diffusion_core::{Application, Residency};
+use diffusion_core::Residency;
+use diffusion_core::weights::PatchMode;
 use diffusion_lora::{Lora, LoraError, LoraSet};
 
 /// A LoRA file and its strength: `FILE`, or `FILE:STRENGTH`.
@@ -68,21 +69,21 @@ impl LoraOptions {
         let set = self.lora.iter().try_fold(LoraSet::new(), |set, LoraArgument { path, scale }| {
             Ok::<_, LoraError>(set.with(&Lora::open(path)?, *scale))
         })?;
-        Ok(if self.allow_lora_misfits { set.allowing_misfits() } else { set })
+        Ok(if self.allow_lora_misfits { set.allowing_mismatch() } else { set })
     }
 
-    /// How to apply them, where merging may take as many bytes as `needed`, and `available` bytes of memory are free, if that
-    /// is known. What is streamed cannot be merged for good, so nothing is then.
-    pub(crate) fn application(&self, residency: Residency, needed: usize, available: Option<usize>) -> Application {
-        let merging_fits = residency == Residency::Resident && available.is_none_or(|available| needed <= available);
+    /// How to apply them, where fusing may take as many bytes as `needed`, and `available` bytes of memory are free, if that
+    /// is known. What is streamed cannot be fused for good, so nothing is then.
+    pub(crate) fn mode(&self, residency: Residency, needed: usize, available: Option<usize>) -> PatchMode {
+        let fusing_fits = residency == Residency::Resident && available.is_none_or(|available| needed <= available);
         match self.lora_mode {
-            Some(LoraMode::Attach) => Application::Attached,
-            None if !merging_fits => Application::Attached,
-            Some(LoraMode::Merge) | None => Application::Merged,
+            Some(LoraMode::Attach) => PatchMode::Attach,
+            None if !fusing_fits => PatchMode::Attach,
+            Some(LoraMode::Merge) | None => PatchMode::Fuse,
         }
     }
 
-    /// Names and strengths, as they are written into a picture.
+    /// Names and strengths, as they are written into an image.
     pub(crate) fn describe(&self) -> String {
         let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.lora.iter().fold(String::new(), |text, lora| format!("{text} <lora:{}:{}>", stem(&lora.path), lora.scale))
@@ -105,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn loras_are_attached_where_merging_does_not_fit() {
+    fn loras_are_attached_where_fusing_does_not_fit() {
         let options = |lora_mode| LoraOptions { lora: Vec::new(), lora_mode, allow_lora_misfits: false };
         let resident = Residency::Resident;
-        assert_eq!(options(None).application(resident, 9, Some(10)), Application::Merged);
-        assert_eq!(options(None).application(resident, 11, Some(10)), Application::Attached);
-        assert_eq!(options(None).application(resident, 11, None), Application::Merged);
-        assert_eq!(options(None).application(Residency::Streamed, 9, Some(10)), Application::Attached);
-        assert_eq!(options(Some(LoraMode::Merge)).application(resident, 11, Some(10)), Application::Merged);
+        assert_eq!(options(None).mode(resident, 9, Some(10)), PatchMode::Fuse);
+        assert_eq!(options(None).mode(resident, 11, Some(10)), PatchMode::Attach);
+        assert_eq!(options(None).mode(resident, 11, None), PatchMode::Fuse);
+        assert_eq!(options(None).mode(Residency::Streamed, 9, Some(10)), PatchMode::Attach);
+        assert_eq!(options(Some(LoraMode::Merge)).mode(resident, 11, Some(10)), PatchMode::Fuse);
     }
 }

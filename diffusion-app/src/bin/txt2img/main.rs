@@ -1,99 +1,110 @@
-//! Draw a picture from a prompt.
+//! Draw an image from a prompt.
 
 mod arguments;
 mod drawing;
 mod guidance;
+mod help;
 mod images;
 mod latents_file;
 mod loras;
 mod model;
 mod preview;
+mod start;
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use clap::Parser;
-use diffusion_app::cli::Verbosity;
-use diffusion_app::device::{DeviceError, DeviceName};
+use diffusion_app::cli::{Verbosity, run_with_help};
 use diffusion_app::memory::available_memory;
-use diffusion_core::{Part, Residency};
+use diffusion_core::Residency;
 use diffusion_lora::SetLoras;
-use diffusion_models::flux::Flux;
-use diffusion_models::sd3::Sd3;
-use diffusion_models::{Family, ModelKind, Pipeline, Plan, Settings, model_kind};
+use diffusion_models::components::TRANSFORMER;
+use diffusion_models::{EncodedPrompt, Pipeline, PipelineOptions, Plan, Settings};
 
 use arguments::Arguments;
-use drawing::{Drawing, Start};
+use drawing::Drawing;
 use images::Images;
 use model::Model;
 use preview::Previews;
+use start::ImageStart;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_app::cli::run(|| {
-        let model = Model::open(arguments.model.as_deref())?;
-        match model_kind(model.path())? {
-            ModelKind::FluxTransformer => draw_all::<Flux>(&arguments, model.path()),
-            // Any other kind is refused there, with what it is.
-            _ => draw_all::<Sd3>(&arguments, model.path()),
-        }
-    })
+    run_with_help(|| draw_all(&arguments), help::help)
 }
 
-fn draw_all<F: Family>(arguments: &Arguments, model: &Path) -> Result<(), Box<dyn Error>> {
+fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let pictures = Images::new(arguments)?;
-    let device = open_device(arguments.device)?;
+    let images = Images::new(arguments)?;
+    let model = Model::open(arguments.model.as_deref())?;
+    let device = arguments.device.open()?;
     let precision = arguments.precision.on(arguments.device, &device);
-    let mut pipeline = Pipeline::<F>::open(model, &arguments.parts(), precision, &device)?;
-    // The first batch is the largest, whose memory is planned.
-    let sampler_seeds = pictures.batches().next().map_or_else(Vec::new, |batch| pictures.seeds_of(batch));
-    let settings = Settings { sampler_seeds, ..arguments.settings(&pipeline) };
+    let options = PipelineOptions { components: arguments.components(), precision, ..PipelineOptions::new(&device) };
+    let mut pipeline = Pipeline::open(model.path(), &options)?;
+    let settings = arguments.settings(pipeline.info())?;
     pipeline.check(&settings)?;
     for warning in pipeline.warnings(&settings)? {
         eprintln!("warning: {warning}");
     }
-    pipeline.residency = residency(arguments, &pipeline.plan(&settings), verbosity);
+    let plan = pipeline.plan(&settings, images.largest_batch());
+    let residency = residency(arguments, &plan, verbosity);
+    pipeline.set_residency(residency);
     if arguments.plan {
-        println!("{}", pipeline.plan(&settings));
+        println!("{plan}");
         return Ok(());
     }
-    pictures.check_writable()?;
-    let start = Start::read(arguments, &pipeline, &settings)?;
-    let previews = Previews::new(arguments, &pipeline, &pictures)?;
+    images.check_writable()?;
+    let start = ImageStart::read(arguments, &pipeline, &settings, verbosity)?;
+    let previews = Previews::new(arguments, &pipeline, &images)?;
     verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
-    announce::<F>(arguments, model, &settings, verbosity);
-    set_loras(arguments, &mut pipeline, &settings, verbosity)?;
+    announce(arguments, &pipeline, &settings, verbosity);
+    set_loras(arguments, &mut pipeline, residency, &plan, verbosity)?;
 
-    let prompts = verbosity.stage("encoding the prompt", "encoded the prompt", || {
-        pipeline.encode_prompts(&pictures.prompts(), &arguments.negative_prompt, &settings)
-    })?;
+    let prompts = encode(arguments, &images, &mut pipeline, &settings, verbosity)?;
     // Frees T5's memory before the transformer takes its own.
-    pipeline.free_text_encoders();
+    pipeline.free_prompt_encoder();
     let (pipeline, prompts, settings) = (&mut pipeline, &prompts[..], &settings);
-    let (pictures, start, previews) = (&pictures, &start, previews.as_ref());
-    let mut drawing = Drawing { pictures, pipeline, prompts, settings, start, previews, verbosity };
-    pictures.batches().try_for_each(|batch| drawing.draw(batch))
+    let (images, start, previews) = (&images, &start, previews.as_ref());
+    let mut drawing = Drawing { images, pipeline, prompts, settings, start, previews, verbosity };
+    images.batches().try_for_each(|batch| drawing.draw(batch))
+}
+
+/// Encode the prompts, and say what encoders do not see of them.
+fn encode(
+    arguments: &Arguments,
+    images: &Images<'_>,
+    pipeline: &mut Pipeline,
+    settings: &Settings,
+    verbosity: Verbosity,
+) -> Result<Vec<EncodedPrompt>, Box<dyn Error>> {
+    let prompts = images.prompts();
+    let mut stage = verbosity.stage("encoding the prompt", prompts.len());
+    let encoded = pipeline.encode_prompts(&prompts, &arguments.negative_prompt, settings, &mut |event| stage.show(&event))?;
+    stage.finish("encoded the prompt");
+    let truncated = encoded.iter().flat_map(|prompt| &prompt.truncated).map(ToString::to_string);
+    for warning in truncated.collect::<BTreeSet<_>>() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(encoded)
 }
 
 /// Apply the LoRAs, and say what they are.
-fn set_loras<F: Family>(
+fn set_loras(
     arguments: &Arguments,
-    pipeline: &mut Pipeline<F>,
-    settings: &Settings,
+    pipeline: &mut Pipeline,
+    residency: Residency,
+    plan: &Plan,
     verbosity: Verbosity,
 ) -> Result<(), Box<dyn Error>> {
     if arguments.loras.lora.is_empty() {
         return Ok(());
     }
-    let plan = pipeline.plan(settings);
-    let transformer = plan.parts.iter().find(|part| part.name == Part::Transformer.to_string());
-    let merged = transformer.map_or(0, |part| part.weights);
-    let (needed, available) = (plan.peak_resident + merged, available_memory(arguments.device));
-    let application = arguments.loras.application(pipeline.residency, needed, available);
-    for report in pipeline.set_loras(&arguments.loras.set()?.applied(application))? {
+    let fused = plan.component(TRANSFORMER).map_or(0, |transformer| transformer.weights);
+    let (needed, available) = (plan.peak_resident + fused, available_memory(arguments.device));
+    let mode = arguments.loras.mode(residency, needed, available);
+    for report in pipeline.set_loras(&arguments.loras.set()?.with_mode(mode))? {
         verbosity.note(format_args!("{report}"));
         if !report.fits() {
             eprintln!("warning: {} does not fit the model completely; what fits is used", report.path.display());
@@ -120,26 +131,16 @@ fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Reside
 }
 
 /// Say what is about to be drawn, and which options have no effect.
-fn announce<F: Family>(arguments: &Arguments, model: &Path, settings: &Settings, verbosity: Verbosity) {
+fn announce(arguments: &Arguments, pipeline: &Pipeline, settings: &Settings, verbosity: Verbosity) {
     let Settings { width, height, num_steps, guidance_scale, .. } = settings;
-    let model = model.display();
-    verbosity.note(format_args!("{model}: {width} x {height} pixels, {num_steps} steps, guidance {guidance_scale}"));
-    if !F::uses_negative_prompt(settings) {
-        let negative = (!arguments.negative_prompt.is_empty()).then_some("--negative-prompt");
-        for option in negative.into_iter().chain(arguments.guidance.without_effect()) {
-            eprintln!(
-                "warning: {option} has no effect without classifier-free guidance (--guidance-scale, for FLUX.1 --true-cfg-scale, above 1)"
-            );
-        }
+    let info = pipeline.info();
+    let distilled = settings.distilled_guidance.map(|guidance| format!(", distilled guidance {guidance}"));
+    verbosity.note(format_args!(
+        "{}: {width} x {height} pixels, {num_steps} steps, guidance {guidance_scale}{}",
+        info.path.display(),
+        distilled.unwrap_or_default()
+    ));
+    for warning in arguments.without_effect(info.guidance, settings) {
+        eprintln!("warning: {warning}");
     }
-}
-
-/// The device, or how to build a program that has it.
-fn open_device(name: DeviceName) -> Result<Device, Box<dyn Error>> {
-    name.open().map_err(|error| match error {
-        DeviceError::NotBuiltIn { feature, .. } => {
-            format!("{error}; build it with `cargo build --release -p diffusion-app --features {feature}`").into()
-        }
-        error => error.into(),
-    })
 }

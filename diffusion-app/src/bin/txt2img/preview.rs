@@ -1,18 +1,18 @@
-//! Pictures on the way.
+//! Images on the way.
 
 use std::error::Error;
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
+use diffusion_app::cli::Stage;
 use diffusion_app::image_file::write_png;
 use diffusion_app::output::check_writable;
 use diffusion_core::image::RgbImage;
-use diffusion_core::{LatentDecoder, Precision, checkpoint::Checkpoint};
+use diffusion_core::{LatentDecoder, Loading, Precision, checkpoint::Checkpoint};
 use diffusion_models::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
-use diffusion_models::{Family, LatentRgb, Pipeline};
+use diffusion_models::{LatentRgb, Pipeline};
 use image::imageops::FilterType;
-use indicatif::ProgressBar;
 
 use crate::arguments::Arguments;
 use crate::images::Images;
@@ -27,16 +27,17 @@ pub(crate) struct Previews<'a> {
 
 /// How latents become colours.
 enum Colors {
-    Linear(LatentRgb),
+    /// Sums of channels, enlarged by this factor.
+    Linear(Box<LatentRgb>, usize),
     Tiny(Box<AutoencoderTinyDecoder>),
 }
 
 impl<'a> Previews<'a> {
     /// The previews that were asked for, if any.
-    pub(crate) fn new<F: Family>(
+    pub(crate) fn new(
         arguments: &'a Arguments,
-        pipeline: &Pipeline<F>,
-        pictures: &Images<'_>,
+        pipeline: &Pipeline,
+        images: &Images<'_>,
     ) -> Result<Option<Self>, Box<dyn Error>> {
         let Arguments { preview, preview_file, preview_vae, .. } = arguments;
         if preview.is_none() && preview_file.is_none() {
@@ -47,25 +48,24 @@ impl<'a> Previews<'a> {
             if cfg!(not(feature = "terminal")) {
                 return Err("this program was built without the feature terminal; add it, or use --preview-file".into());
             }
-            eprintln!("warning: --preview shows nothing, because standard output is no terminal; --preview-file writes pictures");
+            eprintln!("warning: --preview shows nothing, because standard output is no terminal; --preview-file writes images");
         }
         if let Some(path) = preview_file {
-            check_writable(&of_step(&pictures.path_of(path, 0), 1))?;
+            check_writable(&of_step(&images.path_of(path, 0), 1))?;
         }
-        let colors = match preview_vae {
-            Some(path) => {
-                let (checkpoint, config) = (Checkpoint::open(path)?, AutoencoderTinyConfig::default());
-                let decoder = AutoencoderTinyDecoder::load(checkpoint, &config, Precision::f32(), pipeline.device())?;
-                Colors::Tiny(Box::new(decoder))
-            }
-            None => Colors::Linear(pipeline.latent_rgb().ok_or(
-                "there are no previews of this model's latents, which have other than 16 channels; leave --preview out",
-            )?),
+        let colors = if let Some(path) = preview_vae {
+            let (checkpoint, config) = (Checkpoint::open(path)?, AutoencoderTinyConfig::default());
+            let loading = Loading::new(Precision::f32(), pipeline.device());
+            Colors::Tiny(Box::new(AutoencoderTinyDecoder::load(checkpoint, &config, &loading)?))
+        } else {
+            let info = pipeline.info();
+            let colors = info.latent_rgb.ok_or("the colours of this model's latents are not known; leave --preview out")?;
+            Colors::Linear(Box::new(colors), info.geometry.downscale_factor)
         };
         Ok(Some(Self { every: preview.unwrap_or(1), on_terminal, file: preview_file.as_deref(), colors }))
     }
 
-    /// Show and write the pictures of a batch after a step, counted from 0.
+    /// Show and write the images of a batch after a step, counted from 1.
     ///
     /// # Shapes
     /// - denoised: `[batch, 16, height, width]`
@@ -73,49 +73,46 @@ impl<'a> Previews<'a> {
         &self,
         step: usize,
         denoised: Tensor<4>,
-        path_of: impl Fn(&Path, usize) -> PathBuf,
-        bar: &ProgressBar,
+        path_of: impl Fn(&Path, u64) -> PathBuf,
+        stage: &Stage,
     ) -> Result<(), Box<dyn Error>> {
-        if !(step + 1).is_multiple_of(self.every) {
+        if !step.is_multiple_of(self.every) {
             return Ok(());
         }
-        for (row, picture) in self.pictures(denoised)?.into_iter().enumerate() {
+        for (row, image) in (0..).zip(self.images(denoised)?) {
             if let Some(path) = self.file {
-                let parameters = format!("preview after step {}", step + 1);
-                write_png(&of_step(&path_of(path, row), step + 1), &picture, &parameters)?;
+                write_png(&of_step(&path_of(path, row), step), &image, &format!("preview after step {step}"))?;
             }
             if self.on_terminal {
-                bar.suspend(|| show(picture))?;
+                stage.suspend(|| show(image))?;
             }
         }
         Ok(())
     }
 
-    fn pictures(&self, denoised: Tensor<4>) -> Result<Vec<RgbImage>, Box<dyn Error>> {
-        /// Pixels on the side of a latent cell.
-        const CELL: usize = 8;
+    fn images(&self, denoised: Tensor<4>) -> Result<Vec<RgbImage>, Box<dyn Error>> {
         match &self.colors {
             Colors::Tiny(decoder) => Ok(RgbImage::from_tensor(decoder.decode(denoised))),
-            Colors::Linear(map) => {
-                let enlarge = |cells: RgbImage| {
-                    let (width, height) = (CELL * cells.width, CELL * cells.height);
-                    let cells = as_image(cells)?;
-                    let pixels = image::imageops::resize(&cells, width as u32, height as u32, FilterType::Triangle).into_raw();
+            Colors::Linear(colors, factor) => {
+                let enlarge = |image: RgbImage| {
+                    let (width, height) = (factor * image.width, factor * image.height);
+                    let small = as_image(image)?;
+                    let pixels = image::imageops::resize(&small, width as u32, height as u32, FilterType::Triangle).into_raw();
                     Ok(RgbImage { width, height, pixels })
                 };
-                map.pictures(denoised).into_iter().map(enlarge).collect()
+                colors.images(denoised).into_iter().map(enlarge).collect()
             }
         }
     }
 }
 
-/// Show a picture in the terminal, as well as it can.
+/// Show an image in the terminal, as well as it can.
 #[cfg(feature = "terminal")]
-fn show(picture: RgbImage) -> Result<(), Box<dyn Error>> {
-    /// Columns of a picture.
+fn show(image: RgbImage) -> Result<(), Box<dyn Error>> {
+    /// Columns of an image.
     const COLUMNS: u32 = 48;
     let config = viuer::Config { absolute_offset: false, width: Some(COLUMNS), ..viuer::Config::default() };
-    viuer::print(&image::DynamicImage::from(as_image(picture)?), &config)?;
+    viuer::print(&image::DynamicImage::from(as_image(image)?), &config)?;
     Ok(())
 }
 
@@ -125,9 +122,9 @@ fn show(_: RgbImage) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn as_image(picture: RgbImage) -> Result<image::RgbImage, Box<dyn Error>> {
-    let RgbImage { width, height, pixels } = picture;
-    image::RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "a picture has the wrong size".into())
+fn as_image(image: RgbImage) -> Result<image::RgbImage, Box<dyn Error>> {
+    let RgbImage { width, height, pixels } = image;
+    image::RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "an image has the wrong size".into())
 }
 
 /// The same path, with the number of a step before the extension.

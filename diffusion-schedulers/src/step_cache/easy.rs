@@ -3,15 +3,13 @@
 use burn::tensor::Tensor;
 
 use super::report::{StepCacheReport, magnitude};
-use crate::error::PipelineError;
-use crate::step::Step;
 
 /// The last velocity of a network, moved along with its input while it is expected to have changed little. The changes of the
 /// input since, and how an earlier change of the input changed the velocity, tell by how much.
 ///
 /// Reference: arXiv 2507.02860, section 3; `ComfyUI` `comfy_extras/nodes_easycache.py` at 0f548d2.
 #[derive(Clone, Debug)]
-pub(crate) struct EasyCache {
+pub struct EasyCache {
     threshold: f64,
     start: f64,
     stop: f64,
@@ -33,27 +31,30 @@ struct Computed {
 }
 
 impl EasyCache {
-    pub(crate) fn new(threshold: f64, start: f64, stop: f64) -> Self {
+    /// An empty cache that lets an expected relative change below `threshold` pass, in the steps from the share `start` of the run to
+    /// the share `stop`.
+    pub fn new(threshold: f64, start: f64, stop: f64) -> Self {
         let report = StepCacheReport::default();
         Self { threshold, start, stop, computed: None, rate: None, change: 0.0, report }
     }
 
-    pub(crate) fn report(&self) -> StepCacheReport {
+    /// What it did so far.
+    pub fn report(&self) -> StepCacheReport {
         self.report
     }
 
-    /// The velocity of `latents`, of the network or as expected.
+    /// The velocity of `latents` in the step `index` of `num_steps`, of the network or as expected.
     ///
     /// # Errors
     /// Those of `network`.
-    pub(crate) fn velocity(
+    pub fn velocity<E>(
         &mut self,
-        step: Step,
+        [index, num_steps]: [usize; 2],
         latents: Tensor<4>,
-        network: impl FnOnce(Tensor<4>) -> Result<Tensor<4>, PipelineError>,
-    ) -> Result<Tensor<4>, PipelineError> {
+        network: impl FnOnce(Tensor<4>) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<4>, E> {
         self.report.evaluations += 1;
-        let (index, num_steps) = (step.index as f64, step.num_steps as f64);
+        let (index, num_steps) = (index as f64, num_steps as f64);
         let in_window = index >= self.start * num_steps && index < self.stop * num_steps;
         if let (Some(computed), Some(rate), true) = (&mut self.computed, self.rate, in_window) {
             let moved = magnitude(latents.clone() - computed.before.clone());
@@ -77,6 +78,8 @@ impl EasyCache {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
     use burn::tensor::Device;
 
@@ -90,8 +93,7 @@ mod tests {
         let mut cache = EasyCache::new(0.25, 0.0, 1.0);
         let mut evaluations = 0;
         let mut velocity_at = |input: f32, index| {
-            let step = Step { index, num_steps: 10, sigma: 0.5 };
-            let velocity = cache.velocity(step, latents(input), |x| {
+            let velocity = cache.velocity::<Infallible>([index, 10], latents(input), |x| {
                 evaluations += 1;
                 Ok(x * 0.5)
             });
@@ -113,8 +115,7 @@ mod tests {
     fn steps_outside_of_the_window_are_computed() {
         let mut cache = EasyCache::new(1e9, 0.5, 0.75);
         for index in 0..8 {
-            let step = Step { index, num_steps: 8, sigma: 0.5 };
-            cache.velocity(step, latents(8.0 - index as f32), Ok).unwrap();
+            cache.velocity::<Infallible>([index, 8], latents(8.0 - index as f32), Ok).unwrap();
         }
         assert_eq!((cache.report().evaluations, cache.report().reused), (8, 2));
     }

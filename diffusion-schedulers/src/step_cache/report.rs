@@ -21,7 +21,7 @@ impl StepCacheReport {
     }
 
     /// The two together.
-    pub(crate) fn and(self, other: Self) -> Self {
+    pub fn and(self, other: Self) -> Self {
         Self {
             evaluations: self.evaluations + other.evaluations,
             reused: self.reused + other.reused,

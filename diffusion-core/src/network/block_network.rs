@@ -5,10 +5,10 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use diffusion_core::checkpoint::CheckpointError;
-use diffusion_core::weights::{LoadedNetwork, LoadedWeights};
 
-use crate::denoiser_input::DenoiserInput;
+use super::denoiser_input::DenoiserInput;
+use crate::checkpoint::CheckpointError;
+use crate::weights::{LoadedNetwork, LoadedWeights};
 
 /// A network of blocks, run one after the other.
 pub trait BlockNetwork: LoadedNetwork {

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 /// Why a configuration cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {}; a diffusers folder has this file, download it again", path.display())]
@@ -40,7 +41,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// An [`Unsupported`](Self::Unsupported) field.
-    pub(crate) fn unsupported(path: &Path, field: &'static str, expected: impl Display, found: impl Display) -> Self {
+    pub fn unsupported(path: &Path, field: &'static str, expected: impl Display, found: impl Display) -> Self {
         Self::Unsupported { path: path.to_owned(), field, expected: expected.to_string(), found: found.to_string() }
     }
 }
@@ -51,12 +52,18 @@ const LARGEST_SIZE: usize = 1 << 20;
 const MOST_LAYERS: usize = 1000;
 
 /// Refuse sizes that no model has, before anything is made of them.
-pub(crate) fn require_sizes<const N: usize>(path: &Path, sizes: [(&'static str, usize); N]) -> Result<(), ConfigError> {
+///
+/// # Errors
+/// [`ConfigError::Unsupported`] naming the field.
+pub fn require_sizes<const N: usize>(path: &Path, sizes: [(&'static str, usize); N]) -> Result<(), ConfigError> {
     require_range(path, LARGEST_SIZE, sizes)
 }
 
 /// Refuse numbers of layers that no model has.
-pub(crate) fn require_layers<const N: usize>(path: &Path, counts: [(&'static str, usize); N]) -> Result<(), ConfigError> {
+///
+/// # Errors
+/// [`ConfigError::Unsupported`] naming the field.
+pub fn require_layers<const N: usize>(path: &Path, counts: [(&'static str, usize); N]) -> Result<(), ConfigError> {
     require_range(path, MOST_LAYERS, counts)
 }
 
@@ -68,7 +75,10 @@ fn require_range<const N: usize>(path: &Path, most: usize, fields: [(&'static st
 }
 
 /// Read a JSON file into a type that names the fields it needs.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+///
+/// # Errors
+/// [`ConfigError`] if the file cannot be read, or is something else.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
 }

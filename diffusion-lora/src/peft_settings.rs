@@ -9,7 +9,7 @@ use crate::error::LoraError;
 /// Key of the header under which diffusers writes PEFT's configuration.
 pub(crate) const HEADER_KEY: &str = "lora_adapter_metadata";
 /// PEFT's own file beside the tensors.
-pub(crate) const CONFIG_FILE: &str = "adapter_config.json";
+const CONFIG_FILE: &str = "adapter_config.json";
 
 /// PEFT's settings of an adapter.
 ///

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::conditioning::Conditioning;
+use super::conditioning::Conditioning;
 
 /// What a denoising network computes from. Each image of the batch has a noise level of its own.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-use diffusion_schedulers::guidance::GuidanceInterval;
+use diffusion_core::SettingError;
 
-use crate::error::PipelineError;
+use super::interval::GuidanceInterval;
 
 /// How conditional and unconditional velocity become one. The scale is a setting of its own.
 ///
@@ -16,7 +16,7 @@ pub struct Guidance {
     /// The formula.
     pub method: GuidanceMethod,
     /// Share, from 0 to 1, to which the guided velocity gets the deviation of the conditional one: 0 for none, 0.7 in the
-    /// paper. See [`rescale`](diffusion_schedulers::guidance::rescale).
+    /// paper. See [`rescale`](super::rescale).
     pub rescale: f64,
     /// Noise levels at which to guide, in place of all.
     pub interval: Option<GuidanceInterval>,
@@ -29,15 +29,15 @@ pub struct Guidance {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum GuidanceMethod {
-    /// [Classifier-free guidance](diffusion_schedulers::guidance::classifier_free).
+    /// [Classifier-free guidance](super::classifier_free).
     #[default]
     ClassifierFree,
-    /// [CFG-Zero*](diffusion_schedulers::guidance::CfgZeroStar).
+    /// [CFG-Zero*](super::CfgZeroStar).
     ZeroStar {
         /// Number of steps at the start without movement: 1 in the reference.
         zero_steps: usize,
     },
-    /// [Adaptive projected guidance](diffusion_schedulers::guidance::AdaptiveProjectedGuidance).
+    /// [Adaptive projected guidance](super::AdaptiveProjectedGuidance).
     AdaptiveProjected {
         /// Share that is kept of the guidance parallel to the image: 0 in the paper.
         eta: f64,
@@ -56,12 +56,12 @@ const METHODS: [(&str, GuidanceMethod); 3] = [
 ];
 
 impl FromStr for GuidanceMethod {
-    type Err = PipelineError;
+    type Err = SettingError;
 
     /// The formula of this name, with its default settings.
-    fn from_str(text: &str) -> Result<Self, PipelineError> {
+    fn from_str(text: &str) -> Result<Self, SettingError> {
         let found = METHODS.iter().find(|(name, _)| *name == text).map(|(_, method)| *method);
-        found.ok_or_else(|| PipelineError::setting("guidance", METHODS.map(|(name, _)| name).join(", "), text))
+        found.ok_or_else(|| SettingError::new("guidance", METHODS.map(|(name, _)| name).join(", "), text))
     }
 }
 
@@ -87,26 +87,26 @@ impl Guidance {
     /// Check the numbers.
     ///
     /// # Errors
-    /// [`PipelineError::Setting`] naming the one that is out of range.
-    pub(crate) fn check(&self) -> Result<(), PipelineError> {
+    /// [`SettingError`] naming the one that is out of range.
+    pub fn check(&self) -> Result<(), SettingError> {
         if !(0.0..=1.0).contains(&self.rescale) {
-            return Err(PipelineError::setting("guidance rescale", "a share from 0 to 1", self.rescale));
+            return Err(SettingError::new("guidance rescale", "a share from 0 to 1", self.rescale));
         }
         if let Some(GuidanceInterval { start, end }) = self.interval
             && !(start >= 0.0 && start < end)
         {
             let expected = "two noise levels from 0 on, the lower one first";
-            return Err(PipelineError::setting("guidance interval", expected, format!("{start},{end}")));
+            return Err(SettingError::new("guidance interval", expected, format!("{start},{end}")));
         }
         let GuidanceMethod::AdaptiveProjected { eta, norm_threshold, momentum } = self.method else { return Ok(()) };
         if !eta.is_finite() {
-            return Err(PipelineError::setting("eta of projected guidance", "a finite number", eta));
+            return Err(SettingError::new("eta of projected guidance", "a finite number", eta));
         }
         if let Some(threshold) = norm_threshold.filter(|threshold| !(threshold.is_finite() && *threshold > 0.0)) {
-            return Err(PipelineError::setting("norm threshold of projected guidance", "a number above 0", threshold));
+            return Err(SettingError::new("norm threshold of projected guidance", "a number above 0", threshold));
         }
         if momentum.is_nan() || momentum.abs() >= 1.0 {
-            return Err(PipelineError::setting("guidance momentum", "a number between -1 and 1", momentum));
+            return Err(SettingError::new("guidance momentum", "a number between -1 and 1", momentum));
         }
         Ok(())
     }

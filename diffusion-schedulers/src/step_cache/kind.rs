@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-use crate::error::PipelineError;
+use diffusion_core::SettingError;
 
 /// Whether and how work of earlier steps is used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -13,13 +13,13 @@ pub enum StepCache {
     /// Every step computes everything.
     #[default]
     Off,
-    /// [`FirstBlockCache`](super::FirstBlockCache): where the first block changes the image nearly as before, the other blocks are taken to do so
-    /// too.
+    /// [`FirstBlockCache`](super::FirstBlockCache): where the first block changes the image nearly as before, the other blocks
+    /// are taken to do so too.
     FirstBlock {
         /// Largest relative change of what the first block adds: 0.05 in diffusers; at 0 nothing is used again.
         threshold: f64,
     },
-    /// `EasyCache`: where the velocity is expected to have changed little, the network is not evaluated.
+    /// [`EasyCache`](super::EasyCache): where the velocity is expected to have changed little, the network is not evaluated.
     ///
     /// Reference: arXiv 2507.02860; `ComfyUI` `comfy_extras/nodes_easycache.py` at 0f548d2.
     Easy {
@@ -42,18 +42,18 @@ impl StepCache {
     /// Check the numbers.
     ///
     /// # Errors
-    /// [`PipelineError::Setting`] naming the one that is out of range.
-    pub(crate) fn check(self) -> Result<(), PipelineError> {
+    /// [`SettingError`] naming the one that is out of range.
+    pub fn check(self) -> Result<(), SettingError> {
         let (threshold, window) = match self {
             Self::Off => return Ok(()),
             Self::FirstBlock { threshold } => (threshold, [0.0, 1.0]),
             Self::Easy { threshold, start, stop } => (threshold, [start, stop]),
         };
         if !(threshold.is_finite() && threshold >= 0.0) {
-            return Err(PipelineError::setting("threshold of the step cache", "a number from 0 on", threshold));
+            return Err(SettingError::new("threshold of the step cache", "a number from 0 on", threshold));
         }
         match window.into_iter().find(|share| !(0.0..=1.0).contains(share)) {
-            Some(share) => Err(PipelineError::setting("start or stop of the step cache", "a share from 0 to 1", share)),
+            Some(share) => Err(SettingError::new("start or stop of the step cache", "a share from 0 to 1", share)),
             None => Ok(()),
         }
     }
@@ -64,12 +64,12 @@ const NAMES: [(&str, StepCache); 3] =
     [("off", StepCache::Off), ("first-block", StepCache::FIRST_BLOCK), ("easy", StepCache::EASY)];
 
 impl FromStr for StepCache {
-    type Err = PipelineError;
+    type Err = SettingError;
 
     /// The cache of this name, with its default settings.
-    fn from_str(text: &str) -> Result<Self, PipelineError> {
+    fn from_str(text: &str) -> Result<Self, SettingError> {
         let found = NAMES.iter().find(|(name, _)| *name == text).map(|(_, cache)| *cache);
-        found.ok_or_else(|| PipelineError::setting("step cache", NAMES.map(|(name, _)| name).join(", "), text))
+        found.ok_or_else(|| SettingError::new("step cache", NAMES.map(|(name, _)| name).join(", "), text))
     }
 }
 

@@ -4,11 +4,11 @@ use std::any::Any;
 use std::fmt::Debug;
 
 use burn::tensor::Tensor;
-use diffusion_core::checkpoint::CheckpointError;
-use diffusion_core::weights::{LoadedNetwork, PatchMode, WeightPatches};
 
-use crate::block_network::{self, BlockHook, BlockNetwork};
-use crate::denoiser_input::DenoiserInput;
+use super::block_network::{self, BlockHook, BlockNetwork};
+use super::denoiser_input::DenoiserInput;
+use crate::checkpoint::CheckpointError;
+use crate::weights::{LoadedNetwork, PatchMode, WeightPatches};
 
 /// A denoising network: a field of velocities.
 ///

@@ -1,4 +1,4 @@
-//! Signs in module names of the models that a LoRA was made for, for when it does not fit.
+//! Which model a LoRA was made for, told by the names of its modules: advice for when it does not fit.
 
 /// Parts of names, with the models that have such modules. The first that occurs counts.
 const SIGNS: &[(&[&str], &str)] = &[

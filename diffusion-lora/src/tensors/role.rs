@@ -1,6 +1,6 @@
 //! What a tensor of a LoRA file is to its adapter, told by the end of its name.
 
-/// What a tensor is to its adapter.
+/// What a tensor is to its adapter. Rows are those of the weight, `rank` is the inner dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     /// `[rank, columns]`.
@@ -11,7 +11,7 @@ pub(crate) enum Role {
     Mid,
     /// A number that scales the adapter, divided by the rank.
     Alpha,
-    /// The lengths of the changed weight's rows or columns. arXiv 2402.09353.
+    /// The lengths of the patched weight's rows or columns. arXiv 2402.09353.
     Magnitude,
     /// Added to the weight.
     Difference,
@@ -105,7 +105,7 @@ const WHOLE: &[&str] = &[".query_norm.scale", ".key_norm.scale"];
 
 /// The module that a tensor is about, as the file spells it, and what it is to its adapter. For a replaced tensor without a
 /// suffix, that is its whole name.
-pub(crate) fn parse(name: &str) -> Option<(&str, Role)> {
+pub(crate) fn parse_name(name: &str) -> Option<(&str, Role)> {
     let table = if name.contains(".processor.") { XLABS } else { SUFFIXES };
     let fitting = table.iter().filter_map(|(suffix, role)| Some((name.strip_suffix(suffix)?, *role)));
     let longest = fitting.min_by_key(|(module, _)| module.len());
@@ -118,11 +118,11 @@ mod tests {
 
     #[test]
     fn the_longest_suffix_counts() {
-        assert_eq!(parse("a.lora_A.weight"), Some(("a", Role::Down)));
-        assert_eq!(parse("a.to_k_lora.down.weight"), Some(("a.to_k", Role::Down)));
-        assert_eq!(parse("a.lora_B.bias"), Some(("a", Role::BiasDifference)));
-        assert_eq!(parse("a.processor.qkv_lora1.down.weight"), Some(("a.processor.qkv_lora1", Role::Down)));
-        assert_eq!(parse("a.norm.key_norm.scale"), Some(("a.norm.key_norm.scale", Role::Replacement)));
-        assert_eq!(parse("a.weight"), None);
+        assert_eq!(parse_name("a.lora_A.weight"), Some(("a", Role::Down)));
+        assert_eq!(parse_name("a.to_k_lora.down.weight"), Some(("a.to_k", Role::Down)));
+        assert_eq!(parse_name("a.lora_B.bias"), Some(("a", Role::BiasDifference)));
+        assert_eq!(parse_name("a.processor.qkv_lora1.down.weight"), Some(("a.processor.qkv_lora1", Role::Down)));
+        assert_eq!(parse_name("a.norm.key_norm.scale"), Some(("a.norm.key_norm.scale", Role::Replacement)));
+        assert_eq!(parse_name("a.weight"), None);
     }
 }

@@ -9,7 +9,8 @@ mod kind;
 mod report;
 mod run_cache;
 
+pub use easy::EasyCache;
 pub use first_block::FirstBlockCache;
 pub use kind::StepCache;
 pub use report::StepCacheReport;
-pub(crate) use run_cache::RunCache;
+pub use run_cache::RunCache;

@@ -2,13 +2,14 @@
 
 use burn::tensor::{DType, Tensor};
 
-use crate::block_network::{BlockFlow, BlockHook, BlockPlace, BlockState};
-use crate::denoiser_input::DenoiserInput;
+use super::block_network::{BlockFlow, BlockHook, BlockPlace, BlockState};
+use super::denoiser_input::DenoiserInput;
 
 /// A hook that remembers the first place where a number is infinite or undefined.
 #[derive(Debug, Default)]
-pub(crate) struct FirstNotFinite {
-    pub(crate) place: Option<String>,
+pub struct FirstNotFinite {
+    /// The place, as errors name it: `the image stream after block 2`.
+    pub place: Option<String>,
 }
 
 impl FirstNotFinite {
@@ -20,7 +21,7 @@ impl FirstNotFinite {
 }
 
 /// Whether the sum of all numbers is a number, which costs one value to be read back.
-pub(crate) fn is_finite<const D: usize>(x: Tensor<D>) -> bool {
+pub fn is_finite<const D: usize>(x: Tensor<D>) -> bool {
     x.sum().into_scalar::<f32>().is_finite()
 }
 

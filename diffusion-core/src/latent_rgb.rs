@@ -1,14 +1,15 @@
 //! Previews that cost nothing: colours as sums of latent channels.
 
 use burn::tensor::{Device, Tensor};
-use diffusion_core::image::RgbImage;
+
+use crate::image::RgbImage;
 
 /// Channels of the latents that colours are known of.
 const CHANNELS: usize = 16;
 
 /// A linear map from latents to colours, a pixel for each latent pixel: shape and light without detail.
 ///
-/// Meant for [`SamplerStep::denoised`](diffusion_core::SamplerStep::denoised), the image that the network believes in.
+/// Meant for [`SamplerStep::denoised`](crate::SamplerStep::denoised), the image that the network believes in.
 ///
 /// Reference: `ComfyUI` `comfy/latent_formats.py#L118-L172` at a125cd8, whose factors were fitted to images.
 #[derive(Clone, Copy, Debug, PartialEq)]

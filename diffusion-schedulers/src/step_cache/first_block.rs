@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 
 use super::report::{StepCacheReport, magnitude};
-use crate::block_network::{BlockFlow, BlockHook, BlockPlace, BlockState};
-use crate::denoiser_input::DenoiserInput;
+use diffusion_core::network::DenoiserInput;
+use diffusion_core::network::block_network::{BlockFlow, BlockHook, BlockPlace, BlockState};
 
 /// What the blocks of a transformer add to the image tokens, kept for steps whose first block adds nearly the same.
 ///
@@ -88,8 +88,8 @@ impl BlockHook for FirstBlockCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conditioning::Conditioning;
     use burn::tensor::Device;
+    use diffusion_core::network::Conditioning;
 
     fn tokens(value: f32) -> Tensor<3> {
         Tensor::from_floats([[[value, 2.0 * value]]], &Device::flex())

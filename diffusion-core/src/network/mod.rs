@@ -1,0 +1,14 @@
+//! Denoising networks: what they compute from, how their blocks are run, and what may look on.
+//!
+//! The room knows no model. `diffusion-models` has the networks; a pipeline and a trainer are two users of them.
+
+pub mod block_network;
+mod conditioning;
+mod denoiser;
+mod denoiser_input;
+mod not_finite;
+
+pub use conditioning::Conditioning;
+pub use denoiser::Denoiser;
+pub use denoiser_input::DenoiserInput;
+pub use not_finite::{FirstNotFinite, is_finite};
