@@ -122,6 +122,11 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// Whether the observer cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled { .. } | Self::Sample(SampleError::Cancelled { .. }))
+    }
+
     /// An [`OtherModel`](Self::OtherModel) of a known kind.
     pub(crate) fn other_model(path: &std::path::Path, expected: impl ToString, found: FileKind) -> Self {
         Self::OtherModel { path: path.to_owned(), expected: expected.to_string(), found: found.to_string() }

@@ -5,6 +5,8 @@ use std::ops::ControlFlow;
 use diffusion_core::SamplerStep;
 use diffusion_core::weights::ComponentId;
 
+use crate::prompt_encoder::Truncation;
+
 /// What a pipeline tells while it works. Whoever hears of it may cancel by breaking.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -25,6 +27,8 @@ pub enum Event {
         done: usize,
         /// Number of prompts.
         total: usize,
+        /// What encoders did not see of it, and of the negative prompt.
+        truncated: Vec<Truncation>,
     },
     /// A step is finished.
     Step(SamplerStep),

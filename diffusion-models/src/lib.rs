@@ -56,7 +56,6 @@ mod plan;
 mod prompt_cache;
 mod prompt_encoder;
 mod request;
-mod scheduler_config;
 pub mod sd3;
 mod settings;
 mod source;

@@ -292,6 +292,9 @@ impl Pipeline {
     pub fn generate(&mut self, request: &Request, observer: Observer<'_>) -> Result<Vec<RgbImage>, PipelineError> {
         let Request { prompt, negative_prompt, seeds, init, settings } = request;
         self.check(settings)?;
+        if seeds.is_empty() {
+            return Err(PipelineError::setting("number of seeds", "at least 1", 0));
+        }
         if let Some(InitImage { image, .. }) = init
             && (image.width, image.height) != (settings.width, settings.height)
         {

@@ -50,7 +50,7 @@ fn name(event: &Event) -> String {
             assert!(done <= total && *total > 0, "{component}: {done} of {total}");
             format!("loading {}", component.name())
         }
-        Event::Encoded { done, total } => format!("encoded {done} of {total}"),
+        Event::Encoded { done, total, .. } => format!("encoded {done} of {total}"),
         Event::Step(step) => format!("step {}", step.index + 1),
         Event::Decoded { done, total } => format!("decoded {done} of {total}"),
         other => panic!("{other:?}"),
@@ -98,6 +98,7 @@ fn an_observer_cancels_in_every_stage_and_the_pipeline_stays_usable() {
             "cancelled while decoding"
         };
         assert_eq!(said, during, "{stage}");
+        assert!(error.is_cancelled(), "{stage}");
         assert!(pipeline.generate(&request, &mut ignore).unwrap() == expected, "after {stage}");
     }
 }
@@ -233,8 +234,36 @@ fn what_an_encoder_does_not_see_of_a_prompt_is_returned() {
     for truncation in &prompts[1].truncated {
         assert!(long.contains(truncation.rest.trim()) && truncation.to_string().contains("does not see the end"), "{truncation}");
     }
+    let mut heard = Vec::new();
+    pipeline
+        .encode_prompt(&long, "", &settings, &mut |event| {
+            if let Event::Encoded { truncated, .. } = event {
+                heard = truncated;
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(heard, prompts[1].truncated);
     // Kept texts return it again.
     assert_eq!(pipeline.encode_prompt(&long, "", &settings, &mut ignore).unwrap().truncated, prompts[1].truncated);
+}
+
+#[test]
+fn guidance_needs_a_prompt_that_was_encoded_for_it() {
+    let fixture = Fixture::new("sd3");
+    let mut pipeline = fixture.pipeline();
+    let unguided = Settings { guidance_scale: 1.0, ..fixture.settings() };
+    let prompt = pipeline.encode_prompt("a lighthouse", "fog", &unguided, &mut ignore).unwrap();
+    let error = pipeline.denoise(&prompt, &Start::from_seeds(&[1]), &fixture.settings(), &mut ignore).unwrap_err().to_string();
+    assert!(error.contains("guidance scale is") && error.contains("no negative prompt"), "{error}");
+}
+
+#[test]
+fn a_request_without_seeds_is_refused_before_any_work() {
+    let fixture = Fixture::new("sd3");
+    let request = Request { seeds: vec![], ..request(&fixture) };
+    let error = fixture.pipeline().generate(&request, &mut |event| panic!("{event:?}")).unwrap_err().to_string();
+    assert!(error.contains("number of seeds is 0, expected at least 1"), "{error}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Verbosity {
 ///
 /// let mut stage = Verbosity::Normal.stage("encoding the prompts", 2);
 /// let mut observer = |event: Event| stage.show(&event); // for Pipeline::encode_prompts
-/// assert!(observer(Event::Encoded { done: 1, total: 2 }).is_continue());
+/// assert!(observer(Event::Encoded { done: 1, total: 2, truncated: vec![] }).is_continue());
 /// stage.finish("encoded the prompts");
 /// ```
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Stage {
         match event {
             Event::Loading { component, done, total } => self.load(*component, *done, *total),
             Event::Step(step) => self.count(step.index + 1, step.num_steps),
-            Event::Encoded { done, total } | Event::Decoded { done, total } => self.count(*done, *total),
+            Event::Encoded { done, total, .. } | Event::Decoded { done, total } => self.count(*done, *total),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -152,7 +152,7 @@ mod tests {
         }
         let _ = stage.show(&Event::Loading { component: T5XXL, done: 100, total: 100 });
         assert_eq!(shown(&stage), ("encoding".to_owned(), 0, Some(3)));
-        let _ = stage.show(&Event::Encoded { done: 2, total: 3 });
+        let _ = stage.show(&Event::Encoded { done: 2, total: 3, truncated: vec![] });
         assert_eq!(shown(&stage), ("encoding".to_owned(), 2, Some(3)));
     }
 
@@ -160,7 +160,7 @@ mod tests {
     fn whatever_comes_after_loading_ends_it() {
         let mut stage = Verbosity::Quiet.stage("encoding", 3);
         let _ = stage.show(&Event::Loading { component: T5XXL, done: 90, total: 100 });
-        let _ = stage.show(&Event::Encoded { done: 1, total: 3 });
+        let _ = stage.show(&Event::Encoded { done: 1, total: 3, truncated: vec![] });
         assert_eq!(shown(&stage), ("encoding".to_owned(), 1, Some(3)));
     }
 

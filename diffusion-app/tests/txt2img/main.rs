@@ -487,7 +487,7 @@ fn under_an_error_stands_the_option_that_puts_it_right() {
     assert_refused(&["--model", &path("flux-dev/original.safetensors"), PROMPT], &["help: add --config DIR"]);
     let (large, config) = (path("sd3-large/original.safetensors"), path("sd3-large"));
     let missing = "help: add --clip-l FILE or --clip-g FILE or --t5xxl FILE";
-    assert_refused(&["--model", &large, "--config", &config, PROMPT], &["holds no CLIP-L, CLIP-G, T5", missing]);
+    assert_refused(&["--model", &large, "--config", &config, PROMPT], &["holds none of CLIP-L, CLIP-G, T5", missing]);
 
     let folder = tempfile::tempdir().unwrap();
     let noise = folder.path().join("noise.safetensors");

@@ -5,7 +5,7 @@ use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::weights::PatchTarget;
 use diffusion_core::{Loading, ScheduleError, Sigmas};
 use diffusion_schedulers::path::NoisePath;
-use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
+use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SchedulerConfig, SigmaTable};
 
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
 use super::latent_colors::LATENT_RGB;
@@ -22,7 +22,6 @@ use crate::family::Family;
 use crate::family_profile::FamilyProfile;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
 use crate::prompt_encoder::PromptEncoder;
-use crate::scheduler_config::SchedulerConfig;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;

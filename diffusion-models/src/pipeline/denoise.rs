@@ -36,9 +36,16 @@ impl Pipeline {
         observer: Observer<'_>,
     ) -> Result<Tensor<4>, PipelineError> {
         self.check(settings)?;
+        if settings.is_guided() && prompt.negative.is_none() {
+            let expected = "at most 1, as when the prompt was encoded, which has no negative prompt";
+            return Err(PipelineError::setting("guidance scale", expected, settings.guidance_scale));
+        }
         let images = start.seeds.len();
         let prompt = prompt.for_images(images).filter(|_| images > 0).ok_or_else(|| {
-            let expected = format!("{}, one for each prompt", prompt.positive.batch_size());
+            let expected = match prompt.positive.batch_size() {
+                1 => "at least 1".to_owned(),
+                prompts => format!("{prompts}, one for each prompt"),
+            };
             PipelineError::setting("number of seeds", expected, images)
         })?;
         let noise = match &start.noise {

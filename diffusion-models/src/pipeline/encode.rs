@@ -46,8 +46,8 @@ impl Pipeline {
             let EncodedText { conditioning, mut truncated } = self.encode_text(prompt, settings, observer)?;
             truncated.extend(negative.iter().flat_map(|negative| negative.truncated.clone()));
             let negative = negative.as_ref().map(|negative| negative.conditioning.clone());
-            encoded.push(EncodedPrompt { positive: conditioning, negative, truncated });
-            if observer(Event::Encoded { done: encoded.len(), total: prompts.len() }).is_break() {
+            encoded.push(EncodedPrompt { positive: conditioning, negative, truncated: truncated.clone() });
+            if observer(Event::Encoded { done: encoded.len(), total: prompts.len(), truncated }).is_break() {
                 return Err(PipelineError::Cancelled { during: "encoding prompts" });
             }
         }

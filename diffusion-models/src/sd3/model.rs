@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use diffusion_core::weights::PatchTarget;
 use diffusion_core::{Loading, SigmaSchedule, Sigmas};
 use diffusion_schedulers::path::NoisePath;
-use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
+use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SchedulerConfig, SigmaTable};
 
 use super::config::{QkNorm, Sd3Config};
 use super::latent_colors::LATENT_RGB;
@@ -20,7 +20,6 @@ use crate::family::Family;
 use crate::family_profile::FamilyProfile;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
 use crate::prompt_encoder::PromptEncoder;
-use crate::scheduler_config::SchedulerConfig;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;

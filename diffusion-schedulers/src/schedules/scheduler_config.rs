@@ -2,22 +2,27 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-
 use diffusion_core::config::{ConfigError, read_json};
+use serde::Deserialize;
 
 /// The fields of `scheduler_config.json` that the supported models set.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
-pub(crate) struct SchedulerConfig {
+pub struct SchedulerConfig {
     #[serde(rename = "_class_name")]
     class_name: String,
-    pub(crate) shift: f64,
-    pub(crate) use_dynamic_shifting: bool,
-    pub(crate) base_shift: f64,
-    pub(crate) max_shift: f64,
-    pub(crate) base_image_seq_len: usize,
-    pub(crate) max_image_seq_len: usize,
+    /// Factor of a constant shift.
+    pub shift: f64,
+    /// Whether the shift depends on the number of image tokens.
+    pub use_dynamic_shifting: bool,
+    /// Logarithm of the shift at `base_image_seq_len`.
+    pub base_shift: f64,
+    /// Logarithm of the shift at `max_image_seq_len`.
+    pub max_shift: f64,
+    /// Image tokens of a small image.
+    pub base_image_seq_len: usize,
+    /// Image tokens of a large image.
+    pub max_image_seq_len: usize,
     use_karras_sigmas: Option<bool>,
     use_exponential_sigmas: Option<bool>,
     use_beta_sigmas: Option<bool>,
@@ -47,7 +52,10 @@ impl Default for SchedulerConfig {
 
 impl SchedulerConfig {
     /// Read the file, refusing what no supported model sets.
-    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file cannot be read, is something else, or asks for another schedule.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
         const CLASS: &str = "FlowMatchEulerDiscreteScheduler";
         let config: Self = read_json(path)?;
         if config.class_name != CLASS {
