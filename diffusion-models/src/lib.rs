@@ -5,14 +5,16 @@
 //! [`Request`] says what to draw, and an observer hears of every [`Event`]. The typed networks of the [`sd3`] and [`flux`]
 //! folders can be used alone.
 //!
-//! ```no_run
+//! ```
 //! use std::ops::ControlFlow;
 //! use burn::tensor::Device;
-//! use diffusion_models::{Event, Pipeline, PipelineOptions, Request};
+//! use diffusion_models::{Event, Pipeline, PipelineOptions, Request, Settings};
 //!
-//! let mut pipeline = Pipeline::open("FLUX.1-schnell".as_ref(), &PipelineOptions::new(&Device::default()))?;
-//! let settings = pipeline.default_settings();
-//! let request = Request { seeds: vec![1, 2], settings, ..Request::new("a fox in the snow") };
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../diffusion-app/assets/mini-sd3");
+//! // Any model: a diffusers folder, or a single file.
+//! let mut pipeline = Pipeline::open(model.as_ref(), &PipelineOptions::new(&Device::default()))?;
+//! let settings = Settings { num_steps: 2, ..pipeline.default_settings() };
+//! let request = Request { seeds: vec![1, 2], settings, ..Request::new("a large green star on a white background") };
 //! let images = pipeline.generate(&request, &mut |event| {
 //!     if let Event::Step(step) = event {
 //!         println!("step {} of {}", step.index + 1, step.num_steps);

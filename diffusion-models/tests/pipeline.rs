@@ -280,8 +280,8 @@ fn settings_survive_being_stored() {
     assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings, "{json}");
     // What is not said is the default, and what is not known is refused.
     assert_eq!(serde_json::from_str::<Settings>("{}").unwrap(), Settings::default());
-    let error = serde_json::from_str::<Settings>(r#"{"guidence": 3}"#).unwrap_err().to_string();
-    assert!(error.contains("guidence"), "{error}");
+    let error = serde_json::from_str::<Settings>(r#"{"guidance_strength": 3}"#).unwrap_err().to_string();
+    assert!(error.contains("guidance_strength"), "{error}");
 }
 
 #[test]

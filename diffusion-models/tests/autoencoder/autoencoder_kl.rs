@@ -219,7 +219,7 @@ fn configurations_say_what_is_not_supported() {
         ("norm_num_groups", Some(json!(3)), "norm_num_groups is 3 for [4, 4, 8, 8]"),
         ("norm_num_groups", Some(json!(0)), "norm_num_groups is 0"),
         ("scaling_factor", Some(json!(0.0)), "scaling_factor is 0"),
-        ("sample_size", Some(json!(7)), "sample_size is 7, expected at least the side of a latent cell"),
+        ("sample_size", Some(json!(7)), "sample_size is 7, expected at least the side of a latent pixel"),
         ("in_channels", Some(json!(4)), "in_channels is 4, expected 3"),
         ("latents_mean", Some(json!([0.0])), "latents_mean is one per channel"),
         ("block_out_channels", Some(json!([])), "block_out_channels is []"),
