@@ -82,6 +82,7 @@ impl Settings {
 /// Whether latents are decoded whole or in overlapping tiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Tiling {
     /// Whole.
     #[default]

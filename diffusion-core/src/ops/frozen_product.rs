@@ -12,7 +12,7 @@ use burn::tensor::{FloatDType, Tensor};
 /// matrix that is stored in half precision, or packed, is never widened beside another one.
 ///
 /// This takes the feature `autodiff`, and a backend that is known here: Burn's CPU backend with the feature `flex`, others after
-/// [`widen_again_on`]. Elsewhere autodiff records an ordinary product: gradients are the same, and the widened `W` lives
+/// `widen_again_on`. Elsewhere autodiff records an ordinary product: gradients are the same, and the widened `W` lives
 /// until the backward pass.
 ///
 /// # Shapes

@@ -9,6 +9,7 @@ use super::precision::Precision;
 
 /// Whether the blocks of a network stay in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Residency {
     /// All blocks stay, from the first use on.
     #[default]

@@ -16,6 +16,7 @@ pub struct Precision {
 
 /// How matrices are kept in memory. Vectors and convolution kernels are small and always kept in the compute type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Storage {
     /// As the file has them; on a CPU they stay in the memory-mapped file. 8-bit floats and GGUF's blocks stay packed on
     /// every device that keeps bytes, and are widened to the compute type while loading where it does not (`WebGPU`).

@@ -1,7 +1,8 @@
 //! The convolutional autoencoder of Stable Diffusion 3 and FLUX.1, a variational one with a Kullback-Leibler term.
 //!
 //! Eight by eight pixels become one latent pixel of sixteen channels. Scale and shift of the latents are applied here:
-//! [`encode`](LatentEncoder::encode) gives and [`decode`](LatentDecoder::decode) takes what the denoising network sees.
+//! [`encode`](diffusion_core::LatentEncoder::encode) gives and [`decode`](diffusion_core::LatentDecoder::decode) takes what the
+//! denoising network sees.
 //!
 //! ```no_run
 //! use burn::tensor::Device;

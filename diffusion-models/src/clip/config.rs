@@ -35,6 +35,7 @@ pub struct ClipConfig {
 /// Activation of CLIP's feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ClipActivation {
     /// `x σ(1.702 x)`: CLIP-L.
     QuickGelu,

@@ -32,6 +32,7 @@ pub struct FluxConfig {
 
 /// Whether a model takes its guidance as an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DistilledGuidance {
     /// FLUX.1-dev: the guidance scale is embedded like a timestep.
     Embedded,

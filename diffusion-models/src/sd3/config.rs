@@ -37,6 +37,7 @@ pub struct Sd3Config {
 
 /// Whether queries and keys are normalised before attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QkNorm {
     /// Not at all: Stable Diffusion 3 Medium.
     None,

@@ -75,6 +75,7 @@ impl Display for GuidanceMethod {
 /// How the conditional and the unconditional pass are run. The result is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum GuidanceEvaluation {
     /// Both as one batch, which is faster on most devices.
     #[default]

@@ -4,6 +4,7 @@ use crate::format::{BlockSize, Format};
 
 /// Why a GGUF file cannot be used; [`CheckpointError::Gguf`](super::super::CheckpointError::Gguf) names the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GgufProblem {
     /// The header goes on after the end of the file.
     #[error("it ends at byte {size}, inside {what}, which takes {needed} bytes from byte {start}; {TRUNCATED}")]

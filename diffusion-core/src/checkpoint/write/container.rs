@@ -10,6 +10,7 @@ use crate::format::Format;
 
 /// A kind of checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Container {
     /// Plain numbers of any float type.
     Safetensors,

@@ -6,6 +6,7 @@ use crate::format::Format;
 
 /// What weights are converted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Target {
     /// Every tensor in f32.
     F32,
