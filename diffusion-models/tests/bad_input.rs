@@ -345,6 +345,25 @@ fn what_holds_no_model_that_is_drawn_with_is_called_by_its_name() {
     }
 }
 
+/// Their files have the blocks of FLUX.1 by the same names.
+#[test]
+fn relatives_of_flux_are_called_by_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for (names, kind) in [
+        (["double_stream_modulation_img.lin.weight", "double_blocks.0.img_attn.qkv.weight"], "FLUX.2"),
+        (["double_stream_modulation_img.linear.weight", "single_transformer_blocks.0.attn.to_out.weight"], "FLUX.2"),
+        (["distilled_guidance_layer.in_proj.weight", "double_blocks.0.img_attn.qkv.weight"], "Chroma"),
+        (["distilled_guidance_layer.in_proj.weight", "single_transformer_blocks.0.attn.to_q.weight"], "Chroma"),
+    ] {
+        let tensors = names.map(|name| (name.to_owned(), RawTensor::zeros(Dtype::BF16, &[4, 4])));
+        raw_tensors::write(&path, &tensors.into());
+        assert_refused(&path, &ComponentPaths::new(), &["model.safetensors", kind, "expected"]);
+        let paths = ComponentPaths::new().with(TRANSFORMER, &path);
+        assert_refused(&common::fixture("flux-dev"), &paths, &[kind, "expected a FLUX.1 transformer"]);
+    }
+}
+
 #[test]
 fn a_component_in_place_of_another_is_called_by_its_name() {
     let fixture = Fixture::new("sd3-large");

@@ -72,21 +72,19 @@ impl Projection {
         let input = input.reshape([rows, input_size]);
         let adapter = attached.and_then(AttachedWeight::adapter);
         let low_rank = adapter.as_ref().and_then(|adapter| adapter.low_rank());
+        let factors = attached.and_then(|attached| attached.factors.as_ref());
         let weight = MatrixInUse {
             values: packed.map_or_else(|| Values::Plain(self.weight.base()), |packed| Values::Packed(packed.clone())),
             adapter: adapter.filter(|_| low_rank.is_none()),
         };
-        let mut output = if weight.is_trained() {
-            input.clone().matmul(weight.widened(compute).transpose())
+        let beside =
+            [low_rank.map(|low_rank| low_rank.forward(input.clone())), factors.map(|factors| factors.forward(input.clone()))];
+        let output = if weight.is_trained() {
+            input.matmul(weight.widened(compute).transpose())
         } else {
-            ops::frozen_product(input.clone(), move |compute| weight.widened(compute))
+            ops::frozen_product(input, move |compute| weight.widened(compute))
         };
-        if let Some(low_rank) = low_rank {
-            output = output + low_rank.forward(input.clone());
-        }
-        if let Some(factors) = attached.and_then(|attached| attached.factors.as_ref()) {
-            output = output + factors.forward(input);
-        }
+        let output = beside.into_iter().flatten().fold(output, |output, beside| output + beside);
         let output = match &self.bias {
             Some(bias) => output + bias.val().cast(compute).unsqueeze(),
             None => output,
