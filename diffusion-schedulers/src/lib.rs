@@ -44,6 +44,7 @@
 pub mod guidance;
 mod init_latents;
 pub mod kind;
+mod named_options;
 pub mod path;
 pub mod samplers;
 pub mod schedules;

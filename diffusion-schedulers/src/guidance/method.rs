@@ -6,6 +6,7 @@ use std::str::FromStr;
 use diffusion_core::SettingError;
 
 use super::interval::GuidanceInterval;
+use crate::named_options;
 
 /// How conditional and unconditional velocity become one. The scale is a setting of its own.
 ///
@@ -60,15 +61,13 @@ impl FromStr for GuidanceMethod {
 
     /// The formula of this name, with its default settings.
     fn from_str(text: &str) -> Result<Self, SettingError> {
-        let found = METHODS.iter().find(|(name, _)| *name == text).map(|(_, method)| *method);
-        found.ok_or_else(|| SettingError::new("guidance", METHODS.map(|(name, _)| name).join(", "), text))
+        named_options::parse("guidance", &METHODS, text)
     }
 }
 
 impl Display for GuidanceMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let same_kind = |method: &Self| std::mem::discriminant(method) == std::mem::discriminant(self);
-        f.pad(METHODS.iter().find(|(_, method)| same_kind(method)).map_or("cfg", |(name, _)| name))
+        f.pad(named_options::name(&METHODS, self))
     }
 }
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use diffusion_core::SettingError;
 
+use crate::named_options;
+
 /// Whether and how work of earlier steps is used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -68,15 +70,12 @@ impl FromStr for StepCache {
 
     /// The cache of this name, with its default settings.
     fn from_str(text: &str) -> Result<Self, SettingError> {
-        let found = NAMES.iter().find(|(name, _)| *name == text).map(|(_, cache)| *cache);
-        found.ok_or_else(|| SettingError::new("step cache", NAMES.map(|(name, _)| name).join(", "), text))
+        named_options::parse("step cache", &NAMES, text)
     }
 }
 
 impl Display for StepCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let same_kind = |cache: &StepCache| std::mem::discriminant(cache) == std::mem::discriminant(self);
-        let name = NAMES.iter().find(|(_, cache)| same_kind(cache)).map_or("off", |(name, _)| name);
-        f.pad(name)
+        f.pad(named_options::name(&NAMES, self))
     }
 }
