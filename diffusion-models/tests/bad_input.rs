@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
+use common::copy_folder;
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, TRANSFORMER, VAE};
 use diffusion_models::{ComponentPaths, Pipeline, Settings, Start, ignore, open_model};
@@ -54,7 +55,7 @@ struct Damaged {
 impl Damaged {
     fn copy_of(fixture: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        copy(&common::fixture(fixture), folder.path());
+        copy_folder(&common::fixture(fixture), folder.path());
         Self { folder }
     }
 
@@ -72,19 +73,6 @@ impl Damaged {
         let before = fs::read_to_string(self.path(file)).unwrap();
         assert!(before.contains(from), "{file} has no {from}");
         fs::write(self.path(file), before.replace(from, to)).unwrap();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            fs::create_dir(&target).unwrap();
-            copy(&entry.path(), &target);
-        } else if entry.file_name() != "original.safetensors" {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
@@ -384,7 +372,7 @@ fn text_encoders_of_another_width_are_refused() {
         let damaged = Damaged::copy_of("sd3-large");
         fs::remove_dir_all(damaged.path(folder)).unwrap();
         fs::create_dir(damaged.path(folder)).unwrap();
-        copy(&common::fixture("sd3").join(folder), &damaged.path(folder));
+        copy_folder(&common::fixture("sd3").join(folder), &damaged.path(folder));
         damaged.assert_refused(&["text_encoder", "a text encoder of width", "which the transformer takes"]);
         assert!(folder == "text_encoder" || refusal(&damaged.path(""), &ComponentPaths::new()).contains(width));
     }

@@ -6,9 +6,9 @@ mod fixture;
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use burn::tensor::Device;
+use common::copy_folder;
 use diffusion_core::checkpoint::CheckpointError;
 use diffusion_core::{Precision, Residency};
 use diffusion_models::components::{CLIP_L, T5XXL, TRANSFORMER, VAE};
@@ -26,20 +26,8 @@ fn request(fixture: &Fixture) -> Request {
 
 /// A folder of its own with a copy of a fixture's.
 fn copy_of(fixture: &Fixture) -> TempDir {
-    fn copy(from: &Path, to: &Path) {
-        for entry in fs::read_dir(from).unwrap() {
-            let (entry, target) = (entry.unwrap().path(), to.to_owned());
-            let target = target.join(entry.file_name().unwrap());
-            if entry.is_dir() {
-                fs::create_dir(&target).unwrap();
-                copy(&entry, &target);
-            } else {
-                fs::copy(entry, target).unwrap();
-            }
-        }
-    }
     let folder = tempfile::tempdir().unwrap();
-    copy(&fixture.path(""), folder.path());
+    copy_folder(&fixture.path(""), folder.path());
     folder
 }
 

@@ -26,6 +26,20 @@ pub(crate) fn asset(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../diffusion-app/assets").join(path)
 }
 
+/// Copy the files of a fixture's folder, without the single file that goes with it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_folder(&entry.path(), &target);
+        } else if entry.file_name() != "original.safetensors" {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// Names and shapes of a published checkpoint: one of the lists in `manifests.json.gz`.
 pub(crate) fn manifest(name: &str) -> BTreeMap<String, Vec<usize>> {
     #[derive(Deserialize)]
