@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use diffusion_core::image::RgbImage;
 use diffusion_core::mask::Mask;
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Pixel};
 
 use crate::output::{WriteError, write_whole};
 
@@ -69,12 +69,7 @@ impl Display for Stretched {
 pub fn read_image(path: &Path, width: usize, height: usize) -> Result<(RgbImage, Option<Stretched>), ReadImageError> {
     let found = on(WHITE, upright(path)?);
     let warning = stretched(path, found.dimensions(), (width, height));
-    let fitted = if found.dimensions() == (width as u32, height as u32) {
-        found
-    } else {
-        image::imageops::resize(&found, width as u32, height as u32, FilterType::Lanczos3)
-    };
-    Ok((RgbImage { width, height, pixels: fitted.into_raw() }, warning))
+    Ok((RgbImage { width, height, pixels: fitted(found, width, height, FilterType::Lanczos3) }, warning))
 }
 
 /// Read an inpaint mask of `width` x `height` pixels from an image: white to regenerate, black and transparent to keep.
@@ -84,13 +79,22 @@ pub fn read_image(path: &Path, width: usize, height: usize) -> Result<(RgbImage,
 pub fn read_mask(path: &Path, width: usize, height: usize) -> Result<(Mask, Option<Stretched>), ReadImageError> {
     let found = DynamicImage::from(on(BLACK, upright(path)?)).into_luma8();
     let warning = stretched(path, found.dimensions(), (width, height));
-    let fitted = if found.dimensions() == (width as u32, height as u32) {
-        found
-    } else {
-        // A kernel without overshoot, which would soil what is to be kept.
-        image::imageops::resize(&found, width as u32, height as u32, FilterType::Triangle)
-    };
-    Ok((Mask { width, height, levels: fitted.into_raw() }, warning))
+    // A kernel without overshoot, which would soil what is to be preserved.
+    Ok((Mask { width, height, levels: fitted(found, width, height, FilterType::Triangle) }, warning))
+}
+
+/// The values of an image, resampled if it has another size than this.
+fn fitted<P: Pixel<Subpixel = u8> + 'static>(
+    found: ImageBuffer<P, Vec<u8>>,
+    width: usize,
+    height: usize,
+    filter: FilterType,
+) -> Vec<u8> {
+    let (width, height) = (width as u32, height as u32);
+    if found.dimensions() == (width, height) {
+        return found.into_raw();
+    }
+    image::imageops::resize(&found, width, height, filter).into_raw()
 }
 
 /// The image of a file, turned as its EXIF data say.
