@@ -11,7 +11,7 @@
 //! use diffusion_models::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder};
 //!
 //! # fn main() -> Result<(), diffusion_core::checkpoint::CheckpointError> {
-//! # let device: Device = unimplemented!();
+//! # let device = Device::default();
 //! let checkpoint = Checkpoint::open("sd3.5_medium.safetensors".as_ref())?.under("first_stage_model.");
 //! let decoder = AutoencoderKlDecoder::load(checkpoint, &AutoencoderKlConfig::sd3(), &Loading::new(Precision::f32(), &device))?;
 //! let images = RgbImage::from_tensor(decoder.decode(latent_noise(0, [1, 16, 64, 64], &device)));

@@ -10,7 +10,7 @@
 //! use diffusion_models::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
 //!
 //! # fn main() -> Result<(), diffusion_core::checkpoint::CheckpointError> {
-//! # let device: Device = unimplemented!();
+//! # let device = Device::default();
 //! let checkpoint = Checkpoint::open("taesd3_decoder.safetensors".as_ref())?;
 //! let config = AutoencoderTinyConfig::default();
 //! let decoder = AutoencoderTinyDecoder::load(checkpoint, &config, &Loading::new(Precision::f32(), &device))?;
