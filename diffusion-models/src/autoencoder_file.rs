@@ -11,6 +11,7 @@ use crate::component_file::ComponentFile;
 use crate::components::{Component, VAE};
 use crate::detect::FileKind;
 use crate::error::PipelineError;
+use crate::left_out::left_out;
 use crate::network_config::WeightKeeping;
 use crate::settings::Tiling;
 use crate::source::Source;
@@ -104,6 +105,14 @@ impl ComponentFile for AutoencoderFile {
             Kind::Full(config) => weights::check(&config.rename(checkpoint)?, &config.init(&device)),
             Kind::Tiny(config) => AutoencoderTinyDecoder::check(checkpoint, config, &device),
         }
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let kept = match &self.kind {
+            Kind::Full(config) => config.rename(self.checkpoint.clone()),
+            Kind::Tiny(_) => return Vec::new(),
+        };
+        kept.map_or_else(|_| Vec::new(), |kept| left_out(&self.checkpoint, &kept))
     }
 
     fn patch_target(&self) -> Option<PatchTarget> {

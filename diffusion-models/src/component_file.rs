@@ -6,6 +6,7 @@ use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::PatchTarget;
 
 use crate::components::Component;
+use crate::left_out::left_out;
 use crate::network_config::{NetworkConfig, WeightKeeping};
 
 /// A component's file, whatever network it is for.
@@ -24,6 +25,9 @@ pub trait ComponentFile: Debug + Send + Sync {
     /// # Errors
     /// [`CheckpointError`] naming the tensor.
     fn check(&self) -> Result<(), CheckpointError>;
+
+    /// Names of the tensors of the file that drawing has no use for.
+    fn left_out(&self) -> Vec<String>;
 
     /// The network as the files of adapters see it; `None` if no adapter patches it.
     fn patch_target(&self) -> Option<PatchTarget>;
@@ -52,6 +56,11 @@ impl<C: NetworkConfig> ComponentFile for NetworkFile<C> {
 
     fn check(&self) -> Result<(), CheckpointError> {
         self.config.check(self.checkpoint.clone())
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        // What cannot be renamed is refused by the check.
+        self.config.rename(self.checkpoint.clone()).map_or_else(|_| Vec::new(), |kept| left_out(&self.checkpoint, &kept))
     }
 
     fn patch_target(&self) -> Option<PatchTarget> {

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
 use diffusion_core::noise::latent_noise;
 use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTarget, PatchWeights};
-use diffusion_core::{Loading, Residency, SigmaSchedule, Sigmas};
+use diffusion_core::{Loading, Residency, ScheduleError, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
 use crate::autoencoder_file::ImageDecoder;
@@ -17,7 +17,7 @@ use crate::components::{Stage, TRANSFORMER};
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::families::open_model;
-use crate::model::{Model, ModelInfo};
+use crate::model::{Model, ModelInfo, ModelSchedule};
 use crate::pipeline_options::PipelineOptions;
 use crate::plan::Plan;
 use crate::prompt_cache::PromptCache;
@@ -27,6 +27,7 @@ use crate::settings::{Settings, Tiling};
 use crate::start::Start;
 use diffusion_core::network::Denoiser;
 use diffusion_schedulers::InitLatents;
+use diffusion_schedulers::guidance::GuidanceMethod;
 use diffusion_schedulers::kind::Warning;
 use diffusion_schedulers::step_cache::StepCacheReport;
 
@@ -61,8 +62,15 @@ pub struct Pipeline {
 
 /// More steps than anybody needs.
 const MAX_STEPS: usize = 100_000;
+/// Longer sides than memory holds images of.
+const MAX_SIDE: usize = 16_384;
+/// A stronger guidance than any network bears.
+const MAX_GUIDANCE: f64 = 1000.0;
 
 impl Pipeline {
+    /// Most images that are drawn at once.
+    pub const MAX_BATCH: usize = 1024;
+
     /// Open a model of any family: a diffusers folder, or a single file with or without its text encoders.
     ///
     /// # Errors
@@ -138,16 +146,15 @@ impl Pipeline {
         let info = self.info();
         let scales = [("guidance scale", Some(settings.guidance_scale)), ("distilled guidance", settings.distilled_guidance)];
         for (setting, value) in scales {
-            if let Some(value) = value.filter(|value| !value.is_finite()) {
-                return Err(PipelineError::setting(setting, "a finite number", value));
+            if let Some(value) = value.filter(|value| !(-MAX_GUIDANCE..=MAX_GUIDANCE).contains(value)) {
+                let expected = format!("a number from -{MAX_GUIDANCE} to {MAX_GUIDANCE}");
+                return Err(PipelineError::setting(setting, expected, value));
             }
         }
         if let (Some(guidance), None) = (settings.distilled_guidance, info.defaults.distilled_guidance) {
             return Err(PipelineError::setting("distilled guidance", "none: the network does not take it", guidance));
         }
-        if settings.max_sequence_length == 0 {
-            return Err(PipelineError::setting("maximum sequence length", "at least 1", 0));
-        }
+        self.check_sequence_length(settings)?;
         if let Some(skip) = &settings.skip_layers {
             let Some(num_blocks) = info.skippable_blocks else {
                 let expected = format!("none: {} has no skip-layer guidance", info.family);
@@ -157,11 +164,68 @@ impl Pipeline {
                 let expected = format!("below {num_blocks}, the number of layers");
                 return Err(PipelineError::setting("layer to skip", expected, layer));
             }
+            skip.check()?;
         }
         settings.guidance.check()?;
         settings.step_cache.check()?;
         self.sampler(&[0], settings)?;
-        self.sigmas(settings).map(drop)
+        let num_steps = self.sigmas(settings)?.num_steps();
+        match settings.guidance.method {
+            GuidanceMethod::ZeroStar { zero_steps } if zero_steps >= num_steps => {
+                let expected = format!("below {num_steps}, the number of steps: in all others the image stands still");
+                Err(PipelineError::setting("number of zero steps", expected, zero_steps))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Check an image to start from, with its mask, for a run with these settings, before any work is spent on it.
+    ///
+    /// # Errors
+    /// [`PipelineError`] naming what is out of range: the size of the image or its mask, the strength.
+    pub fn check_init_image(&self, init: &InitImage, settings: &Settings) -> Result<(), PipelineError> {
+        let InitImage { image, mask, strength, .. } = init;
+        let size = (image.width, image.height);
+        if size != (settings.width, settings.height) {
+            let expected = format!("{} x {} pixels, as the image that is drawn", settings.width, settings.height);
+            return Err(PipelineError::setting("init image", expected, format!("{} x {} pixels", size.0, size.1)));
+        }
+        if let Some(mask) = mask.as_ref().filter(|mask| (mask.width, mask.height) != size) {
+            return Err(PipelineError::MaskSize { found: (mask.width, mask.height), expected: size });
+        }
+        self.check_strength(*strength, settings)
+    }
+
+    /// Check how far to go from an image, for a run with these settings.
+    ///
+    /// # Errors
+    /// [`PipelineError::Setting`] if it is not above 0 and at most 1, or leaves no step.
+    pub fn check_strength(&self, strength: f64, settings: &Settings) -> Result<(), PipelineError> {
+        Ok(InitLatents::remaining_of(&self.sigmas(settings)?, strength).map(drop)?)
+    }
+
+    /// Check a number of images to draw at once.
+    ///
+    /// # Errors
+    /// [`PipelineError::Setting`] unless it is from 1 to [`MAX_BATCH`](Self::MAX_BATCH).
+    pub fn check_batch(&self, images: usize) -> Result<(), PipelineError> {
+        match images {
+            0 => Err(PipelineError::setting("number of seeds", "at least 1", 0)),
+            _ if images > Self::MAX_BATCH => {
+                let expected = format!("at most {}", Self::MAX_BATCH);
+                Err(PipelineError::setting("number of images at once", expected, images))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_sequence_length(&self, settings: &Settings) -> Result<(), PipelineError> {
+        let (length, most) = (settings.max_sequence_length, self.info().max_sequence_length);
+        if (1..=most).contains(&length) {
+            return Ok(());
+        }
+        let expected = format!("1 to {most}, the tokens that the text encoder of this model was made for");
+        Err(PipelineError::setting("maximum sequence length", expected, length))
     }
 
     fn check_size(&self, width: usize, height: usize) -> Result<(), PipelineError> {
@@ -176,6 +240,10 @@ impl Pipeline {
                 let reason = format!("the model's position table ends at {largest} pixels a side");
                 Err(PipelineError::Size { width, height, reason })
             }
+            _ if width.max(height) > MAX_SIDE => {
+                let reason = format!("no side may be longer than {MAX_SIDE} pixels");
+                Err(PipelineError::Size { width, height, reason })
+            }
             _ => Ok(()),
         }
     }
@@ -186,14 +254,18 @@ impl Pipeline {
     /// [`PipelineError`] if there is no such run, or the schedule does not suit the model.
     pub fn sigmas(&self, settings: &Settings) -> Result<Sigmas, PipelineError> {
         if let Some(sigmas) = &settings.sigmas {
+            check_steps(sigmas.num_steps())?;
             return Ok(sigmas.clone());
         }
-        if settings.num_steps > MAX_STEPS {
-            return Err(PipelineError::setting("number of steps", format!("at most {MAX_STEPS}"), settings.num_steps));
-        }
-        let schedule = self.model.schedule(settings)?;
+        let schedule = self.schedule(settings)?;
         let sigmas = match settings.schedule {
-            Some(kind) => kind.build(&schedule.table)?.sigmas(settings.num_steps)?,
+            Some(kind) => kind.build(&schedule.table)?.sigmas(settings.num_steps).map_err(|error| match error {
+                ScheduleError::NotFalling { .. } => {
+                    let expected = format!("fewer: the schedule \"{kind}\" has not so many noise levels that differ");
+                    PipelineError::setting("number of steps", expected, settings.num_steps)
+                }
+                other => other.into(),
+            })?,
             None => schedule.released,
         };
         let Some(terminal) = settings.shift_terminal else { return Ok(sigmas) };
@@ -201,12 +273,21 @@ impl Pipeline {
         Ok(ShiftTerminal { inner: CustomSigmas(sigmas), terminal }.sigmas(num_steps)?)
     }
 
+    /// The model's noise levels for a run of a possible number of steps.
+    fn schedule(&self, settings: &Settings) -> Result<ModelSchedule, PipelineError> {
+        if settings.num_steps == 0 {
+            return Err(ScheduleError::TooFew { found: 1 }.into());
+        }
+        check_steps(settings.num_steps)?;
+        self.model.schedule(settings)
+    }
+
     /// Choices that work, but not well.
     ///
     /// # Errors
     /// [`PipelineError`] if there is no such run.
     pub fn warnings(&self, settings: &Settings) -> Result<Vec<Warning>, PipelineError> {
-        let table = self.model.schedule(settings)?.table;
+        let table = self.schedule(settings)?.table;
         let schedule = settings.schedule.filter(|_| settings.sigmas.is_none()).and_then(|kind| kind.warning(&table));
         let sampler = settings.sampler.warning(table.path(), &self.sigmas(settings)?, settings.guidance_scale);
         Ok(sampler.map(Warning::Sampler).into_iter().chain(schedule.map(Warning::Schedule)).collect())
@@ -243,6 +324,9 @@ impl Pipeline {
         let expected = (init.image.width, init.image.height);
         if let Some(mask) = init.mask.as_ref().filter(|mask| (mask.width, mask.height) != expected) {
             return Err(PipelineError::MaskSize { found: (mask.width, mask.height), expected });
+        }
+        if !(init.strength > 0.0 && init.strength <= 1.0) {
+            return Err(PipelineError::setting("strength", "a number above 0, at most 1", init.strength));
         }
         let downscale_factor = self.info().geometry.downscale_factor;
         let inpaint_mask = init.mask.as_ref().map(|mask| mask.latent_pixels(downscale_factor, self.device()));
@@ -292,14 +376,9 @@ impl Pipeline {
     pub fn generate(&mut self, request: &Request, observer: Observer<'_>) -> Result<Vec<RgbImage>, PipelineError> {
         let Request { prompt, negative_prompt, seeds, init, settings } = request;
         self.check(settings)?;
-        if seeds.is_empty() {
-            return Err(PipelineError::setting("number of seeds", "at least 1", 0));
-        }
-        if let Some(InitImage { image, .. }) = init
-            && (image.width, image.height) != (settings.width, settings.height)
-        {
-            let expected = format!("{} x {} pixels, as the image that is drawn", settings.width, settings.height);
-            return Err(PipelineError::setting("init image", expected, format!("{} x {} pixels", image.width, image.height)));
+        self.check_batch(seeds.len())?;
+        if let Some(init) = init {
+            self.check_init_image(init, settings)?;
         }
         let prompt = self.encode_prompt(prompt, negative_prompt, settings, observer)?;
         self.free_prompt_encoder();
@@ -318,6 +397,13 @@ impl Pipeline {
         let components = self.model.components();
         components.iter().any(|file| file.component().id == id && file.component().stage == Stage::Text)
     }
+}
+
+fn check_steps(num_steps: usize) -> Result<(), PipelineError> {
+    if num_steps <= MAX_STEPS {
+        return Ok(());
+    }
+    Err(PipelineError::setting("number of steps", format!("at most {MAX_STEPS}"), num_steps))
 }
 
 /// Load a component, telling the observer, who may cancel.
