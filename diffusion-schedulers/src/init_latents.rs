@@ -34,13 +34,11 @@ impl InitLatents {
     /// # Errors
     /// As [`remaining`](Self::remaining).
     pub fn remaining_of(sigmas: &Sigmas, strength: f64) -> Result<Sigmas, SettingError> {
-        if !(strength > 0.0 && strength <= 1.0) {
-            return Err(SettingError::new("strength", "a number above 0, at most 1", strength));
-        }
         let num_steps = sigmas.num_steps() as f64;
         let left_out = (num_steps - (num_steps * strength).min(num_steps)).max(0.0) as usize;
-        let expected = || format!("at least {:.4}, which leaves one of {num_steps} steps", 1.0 / num_steps);
-        sigmas.without_first(left_out).ok_or_else(|| SettingError::new("strength", expected(), strength))
+        let remaining = sigmas.without_first(left_out).filter(|_| strength > 0.0 && strength <= 1.0);
+        let expected = || format!("a number above 0, at most 1, that leaves one of {num_steps} steps");
+        remaining.ok_or_else(|| SettingError::new("strength", expected(), strength))
     }
 
     /// Where a run from here starts, and what it preserves: the image with noise at the level `sigma`, once for each noise.

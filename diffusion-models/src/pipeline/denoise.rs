@@ -17,8 +17,8 @@ use diffusion_core::network::is_finite;
 
 impl Pipeline {
     /// From noise, or an image with noise, to latents. Each image of a batch is the one that is drawn alone from its prompt and
-    /// seed, except for the order in which a wider product is summed: on a CPU in f32 the two are the same to PSNR_BATCH dB
-    /// (PSNR) and more, which no 8-bit image shows but for single levels.
+    /// seed, except for the order in which a wider product is summed: in f32 the two differ by a PSNR of more than 90 dB (124 dB
+    /// and more on the fixtures), which moves single levels of an 8-bit image at most.
     ///
     /// From an image the first steps are left out, the more the smaller its strength, and the run starts from the image with as
     /// much noise as the level after them. Where a mask preserves the image, every step sees it with the noise of that step, and the last

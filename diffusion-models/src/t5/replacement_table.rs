@@ -30,7 +30,7 @@ pub(super) fn read(encoded: &str) -> Result<Precompiled, TableError> {
     let bytes = BASE64_STANDARD.decode(encoded)?;
     let (size, rest) = bytes.split_first_chunk().ok_or(TableError::Cut)?;
     let size = u32::from_le_bytes(*size) as usize;
-    let (trie, texts) = rest.split_at_checked(size).filter(|_| size > 0 && size % 4 == 0).ok_or(TableError::Cut)?;
+    let (trie, texts) = rest.split_at_checked(size).filter(|_| size > 0 && size.is_multiple_of(4)).ok_or(TableError::Cut)?;
     let texts = std::str::from_utf8(texts).map_err(|_| TableError::Cut)?;
     check(trie, texts)?;
     Precompiled::from(&bytes).map_err(|_| TableError::Cut)
@@ -85,8 +85,8 @@ mod tests {
         assert!(matches!(read(&table(&empty[..255], b"")), Err(TableError::Outside { .. })));
         let far = {
             let mut units = with(7, 1 << 8 | u32::from(b'a'));
-            units[7 ^ 0] |= 1 << 10;
-            units[6] = 1 << 31 | 500;
+            units[7] |= 1 << 10;
+            units[6] = (1 << 31) + 500;
             units
         };
         assert!(matches!(read(&table(&far, b"short")), Err(TableError::Outside { index: 7 })));

@@ -5,10 +5,10 @@ use std::path::Path;
 #[cfg(feature = "embedded-tokenizers")]
 use std::path::PathBuf;
 
+use tokenizers::AddedToken;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::AddedToken;
 
 use super::tokenizer_file;
 use crate::tokenizer::{Encoding, PromptTokenizer, TokenizerConfig, TokenizerError, read_text};

@@ -78,14 +78,9 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused() {
-        for (shift, words) in [
-            (0.0, "0"),
-            (-3.0, "-3"),
-            (f64::NAN, "NaN"),
-            (f64::INFINITY, "inf"),
-            (1e300, "1e300"),
-            (1e-300, "1e-300"),
-        ] {
+        for (shift, words) in
+            [(0.0, "0"), (-3.0, "-3"), (f64::NAN, "NaN"), (f64::INFINITY, "inf"), (1e300, "1e300"), (1e-300, "1e-300")]
+        {
             let said = FlowShift::new(shift).unwrap_err().to_string();
             assert_eq!(said, format!("shift is {words}, expected a number from 1e-9 to 1e9"));
         }
