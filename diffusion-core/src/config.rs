@@ -1,8 +1,6 @@
 //! Reading the JSON configurations beside published weights.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -99,34 +97,11 @@ pub fn require_number(path: &Path, field: &'static str, found: f64, range: Range
     Err(ConfigError::unsupported(path, field, format!("a number from {} to {}", range.start(), range.end()), found))
 }
 
-/// Larger than any published configuration: those have some kilobytes.
-const LARGEST_CONFIG: u64 = 16 << 20;
-
 /// Read a JSON file into a type that names the fields it needs.
 ///
 /// # Errors
 /// [`ConfigError`] if the file cannot be read, or is something else.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = read_text(path, LARGEST_CONFIG).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
-}
-
-/// The text of a regular file of at most so many bytes: neither a pipe that never ends nor a file of gigabytes is read.
-///
-/// # Errors
-/// As the operating system has them, [`InvalidData`](io::ErrorKind::InvalidData) if the text is not UTF-8, and
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is no regular file, or a larger one.
-pub fn read_text(path: &Path, largest: u64) -> io::Result<String> {
-    // Opening a pipe would wait for its other end.
-    let metadata = std::fs::metadata(path)?;
-    let refused = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-    if !metadata.is_file() {
-        return refused("it is not a regular file".to_owned());
-    }
-    if metadata.len() > largest {
-        return refused(format!("it has {} bytes, more than any of its kind ({largest})", metadata.len()));
-    }
-    let mut text = String::new();
-    File::open(path)?.take(largest).read_to_string(&mut text)?;
-    Ok(text)
 }

@@ -7,11 +7,10 @@ use diffusion_core::{LatentDecoder, LatentEncoder, Loading, weights};
 
 use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, decode_tiled};
 use crate::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
-use crate::component_file::ComponentFile;
+use crate::component_file::{ComponentFile, left_out};
 use crate::components::{Component, VAE};
 use crate::detect::FileKind;
 use crate::error::PipelineError;
-use crate::left_out::left_out;
 use crate::network_config::WeightKeeping;
 use crate::settings::Tiling;
 use crate::source::Source;

@@ -1,12 +1,12 @@
 //! A component's file, opened and checked, no weight read.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::PatchTarget;
 
 use crate::components::Component;
-use crate::left_out::left_out;
 use crate::network_config::{NetworkConfig, WeightKeeping};
 
 /// A component's file, whatever network it is for.
@@ -74,4 +74,11 @@ impl Component {
         let aliases = vec![self.folder, self.id.name()];
         PatchTarget { component: self.id, aliases, names: config.published_names() }
     }
+}
+
+/// Names in the file of the tensors that a checkpoint no longer has after its names were mapped.
+pub(crate) fn left_out(before: &Checkpoint, after: &Checkpoint) -> Vec<String> {
+    let kept: BTreeSet<&str> = after.tensors().map(|(_, tensor)| tensor.name()).collect();
+    let names = before.tensors().map(|(_, tensor)| tensor.name());
+    names.filter(|name| !kept.contains(name)).map(str::to_owned).collect()
 }

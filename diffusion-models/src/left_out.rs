@@ -1,10 +1,8 @@
 //! Tensors that files carry and drawing has no use for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
-
-use diffusion_core::checkpoint::Checkpoint;
 
 use crate::component_file::ComponentFile;
 use crate::source::Source;
@@ -28,13 +26,6 @@ impl LeftOut {
         let all = components.iter().map(of_component).chain([own]);
         all.filter(|left_out| !left_out.tensors.is_empty()).collect()
     }
-}
-
-/// Names in the file of the tensors that a checkpoint no longer has after its names were mapped.
-pub(crate) fn left_out(before: &Checkpoint, after: &Checkpoint) -> Vec<String> {
-    let kept: BTreeSet<&str> = after.tensors().map(|(_, tensor)| tensor.name()).collect();
-    let names = before.tensors().map(|(_, tensor)| tensor.name());
-    names.filter(|name| !kept.contains(name)).map(str::to_owned).collect()
 }
 
 impl Display for LeftOut {

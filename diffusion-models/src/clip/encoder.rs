@@ -93,7 +93,7 @@ impl NetworkConfig for ClipConfig {
 
     fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         let name = if self.projection_size.is_some() { "a CLIP text encoder with projection" } else { "a CLIP text encoder" };
-        keys::renamed(checkpoint.named(name), self)
+        keys::renamed(checkpoint.named(name), self.hidden_size, self.projection_size.is_some())
     }
 
     /// Adapters have the names of transformers, whatever their model's file has.

@@ -2,8 +2,6 @@
 
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
 
-use super::config::ClipConfig;
-
 /// Prefix of the text tower's names that files carry and newer versions of transformers leave out.
 pub(super) const PREFIX: &str = "text_model.";
 
@@ -63,34 +61,40 @@ pub(super) const BIG_G_SIGNS: [&str; 4] = [
 /// Names of transformers, after [`PREFIX`] is taken off. `projected` tells whether the model has the text projection; files
 /// without a use for it carry it all the same.
 pub(super) fn key_map(projected: bool) -> KeyMap {
-    let map = WITHOUT_USE.into_iter().fold(KeyMap::new().rename_all(TABLE), KeyMap::ignore);
-    with_projection(map, projected)
+    with_projection(transformers_names(), projected, "projection", KeyMap::rename)
 }
 
-fn openai_key_map(config: &ClipConfig) -> KeyMap {
+fn transformers_names() -> KeyMap {
+    WITHOUT_USE.into_iter().fold(KeyMap::new().rename_all(TABLE), KeyMap::ignore)
+}
+
+fn openai_names(hidden_size: usize) -> KeyMap {
     let split = |map: KeyMap, kind: &str| {
         let parts = ["query", "key", "value"].map(|name| format!("layers.{{i}}.{name}.{kind}"));
-        let rows = parts.each_ref().map(|part| (part.as_str(), config.hidden_size));
+        let rows = parts.each_ref().map(|part| (part.as_str(), hidden_size));
         map.split(&format!("transformer.resblocks.{{i}}.attn.in_proj_{kind}"), rows)
     };
     let map = ["weight", "bias"].into_iter().fold(KeyMap::new().rename_all(OPENAI), split);
-    with_projection(OPENAI_WITHOUT_USE.into_iter().fold(map, KeyMap::ignore), config.projection_size.is_some())
+    OPENAI_WITHOUT_USE.into_iter().fold(map, KeyMap::ignore)
 }
 
-/// The projection of the pooled embedding: a matrix of a layer, or one that is multiplied from the right.
-fn with_projection(map: KeyMap, projected: bool) -> KeyMap {
-    if projected {
-        map.rename("text_projection.weight", "projection.weight").transpose("text_projection", "projection.weight")
-    } else {
-        map.ignore("text_projection")
-    }
+const PROJECTION: &str = "text_projection";
+
+fn with_projection(map: KeyMap, projected: bool, to: &str, taken: impl Fn(KeyMap, &str, &str) -> KeyMap) -> KeyMap {
+    if projected { taken(map, PROJECTION, to) } else { map.ignore(PROJECTION) }
 }
 
 /// The checkpoint under the names of the encoder's parameters.
-pub(super) fn renamed(checkpoint: Checkpoint, config: &ClipConfig) -> Result<Checkpoint, CheckpointError> {
-    let prefixed = |prefix: &str| checkpoint.get(&format!("{prefix}{OPENAI_SIGN}")).is_some();
-    if let Some(prefix) = ["", OPEN_CLIP_PREFIX].into_iter().find(|prefix| prefixed(prefix)) {
-        return checkpoint.without_prefix(prefix).renamed(&openai_key_map(config));
-    }
-    checkpoint.without_prefix(PREFIX).renamed(&key_map(config.projection_size.is_some()))
+pub(super) fn renamed(checkpoint: Checkpoint, hidden_size: usize, projected: bool) -> Result<Checkpoint, CheckpointError> {
+    let is_openais = |prefix: &str| checkpoint.get(&format!("{prefix}{OPENAI_SIGN}")).is_some();
+    let (checkpoint, map) = match ["", OPEN_CLIP_PREFIX].into_iter().find(|prefix| is_openais(prefix)) {
+        Some(prefix) => (checkpoint.without_prefix(prefix), openai_names(hidden_size)),
+        None => (checkpoint.without_prefix(PREFIX), transformers_names()),
+    };
+    // OpenAI, and ComfyUI's node that saves encoders, have a matrix that is multiplied from the right.
+    let map = match checkpoint.get(PROJECTION) {
+        Some(_) => with_projection(map, projected, "projection.weight", KeyMap::transpose),
+        None => with_projection(map, projected, "projection", KeyMap::rename),
+    };
+    checkpoint.renamed(&map)
 }

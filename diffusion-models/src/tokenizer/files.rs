@@ -1,5 +1,6 @@
 //! Reading files so that every error names its file.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -12,11 +13,8 @@ pub(crate) fn read_text(path: &Path, expected: &'static str, advice: &'static st
     read_text_if_present(path)?.ok_or_else(|| TokenizerError::Missing { path: path.to_path_buf(), expected, advice })
 }
 
-/// Larger than any published vocabulary: those have some megabytes.
-const LARGEST_FILE: u64 = 64 << 20;
-
 fn read_text_if_present(path: &Path) -> Result<Option<String>, TokenizerError> {
-    match diffusion_core::config::read_text(path, LARGEST_FILE) {
+    match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Read { path: path.to_path_buf(), source }),

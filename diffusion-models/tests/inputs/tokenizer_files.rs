@@ -88,21 +88,3 @@ fn a_vocabulary_that_is_none_is_refused() {
         assert_says(&folder.refusal(), &["tokenizer_3/tokenizer.json"]);
     }
 }
-
-/// Opening a pipe would wait for somebody to write into it, and files of gigabytes are no vocabularies.
-#[cfg(unix)]
-#[test]
-fn what_is_no_regular_file_or_too_large_is_refused() {
-    let folder = Folder::copy_of("sd3");
-    for (name, words) in [("tokenizer/vocab.json", "vocab.json"), ("vae/config.json", "vae/config.json")] {
-        let path = folder.path(name);
-        let good = fs::read(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
-        assert_says(&folder.refusal(), &[words, "not a regular file"]);
-        fs::remove_file(&path).unwrap();
-        fs::File::create(&path).unwrap().set_len(100 << 20).unwrap();
-        assert_says(&folder.refusal(), &[words, "104857600 bytes"]);
-        fs::write(&path, good).unwrap();
-    }
-}
