@@ -1,6 +1,7 @@
 //! Reading the JSON configurations beside published weights.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -72,6 +73,28 @@ fn require_range<const N: usize>(path: &Path, most: usize, fields: [(&'static st
         Some((field, found)) => Err(ConfigError::unsupported(path, field, format!("1 to {most}"), found)),
         None => Ok(()),
     }
+}
+
+/// Refuse an epsilon of a norm that is not above 0, or so large that nothing is left of what is normalised.
+///
+/// # Errors
+/// [`ConfigError::Unsupported`] naming the field.
+pub fn require_epsilon(path: &Path, field: &'static str, epsilon: f64) -> Result<(), ConfigError> {
+    // The smallest that is above 0 in f32, which norms compute in.
+    let smallest = f64::from(f32::MIN_POSITIVE);
+    let expected = || ConfigError::unsupported(path, field, "a number above 0, at most 1", epsilon);
+    if (smallest..=1.0).contains(&epsilon) { Ok(()) } else { Err(expected()) }
+}
+
+/// Refuse numbers outside a range.
+///
+/// # Errors
+/// [`ConfigError::Unsupported`] naming the field.
+pub fn require_number(path: &Path, field: &'static str, found: f64, range: RangeInclusive<f64>) -> Result<(), ConfigError> {
+    if range.contains(&found) {
+        return Ok(());
+    }
+    Err(ConfigError::unsupported(path, field, format!("a number from {} to {}", range.start(), range.end()), found))
 }
 
 /// Read a JSON file into a type that names the fields it needs.

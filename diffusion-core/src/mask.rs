@@ -36,7 +36,7 @@ impl Mask {
 
     /// The mask with an edge that rises over this many pixels, inwards: pixels of level 0 stay at 0.
     pub fn feathered(&self, pixels: usize) -> Self {
-        let rise = (pixels + 1) as f32;
+        let rise = pixels.saturating_add(1) as f32;
         let soften = |(&level, distance): (&u8, f32)| (f32::from(level) * (distance / rise).min(1.0)).round() as u8;
         Self { levels: self.levels.iter().zip(self.distances()).map(soften).collect(), ..*self }
     }

@@ -15,6 +15,13 @@ pub struct SettingError {
 impl SettingError {
     /// A setting that is not what it may be.
     pub fn new(setting: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self { setting, expected: expected.to_string(), found: found.to_string() }
+        /// Enough for every number that anybody means.
+        const MOST_CHARACTERS: usize = 60;
+        let mut found = found.to_string();
+        if let Some((end, _)) = found.char_indices().nth(MOST_CHARACTERS) {
+            found.truncate(end);
+            found.push_str("...");
+        }
+        Self { setting, expected: expected.to_string(), found }
     }
 }

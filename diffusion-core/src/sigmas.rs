@@ -82,13 +82,13 @@ pub trait SigmaSchedule {
 #[non_exhaustive]
 pub enum ScheduleError {
     /// A run needs a step.
-    #[error("a run needs at least two sigmas (one step), found {found}; ask for at least one step")]
+    #[error("a run needs at least two noise levels (one step), found {found}; ask for at least one step")]
     TooFew {
         /// Number of sigmas.
         found: usize,
     },
     /// A level is negative or not a number.
-    #[error("sigma {index} is {sigma}; sigmas are finite and not negative")]
+    #[error("the noise level in place {} is {sigma}; noise levels are numbers from 0 on", index + 1)]
     OutOfRange {
         /// Position in the list.
         index: usize,
@@ -96,7 +96,9 @@ pub enum ScheduleError {
         sigma: f64,
     },
     /// A level is not below its predecessor.
-    #[error("sigma {index} is {sigma}, not below the one before it, {before}; give them in falling order")]
+    #[error(
+        "the noise levels do not fall: {before} in place {index} is followed by {sigma}; every level must be lower than the one before, as in 1, 0.75, 0.5, 0"
+    )]
     NotFalling {
         /// Position in the list.
         index: usize,
@@ -106,7 +108,7 @@ pub enum ScheduleError {
         before: f64,
     },
     /// A setting of the schedule is outside its range.
-    #[error("{setting} is {found}, expected {expected}")]
+    #[error("{setting} is {}, expected {expected}", plain(*found))]
     Setting {
         /// Name of the setting.
         setting: &'static str,
@@ -115,6 +117,12 @@ pub enum ScheduleError {
         /// What it is.
         found: f64,
     },
+}
+
+/// A number without hundreds of zeros.
+fn plain(number: f64) -> String {
+    let ordinary = number == 0.0 || (1e-6..1e12).contains(&number.abs());
+    if ordinary { number.to_string() } else { format!("{number:?}") }
 }
 
 #[cfg(test)]
@@ -144,6 +152,6 @@ mod tests {
         assert_eq!(json, "[1.0,0.5,0.0]");
         assert_eq!(serde_json::from_str::<Sigmas>(&json).unwrap(), sigmas);
         let error = serde_json::from_str::<Sigmas>("[0.5, 1.0]").unwrap_err().to_string();
-        assert!(error.contains("sigma 1 is 1, not below the one before it, 0.5"), "{error}");
+        assert!(error.contains("0.5 in place 1 is followed by 1; every level must be lower"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use diffusion_core::{LatentDecoder, LatentEncoder, Loading, weights};
 
 use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, decode_tiled};
 use crate::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
-use crate::component_file::ComponentFile;
+use crate::component_file::{ComponentFile, left_out};
 use crate::components::{Component, VAE};
 use crate::detect::FileKind;
 use crate::error::PipelineError;
@@ -104,6 +104,14 @@ impl ComponentFile for AutoencoderFile {
             Kind::Full(config) => weights::check(&config.rename(checkpoint)?, &config.init(&device)),
             Kind::Tiny(config) => AutoencoderTinyDecoder::check(checkpoint, config, &device),
         }
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let kept = match &self.kind {
+            Kind::Full(config) => config.rename(self.checkpoint.clone()),
+            Kind::Tiny(_) => return Vec::new(),
+        };
+        kept.map_or_else(|_| Vec::new(), |kept| left_out(&self.checkpoint, &kept))
     }
 
     fn patch_target(&self) -> Option<PatchTarget> {

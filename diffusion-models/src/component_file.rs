@@ -1,5 +1,6 @@
 //! A component's file, opened and checked, no weight read.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
@@ -24,6 +25,9 @@ pub trait ComponentFile: Debug + Send + Sync {
     /// # Errors
     /// [`CheckpointError`] naming the tensor.
     fn check(&self) -> Result<(), CheckpointError>;
+
+    /// Names of the tensors of the file that drawing has no use for.
+    fn left_out(&self) -> Vec<String>;
 
     /// The network as the files of adapters see it; `None` if no adapter patches it.
     fn patch_target(&self) -> Option<PatchTarget>;
@@ -54,6 +58,11 @@ impl<C: NetworkConfig> ComponentFile for NetworkFile<C> {
         self.config.check(self.checkpoint.clone())
     }
 
+    fn left_out(&self) -> Vec<String> {
+        // What cannot be renamed is refused by the check.
+        self.config.rename(self.checkpoint.clone()).map_or_else(|_| Vec::new(), |kept| left_out(&self.checkpoint, &kept))
+    }
+
     fn patch_target(&self) -> Option<PatchTarget> {
         Some(self.component.patch_target(&self.config))
     }
@@ -65,4 +74,11 @@ impl Component {
         let aliases = vec![self.folder, self.id.name()];
         PatchTarget { component: self.id, aliases, names: config.published_names() }
     }
+}
+
+/// Names in the file of the tensors that a checkpoint no longer has after its names were mapped.
+pub(crate) fn left_out(before: &Checkpoint, after: &Checkpoint) -> Vec<String> {
+    let kept: BTreeSet<&str> = after.tensors().map(|(_, tensor)| tensor.name()).collect();
+    let names = before.tensors().map(|(_, tensor)| tensor.name());
+    names.filter(|name| !kept.contains(name)).map(str::to_owned).collect()
 }

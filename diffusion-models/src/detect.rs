@@ -45,7 +45,7 @@ const SIGNS_AFTER: &[(FileKind, &[&str])] = &[
         FileKind::OtherModel("a network of Stable Diffusion 1, 2 or XL"),
         &["input_blocks.0.", "down_blocks.0.resnets.0.time_emb_proj."],
     ),
-    (FileKind::Clip, &["encoder.layers.0.self_attn."]),
+    (FileKind::Clip, &["encoder.layers.0.self_attn.", "transformer.resblocks.0.attn.in_proj_weight"]),
     (FileKind::T5, &["encoder.block.0.layer.0.SelfAttention.", "enc.blk.0."]),
     (FileKind::AutoencoderKl, &["decoder.mid.block_1.", "decoder.mid_block.resnets.0."]),
     (FileKind::AutoencoderTiny, &["decoder.layers.", "3.conv.0.weight"]),

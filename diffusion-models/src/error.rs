@@ -7,7 +7,6 @@ use diffusion_core::weights::ComponentId;
 use diffusion_core::{SampleError, ScheduleError, SettingError};
 use diffusion_schedulers::kind::KindError;
 
-use crate::detect::FileKind;
 use crate::tokenizer::TokenizerError;
 use diffusion_core::config::ConfigError;
 
@@ -128,7 +127,7 @@ impl PipelineError {
     }
 
     /// An [`OtherModel`](Self::OtherModel) of a known kind.
-    pub(crate) fn other_model(path: &std::path::Path, expected: impl ToString, found: FileKind) -> Self {
+    pub(crate) fn other_model(path: &std::path::Path, expected: impl ToString, found: impl ToString) -> Self {
         Self::OtherModel { path: path.to_owned(), expected: expected.to_string(), found: found.to_string() }
     }
 

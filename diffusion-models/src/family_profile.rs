@@ -15,8 +15,12 @@ pub(crate) struct FamilyProfile {
     pub(crate) signs: &'static [&'static str],
     /// Parts of tensor names that only relatives with the same signs have.
     pub(crate) counter_signs: &'static [&'static str],
-    /// Class names in `model_index.json`.
+    /// diffusers' class of its denoising network.
+    pub(crate) transformer_class: &'static str,
+    /// Class names in `model_index.json`: pipelines whose components are those of the model, the usual one first.
     pub(crate) pipeline_classes: &'static [&'static str],
+    /// Other pipelines of the family, and what they do that its models do not.
+    pub(crate) other_pipelines: &'static [(&'static str, &'static str)],
     /// Its components, in the order in which they work.
     pub(crate) components: &'static [Component],
     /// What GGUF files call it, and a tensor that files with the names of the original release have.

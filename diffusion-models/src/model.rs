@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use diffusion_core::{Loading, Sigmas};
 use diffusion_schedulers::path::NoisePath;
-use diffusion_schedulers::schedules::SigmaTable;
+use diffusion_schedulers::schedules::{FlowShift, ResolutionShift, SigmaTable};
 
 use crate::autoencoder_file::AutoencoderFile;
 use crate::component_file::ComponentFile;
 use crate::error::PipelineError;
+use crate::left_out::LeftOut;
 use crate::prompt_encoder::PromptEncoder;
 use crate::settings::Settings;
 use diffusion_core::LatentRgb;
@@ -71,6 +72,10 @@ pub struct ModelInfo {
     pub hidden_size: usize,
     /// Text tokens that the denoising network takes besides those of T5.
     pub clip_tokens: usize,
+    /// Most tokens that T5 can be asked to see: what its tokenizer says it was made for.
+    pub max_sequence_length: usize,
+    /// What the files carry that drawing has no use for.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Which images a model draws.
@@ -94,7 +99,19 @@ impl ImageGeometry {
 
     /// Number of image tokens.
     pub fn tokens(&self, settings: &Settings) -> usize {
-        (settings.width / self.side_step()) * (settings.height / self.side_step())
+        (settings.width / self.side_step()).saturating_mul(settings.height / self.side_step())
+    }
+
+    /// The shift of the noise levels of an image of this size.
+    pub(crate) fn shift(&self, by_resolution: &ResolutionShift, settings: &Settings) -> Result<FlowShift, PipelineError> {
+        let shift = by_resolution.schedule(self.tokens(settings)).map(|schedule| schedule.shift());
+        shift.map_err(|_| PipelineError::Size {
+            width: settings.width,
+            height: settings.height,
+            reason: "the larger an image, the more noise its steps see, and here all of them would see nothing else; draw fewer \
+                     pixels, or choose a constant shift of the noise levels"
+                .to_owned(),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a prompt to an image.
 
+mod check;
 mod denoise;
 mod encode;
 
@@ -9,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
 use diffusion_core::noise::latent_noise;
 use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTarget, PatchWeights};
-use diffusion_core::{Loading, Residency, SigmaSchedule, Sigmas};
+use diffusion_core::{Loading, Residency, ScheduleError, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
 use crate::autoencoder_file::ImageDecoder;
@@ -17,7 +18,7 @@ use crate::components::{Stage, TRANSFORMER};
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::families::open_model;
-use crate::model::{Model, ModelInfo};
+use crate::model::{Model, ModelInfo, ModelSchedule};
 use crate::pipeline_options::PipelineOptions;
 use crate::plan::Plan;
 use crate::prompt_cache::PromptCache;
@@ -58,9 +59,6 @@ pub struct Pipeline {
     prompt_cache: PromptCache,
     step_cache_report: StepCacheReport,
 }
-
-/// More steps than anybody needs.
-const MAX_STEPS: usize = 100_000;
 
 impl Pipeline {
     /// Open a model of any family: a diffusers folder, or a single file with or without its text encoders.
@@ -129,71 +127,24 @@ impl Pipeline {
         }
     }
 
-    /// Check settings before any work is spent on them.
-    ///
-    /// # Errors
-    /// [`PipelineError`] naming the setting, what it may be and what it is.
-    pub fn check(&self, settings: &Settings) -> Result<(), PipelineError> {
-        self.check_size(settings.width, settings.height)?;
-        let info = self.info();
-        let scales = [("guidance scale", Some(settings.guidance_scale)), ("distilled guidance", settings.distilled_guidance)];
-        for (setting, value) in scales {
-            if let Some(value) = value.filter(|value| !value.is_finite()) {
-                return Err(PipelineError::setting(setting, "a finite number", value));
-            }
-        }
-        if let (Some(guidance), None) = (settings.distilled_guidance, info.defaults.distilled_guidance) {
-            return Err(PipelineError::setting("distilled guidance", "none: the network does not take it", guidance));
-        }
-        if settings.max_sequence_length == 0 {
-            return Err(PipelineError::setting("maximum sequence length", "at least 1", 0));
-        }
-        if let Some(skip) = &settings.skip_layers {
-            let Some(num_blocks) = info.skippable_blocks else {
-                let expected = format!("none: {} has no skip-layer guidance", info.family);
-                return Err(PipelineError::setting("layers to skip", expected, format!("{:?}", skip.layers)));
-            };
-            if let Some(layer) = skip.layers.iter().find(|&&layer| layer >= num_blocks) {
-                let expected = format!("below {num_blocks}, the number of layers");
-                return Err(PipelineError::setting("layer to skip", expected, layer));
-            }
-        }
-        settings.guidance.check()?;
-        settings.step_cache.check()?;
-        self.sampler(&[0], settings)?;
-        self.sigmas(settings).map(drop)
-    }
-
-    fn check_size(&self, width: usize, height: usize) -> Result<(), PipelineError> {
-        let geometry = self.info().geometry;
-        let step = geometry.side_step();
-        if width == 0 || height == 0 || !width.is_multiple_of(step) || !height.is_multiple_of(step) {
-            let reason = format!("both sides must be multiples of {step}, above 0");
-            return Err(PipelineError::Size { width, height, reason });
-        }
-        match geometry.max_side {
-            Some(largest) if width > largest || height > largest => {
-                let reason = format!("the model's position table ends at {largest} pixels a side");
-                Err(PipelineError::Size { width, height, reason })
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The noise levels of a run.
     ///
     /// # Errors
     /// [`PipelineError`] if there is no such run, or the schedule does not suit the model.
     pub fn sigmas(&self, settings: &Settings) -> Result<Sigmas, PipelineError> {
         if let Some(sigmas) = &settings.sigmas {
+            Self::require_steps(sigmas.num_steps())?;
             return Ok(sigmas.clone());
         }
-        if settings.num_steps > MAX_STEPS {
-            return Err(PipelineError::setting("number of steps", format!("at most {MAX_STEPS}"), settings.num_steps));
-        }
-        let schedule = self.model.schedule(settings)?;
+        let schedule = self.schedule(settings)?;
         let sigmas = match settings.schedule {
-            Some(kind) => kind.build(&schedule.table)?.sigmas(settings.num_steps)?,
+            Some(kind) => kind.build(&schedule.table)?.sigmas(settings.num_steps).map_err(|error| match error {
+                ScheduleError::NotFalling { .. } => {
+                    let expected = format!("fewer: the schedule \"{kind}\" has not so many noise levels that differ");
+                    PipelineError::setting("number of steps", expected, settings.num_steps)
+                }
+                other => other.into(),
+            })?,
             None => schedule.released,
         };
         let Some(terminal) = settings.shift_terminal else { return Ok(sigmas) };
@@ -201,12 +152,21 @@ impl Pipeline {
         Ok(ShiftTerminal { inner: CustomSigmas(sigmas), terminal }.sigmas(num_steps)?)
     }
 
+    /// The model's noise levels for a run of a possible number of steps.
+    fn schedule(&self, settings: &Settings) -> Result<ModelSchedule, PipelineError> {
+        if settings.num_steps == 0 {
+            return Err(ScheduleError::TooFew { found: 1 }.into());
+        }
+        Self::require_steps(settings.num_steps)?;
+        self.model.schedule(settings)
+    }
+
     /// Choices that work, but not well.
     ///
     /// # Errors
     /// [`PipelineError`] if there is no such run.
     pub fn warnings(&self, settings: &Settings) -> Result<Vec<Warning>, PipelineError> {
-        let table = self.model.schedule(settings)?.table;
+        let table = self.schedule(settings)?.table;
         let schedule = settings.schedule.filter(|_| settings.sigmas.is_none()).and_then(|kind| kind.warning(&table));
         let sampler = settings.sampler.warning(table.path(), &self.sigmas(settings)?, settings.guidance_scale);
         Ok(sampler.map(Warning::Sampler).into_iter().chain(schedule.map(Warning::Schedule)).collect())
@@ -243,6 +203,9 @@ impl Pipeline {
         let expected = (init.image.width, init.image.height);
         if let Some(mask) = init.mask.as_ref().filter(|mask| (mask.width, mask.height) != expected) {
             return Err(PipelineError::MaskSize { found: (mask.width, mask.height), expected });
+        }
+        if !(init.strength > 0.0 && init.strength <= 1.0) {
+            return Err(PipelineError::setting("strength", "a number above 0, at most 1", init.strength));
         }
         let downscale_factor = self.info().geometry.downscale_factor;
         let inpaint_mask = init.mask.as_ref().map(|mask| mask.latent_pixels(downscale_factor, self.device()));
@@ -292,14 +255,9 @@ impl Pipeline {
     pub fn generate(&mut self, request: &Request, observer: Observer<'_>) -> Result<Vec<RgbImage>, PipelineError> {
         let Request { prompt, negative_prompt, seeds, init, settings } = request;
         self.check(settings)?;
-        if seeds.is_empty() {
-            return Err(PipelineError::setting("number of seeds", "at least 1", 0));
-        }
-        if let Some(InitImage { image, .. }) = init
-            && (image.width, image.height) != (settings.width, settings.height)
-        {
-            let expected = format!("{} x {} pixels, as the image that is drawn", settings.width, settings.height);
-            return Err(PipelineError::setting("init image", expected, format!("{} x {} pixels", image.width, image.height)));
+        self.check_batch(seeds.len())?;
+        if let Some(init) = init {
+            self.check_init_image(init, settings)?;
         }
         let prompt = self.encode_prompt(prompt, negative_prompt, settings, observer)?;
         self.free_prompt_encoder();

@@ -12,7 +12,7 @@ use crate::component_file::ComponentFile;
 use crate::components::Stage;
 use crate::model::ModelInfo;
 use crate::network_config::WeightKeeping;
-use crate::settings::Settings;
+use crate::settings::{Settings, Tiling};
 use diffusion_schedulers::guidance::GuidanceEvaluation;
 
 /// Memory of a run by its components, in bytes. An estimate: weights are counted exactly, activations by their widest layer.
@@ -24,6 +24,15 @@ pub struct Plan {
     pub peak_resident: usize,
     /// Most memory at once if the large networks are streamed from their files.
     pub peak_streamed: usize,
+}
+
+/// A run that takes more memory than there is, even with its weights streamed from their files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryShortage {
+    /// Bytes that it takes at once, by the estimate of its [`Plan`].
+    pub needed: usize,
+    /// Bytes that are free.
+    pub available: usize,
 }
 
 /// One component of a model.
@@ -56,7 +65,7 @@ impl PlannedComponent {
             WeightKeeping::Whole => (checkpoint.num_bytes(), checkpoint.num_bytes(), widest_matrix(checkpoint)),
             WeightKeeping::Streamable => (checkpoint.num_bytes(), streamed_bytes(checkpoint), widest_matrix(checkpoint)),
         };
-        let working = activations + widest * compute_size;
+        let working = activations.saturating_add(widest * compute_size);
         Self { id: component.id, stage: component.stage, weights, weights_streamed, working }
     }
 }
@@ -117,7 +126,7 @@ impl Plan {
             let of_stage = |stage| {
                 let components = components.iter().filter(|component| component.stage == stage);
                 let working = components.clone().map(|component| component.working).max().unwrap_or(0);
-                components.map(weights).sum::<usize>() + working
+                components.map(weights).fold(working, usize::saturating_add)
             };
             [Stage::Text, Stage::Denoise, Stage::Decode].map(of_stage).into_iter().max().unwrap_or(0)
         };
@@ -128,6 +137,11 @@ impl Plan {
     /// What to do with `available` bytes of memory: keep weights if they fit, stream them if not.
     pub fn residency(&self, available: usize) -> Residency {
         if self.peak_resident <= available { Residency::Resident } else { Residency::Streamed }
+    }
+
+    /// What is short with `available` bytes of memory if even streamed weights do not fit.
+    pub fn shortage(&self, available: usize) -> Option<MemoryShortage> {
+        (self.peak_streamed > available).then_some(MemoryShortage { needed: self.peak_streamed, available })
     }
 
     /// The plan of one component.
@@ -141,17 +155,23 @@ impl Plan {
 fn transformer_activations(info: &ModelInfo, settings: &Settings, batch: usize) -> usize {
     /// Tensors of the hidden size that live together around the feed-forward layer, its inner ones counted as four.
     const LIVE: usize = 16;
-    let tokens = info.geometry.tokens(settings) + settings.max_sequence_length + info.clip_tokens;
+    let text_tokens = settings.max_sequence_length.saturating_add(info.clip_tokens);
+    let tokens = info.geometry.tokens(settings).saturating_add(text_tokens);
     let both = settings.is_guided() && settings.guidance.evaluation == GuidanceEvaluation::Batched;
-    batch.max(1) * if both { 2 } else { 1 } * tokens * info.hidden_size * LIVE * size_of::<f32>()
+    let factors = [batch.max(1), if both { 2 } else { 1 }, info.hidden_size, LIVE, size_of::<f32>()];
+    factors.into_iter().fold(tokens, usize::saturating_mul)
 }
 
 /// Bytes of the activations of a decoder: the finest level's channels at the size of the image, some times over.
 fn decoder_activations(settings: &Settings) -> usize {
     const FINEST_CHANNELS: usize = 128;
+    /// Side in pixels of the tiles of all published autoencoders.
+    const TILE: usize = 1024;
     /// Input, output and workspace of a convolution, and the skip connection.
     const LIVE: usize = 5;
-    settings.width * settings.height * FINEST_CHANNELS * LIVE * size_of::<f32>()
+    let side = |side: usize| if settings.tiling == Tiling::Tiled { side.min(TILE) } else { side };
+    let factors = [side(settings.height), FINEST_CHANNELS, LIVE, size_of::<f32>()];
+    factors.into_iter().fold(side(settings.width), usize::saturating_mul)
 }
 
 impl Display for Plan {
@@ -164,6 +184,18 @@ impl Display for Plan {
         }
         let (resident, streamed) = (gigabytes(self.peak_resident), gigabytes(self.peak_streamed));
         write!(f, "at most {resident:.2} GB at once, {streamed:.2} GB with weights streamed")
+    }
+}
+
+impl Display for MemoryShortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [needed, available] = [self.needed, self.available].map(|bytes| bytes as f64 / 1e9);
+        write!(
+            f,
+            "even with weights streamed from their files the run takes about {needed:.1} GB of memory, and {available:.1} GB are \
+             free: it will be slow or end early; draw fewer pixels or fewer images at once, decode in tiles, or take a smaller \
+             number format"
+        )
     }
 }
 
@@ -184,6 +216,13 @@ mod tests {
         );
         assert_eq!((plan.peak_resident, plan.peak_streamed), (151, 16));
         assert_eq!((plan.residency(151), plan.residency(150)), (Residency::Resident, Residency::Streamed));
+        assert_eq!((plan.shortage(16), plan.shortage(15)), (None, Some(MemoryShortage { needed: 16, available: 15 })));
+    }
+
+    #[test]
+    fn a_shortage_says_how_much_is_needed_and_what_to_do() {
+        let said = MemoryShortage { needed: 12_340_000_000, available: 8_000_000_000 }.to_string();
+        assert!(said.contains("takes about 12.3 GB of memory, and 8.0 GB are free") && said.contains("fewer pixels"), "{said}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use diffusion_core::checkpoint::CheckpointError;
 use diffusion_core::weights::{ComponentId, ComponentPatches, LoadedNetwork, PatchMode};
 
 use crate::error::PipelineError;
-use crate::tokenizer::Encoding;
+use crate::tokenizer::{CutText, Encoding};
 use diffusion_core::network::Conditioning;
 
 /// The text encoders of a model, with their tokenizers.
@@ -40,13 +40,39 @@ pub struct EncodedText {
 pub struct Truncation {
     /// The encoder.
     pub component: ComponentId,
+    /// Tokens that it takes, special tokens included.
+    pub max_tokens: usize,
+    /// Tokens that it did not see.
+    pub num_cut: usize,
     /// What it did not see.
     pub rest: String,
 }
 
+impl Truncation {
+    /// The first words that the encoder did not see, on one line.
+    fn first_words(&self) -> String {
+        const MOST_CHARACTERS: usize = 80;
+        let mut words = String::new();
+        for word in self.rest.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+            let space = if words.is_empty() { "" } else { " " };
+            if words.chars().count() + space.len() + word.chars().count() > MOST_CHARACTERS {
+                // A word that is longer than all that is shown is cut itself.
+                words.extend(word.chars().take(if words.is_empty() { MOST_CHARACTERS } else { 0 }));
+                return words + "...";
+            }
+            words = words + space + word;
+        }
+        words
+    }
+}
+
 impl Display for Truncation {
+    /// A sentence of at most 200 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the prompt is longer than {} takes; it does not see the end: {:?}", self.component, self.rest)
+        let Self { component, max_tokens, num_cut, .. } = self;
+        let (tokens, words) = (max_tokens + num_cut, self.first_words());
+        write!(f, "the prompt is longer than {component} takes: {tokens} tokens, of which it sees {max_tokens}; ")?;
+        write!(f, "it does not see the end: \"{words}\"")
     }
 }
 
@@ -57,7 +83,12 @@ pub(crate) fn token_ids(
     truncated: &mut Vec<Truncation>,
     device: &Device,
 ) -> Tensor<2, Int> {
-    truncated.extend(encoding.truncated.map(|rest| Truncation { component, rest }));
+    truncated.extend(encoding.truncated.map(|CutText { text: rest, num_tokens: num_cut }| Truncation {
+        component,
+        max_tokens: encoding.ids.len(),
+        num_cut,
+        rest,
+    }));
     let ids: Vec<i32> = encoding.ids.iter().map(|&id| id as i32).collect();
     let len = ids.len();
     Tensor::from_data(TensorData::new(ids, [1, len]), device)
@@ -73,4 +104,26 @@ pub(crate) fn with_patches<T, E: LoadedNetwork>(
     let Some((tokenizer, encoder)) = encoder else { return Ok(None) };
     let patches = patches.get(&component).cloned().unwrap_or_default();
     Ok(Some((tokenizer, encoder.patched(&patches, mode)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::T5XXL;
+
+    fn said(rest: &str) -> String {
+        Truncation { component: T5XXL, max_tokens: 256, num_cut: 1_000_000_000, rest: rest.to_owned() }.to_string()
+    }
+
+    #[test]
+    fn a_warning_names_the_number_of_tokens_and_the_first_words_that_are_cut() {
+        let expected = "the prompt is longer than T5 takes: 1000000256 tokens, of which it sees 256; it does not see the end: \
+                        \"in the snow\"";
+        assert_eq!(said(" in the\n\u{1b} snow "), expected);
+        for long in ["snow and ".repeat(10_000), "w".repeat(10_000), "\u{e9}".repeat(500), "\n".repeat(999)] {
+            let said = said(&long);
+            assert!(said.chars().count() <= 200 && !said.contains('\n'), "{said}");
+        }
+        assert!(said(&"snow and ".repeat(100)).ends_with("and snow and snow and...\""));
+    }
 }

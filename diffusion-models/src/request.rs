@@ -19,7 +19,8 @@ pub struct Request {
     pub prompt: String,
     /// What they shall not show; read where there is classifier-free guidance.
     pub negative_prompt: String,
-    /// Seeds of the noise, of the start and of the samplers that add some: one for each image.
+    /// Seeds of the noise, of the start and of the samplers that add some: one for each image, all drawn at once. At most
+    /// [`MAX_BATCH`](crate::Pipeline::MAX_BATCH).
     pub seeds: Vec<u64>,
     /// An image to start from.
     pub init: Option<InitImage>,

@@ -13,6 +13,7 @@ use crate::components::{Component, TRANSFORMER};
 use crate::detect::FileKind;
 use crate::error::PipelineError;
 use crate::family_profile::FamilyProfile;
+use crate::pipeline_class::family_of;
 use diffusion_core::config::{ConfigError, read_json};
 
 /// Prefixes of tensors of training that published files carry along.
@@ -59,6 +60,11 @@ impl ModelIndex {
         Ok(read_json(&path)?)
     }
 
+    /// The class of a component.
+    fn class_of(&self, component: &str) -> Option<&str> {
+        self.components.get(component)?.get(1)?.as_str()
+    }
+
     /// A component of `[null, null]` is absent.
     fn has(&self, component: &str) -> bool {
         let entry = self.components.get(component).and_then(serde_json::Value::as_array);
@@ -80,12 +86,7 @@ impl Source {
         let list = |of: fn(&FamilyProfile) -> &str| families.iter().map(|family| of(family)).collect::<Vec<_>>().join(" or ");
         let (place, index) = if path.is_dir() {
             let index = ModelIndex::read(path)?;
-            let found = families.iter().position(|family| family.pipeline_classes.contains(&index.class_name.as_str()));
-            let found = found.ok_or_else(|| PipelineError::OtherModel {
-                path: path.join("model_index.json"),
-                expected: list(|family| family.pipeline_classes[0]),
-                found: index.class_name.clone(),
-            })?;
+            let found = family_of(&path.join("model_index.json"), &index.class_name, index.class_of("transformer"), families)?;
             (Place::Folder { path: path.to_owned(), index }, found)
         } else {
             let checkpoint = Checkpoint::open(path)?;
@@ -115,6 +116,17 @@ impl Source {
         let known = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix)) || name.ends_with("logit_scale");
         let names: Vec<String> = checkpoint.tensors().map(|(name, _)| name.to_owned()).filter(|name| !known(name)).collect();
         if names.is_empty() { Ok(()) } else { Err(PipelineError::UnknownTensors { path: checkpoint.path().to_owned(), names }) }
+    }
+
+    /// Tensors of an all-in-one file that are known, and of no component.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        let Place::File(checkpoint) = &self.place else { return Vec::new() };
+        if in_all_in_one(checkpoint, &Component::TRANSFORMER).is_none() {
+            return Vec::new();
+        }
+        let prefixes: Vec<&str> = self.family.components.iter().flat_map(|component| component.prefixes).copied().collect();
+        let names = checkpoint.tensors().map(|(name, _)| name);
+        names.filter(|name| !prefixes.iter().any(|prefix| name.starts_with(prefix))).map(str::to_owned).collect()
     }
 
     /// The family that the model is of.

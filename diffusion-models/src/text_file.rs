@@ -22,6 +22,15 @@ pub(crate) struct TextFile<C, T> {
     pub(crate) tokenizer: T,
 }
 
+/// What becomes of the pooled embedding of a CLIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PooledText {
+    /// It is projected if the configuration says so.
+    AsConfigured,
+    /// It stays as it is, whatever the file holds.
+    Unprojected,
+}
+
 pub(crate) type ClipFile = TextFile<ClipConfig, ClipTokenizer>;
 pub(crate) type T5File = TextFile<T5Config, T5Tokenizer>;
 
@@ -39,27 +48,30 @@ impl<C, T> TextFile<C, T> {
 
 impl ClipFile {
     /// CLIP-L or CLIP-G, if there is one.
-    pub(crate) fn open(source: &Source, id: ComponentId) -> Result<Option<Self>, PipelineError> {
+    pub(crate) fn open(source: &Source, id: ComponentId, pooled: PooledText) -> Result<Option<Self>, PipelineError> {
         let Some(component) = source.family().component(id) else { return Ok(None) };
         let Some((checkpoint, origin)) = source.component(component)? else { return Ok(None) };
         let config_path = source.config_of(id, &format!("{}/config.json", component.folder));
         let is_g = id == CLIP_G;
         if origin == Origin::Given {
+            if source.kind_of(&checkpoint) == FileKind::Clip && !ClipConfig::has_text_tower(&checkpoint) {
+                let found = "the vision tower of a CLIP, without the text encoder";
+                return Err(PipelineError::other_model(checkpoint.path(), id, found));
+            }
             let big_g = ClipConfig::is_big_g(&checkpoint);
             // Miniatures have few layers; their configuration tells them apart.
             let fits = if is_g { big_g || config_path.is_some() } else { !big_g };
             refuse_other(source, &checkpoint, id, FileKind::Clip, fits)?;
         }
-        let mut config = match &config_path {
+        let config = match &config_path {
             Some(path) => ClipConfig::from_json(path)?,
             None if is_g => ClipConfig::big_g(),
             None => ClipConfig::large(),
         };
         // CLIP-L's pooled embedding is not projected. diffusers folders of Stable Diffusion 3 project it by an identity
         // matrix; single files have none, or OpenAI's, which the model was not trained with.
-        if !is_g && origin != Origin::Folder {
-            config.projection_size = None;
-        }
+        let unprojected = pooled == PooledText::Unprojected || !is_g && origin != Origin::Folder;
+        let config = if unprojected { config.unprojected() } else { config };
         let tokenizer = match component.tokenizer.and_then(|folder| source.config_of(id, folder)) {
             Some(folder) => ClipTokenizer::from_dir(&folder)?,
             None => embedded_clip(id)?,

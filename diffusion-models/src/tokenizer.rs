@@ -12,7 +12,7 @@ use std::path::Path;
 
 use tokenizers::{AddedToken, Tokenizer};
 
-pub(crate) use config::{AddedTokenJson, TokenizerConfig};
+pub(crate) use config::{NumberedToken, TokenizerConfig};
 pub use error::TokenizerError;
 #[cfg(feature = "embedded-tokenizers")]
 pub(crate) use files::unpack_embedded;
@@ -23,8 +23,17 @@ pub(crate) use files::{parse_json, read_text};
 pub struct Encoding {
     /// Special tokens, text and padding: exactly the requested number of ids.
     pub ids: Vec<u32>,
-    /// The end of the text that found no room, as the user wrote it; `None` where all of it is in `ids`.
-    pub truncated: Option<String>,
+    /// The end of the text that found no room; `None` where all of it is in `ids`.
+    pub truncated: Option<CutText>,
+}
+
+/// The end of a text that found no room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutText {
+    /// As the user wrote it.
+    pub text: String,
+    /// Its number of tokens.
+    pub num_tokens: usize,
 }
 
 /// A tokenizer of the `tokenizers` crate that brings every text to a fixed length.
@@ -84,10 +93,14 @@ impl PromptTokenizer {
         })
     }
 
+    /// More tokens than any text encoder takes.
+    const MAX_LENGTH: usize = 1 << 16;
+
     /// `[bos] text eos pad...`, cut and padded to exactly `length` ids; the text gives way, never a special token.
     pub(crate) fn encode(&self, text: &str, length: usize) -> Result<Encoding, TokenizerError> {
-        let minimum = self.bos.iter().len() + 1;
-        let room = length.checked_sub(minimum).ok_or(TokenizerError::Length { length, minimum })?;
+        let (minimum, maximum) = (self.bos.iter().len() + 1, Self::MAX_LENGTH);
+        let room = length.checked_sub(minimum).filter(|_| length <= maximum);
+        let room = room.ok_or(TokenizerError::Length { length, minimum, maximum })?;
         let tokens = self.tokenizer.encode(text, false).map_err(|source| TokenizerError::Encode { source })?;
         let kept = tokens.len().min(room);
 
@@ -98,7 +111,10 @@ impl PromptTokenizer {
         ids.resize(length, self.pad);
 
         // A token can be part of a character.
-        let rest = |&(start, _): &(usize, usize)| text[text.floor_char_boundary(start)..].trim().to_owned();
+        let rest = |&(start, _): &(usize, usize)| CutText {
+            text: text[text.floor_char_boundary(start)..].trim().to_owned(),
+            num_tokens: tokens.len() - kept,
+        };
         Ok(Encoding { ids, truncated: tokens.get_offsets().get(kept).map(rest) })
     }
 
@@ -114,8 +130,9 @@ impl PromptTokenizer {
         self.pad
     }
 
+    /// One more than the largest id: a vocabulary may have gaps.
     pub(crate) fn vocab_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |largest| largest as usize + 1)
     }
 }
 
@@ -140,6 +157,11 @@ pub(crate) mod tests {
     /// A tokenizer folder of the miniature model.
     pub(crate) fn mini(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../diffusion-app/assets/mini-sd3").join(name)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it stands for a field")]
+    pub(crate) fn cut(text: &str, num_tokens: usize) -> Option<super::CutText> {
+        Some(super::CutText { text: text.to_owned(), num_tokens })
     }
 
     const PIECES: &[&str] = &["!", "<|endoftext|>", "</s>", "<pad>", " ", "\n", "\u{3000}", "'s", "▁", "e\u{301}", "👩‍👧", "cat"];

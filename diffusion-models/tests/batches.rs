@@ -6,13 +6,14 @@ mod fixture;
 
 use burn::tensor::Tensor;
 use common::assert_close;
+use diffusion_core::{Loading, Precision};
 use diffusion_models::block_network::NoHook;
 use diffusion_models::{
-    Conditioning, DenoiserInput, EncodedPrompt, Guidance, GuidanceMethod, PipelineError, Request, SettingError, Settings, Start,
-    Tiling, ignore,
+    ComponentPaths, Conditioning, DenoiserInput, EncodedPrompt, Guidance, GuidanceEvaluation, GuidanceMethod, PipelineError,
+    Request, SettingError, Settings, Start, Tiling, ignore,
 };
 use diffusion_schedulers::kind::SamplerKind;
-use fixture::Fixture;
+use fixture::{Fixture, pipeline};
 
 /// A product of more rows may add them up in another order.
 const TOLERANCE: f64 = 1e-5;
@@ -67,6 +68,46 @@ fn every_image_needs_a_prompt_and_a_seed() {
     let start = Start { noise: Some(noise), ..Start::from_seeds(&[1, 2]) };
     let error = pipeline.denoise(&two, &start, &settings, &mut ignore).unwrap_err();
     assert!(matches!(error, PipelineError::Setting(SettingError { setting: "number of noises", .. })), "{error}");
+}
+
+/// Signal to noise of pictures in [-1, 1], in decibels.
+fn psnr(found: Tensor<4>, expected: Tensor<4>) -> f64 {
+    const PEAK: f64 = 2.0;
+    let mean_square = (found - expected).square().mean().into_scalar::<f32>();
+    10.0 * (PEAK * PEAK / f64::from(mean_square)).log10()
+}
+
+/// What the documentation of batches and of sequential guidance promises: "the same image" means this near.
+#[test]
+fn batches_and_sequential_guidance_draw_the_same_images_to_90_db() {
+    const PROMISED: f64 = 90.0;
+    let fixture = |name| Fixture::new(name);
+    let mini = pipeline(&common::asset("mini-sd3"), &ComponentPaths::new());
+    let mini_settings = Settings { num_steps: 20, guidance_scale: 5.0, ..mini.default_settings() };
+    let true_guidance = Settings { guidance_scale: 2.0, ..fixture("flux-dev").settings() };
+    for (name, mut pipeline, settings) in [
+        ("sd3", fixture("sd3").pipeline(), fixture("sd3").settings()),
+        ("flux-dev", fixture("flux-dev").pipeline(), true_guidance),
+        ("the miniature", mini, mini_settings),
+    ] {
+        let loading = Loading::new(Precision::f32(), pipeline.device());
+        let decoder = pipeline.model().autoencoder().load_decoder(&loading).unwrap();
+        let prompt = pipeline.encode_prompt("a large green star on a white background", "fog", &settings, &mut ignore).unwrap();
+        let mut draw = |seeds: &[u64], settings: &Settings| {
+            let latents = pipeline.denoise(&prompt, &Start::from_seeds(seeds), settings, &mut ignore).unwrap();
+            decoder.decode(latents, Tiling::Whole).clamp(-1.0, 1.0)
+        };
+        let alone = draw(&[1], &settings);
+        let of_batch = draw(&[1, 2, 3, 4], &settings).narrow(0, 0, 1);
+        let evaluation = GuidanceEvaluation::Sequential;
+        let sequential = Settings { guidance: Guidance { evaluation, ..Guidance::default() }, ..settings };
+        let sequential = draw(&[1], &sequential);
+        for (what, found) in [("a batch of 4", of_batch), ("sequential guidance", sequential)] {
+            let psnr = psnr(found, alone.clone());
+            println!("{name}, {what}: {psnr:.1} dB");
+            assert!(psnr >= PROMISED, "{name}, {what}: {psnr:.1} dB");
+        }
+    }
 }
 
 /// What adds noise between steps takes it from the seed of its image, however the image is asked for.

@@ -26,13 +26,19 @@ impl InitLatents {
     /// # Errors
     /// [`SettingError`] if the strength is out of its range, or leaves no step.
     pub fn remaining(&self, sigmas: &Sigmas) -> Result<Sigmas, SettingError> {
+        Self::remaining_of(sigmas, self.strength)
+    }
+
+    /// As [`remaining`](Self::remaining), before there are latents.
+    ///
+    /// # Errors
+    /// As [`remaining`](Self::remaining).
+    pub fn remaining_of(sigmas: &Sigmas, strength: f64) -> Result<Sigmas, SettingError> {
         let num_steps = sigmas.num_steps() as f64;
-        let left_out = (num_steps - (num_steps * self.strength).min(num_steps)).max(0.0) as usize;
-        let remaining = sigmas.without_first(left_out).filter(|_| (0.0..=1.0).contains(&self.strength));
-        remaining.ok_or_else(|| {
-            let expected = format!("a number above 0 and at most 1 that leaves one of {num_steps} steps");
-            SettingError::new("strength", expected, self.strength)
-        })
+        let left_out = (num_steps - (num_steps * strength).min(num_steps)).max(0.0) as usize;
+        let remaining = sigmas.without_first(left_out).filter(|_| strength > 0.0 && strength <= 1.0);
+        let expected = || format!("a number above 0, at most 1, that leaves one of {num_steps} steps");
+        remaining.ok_or_else(|| SettingError::new("strength", expected(), strength))
     }
 
     /// Where a run from here starts, and what it preserves: the image with noise at the level `sigma`, once for each noise.

@@ -6,7 +6,7 @@ use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
 use super::keys::Layout;
-use diffusion_core::config::{ConfigError, read_json, require_layers, require_sizes};
+use diffusion_core::config::{ConfigError, read_json, require_layers, require_number, require_sizes};
 
 /// Sizes of an autoencoder, and the scale of its latents.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,12 +166,14 @@ impl AutoencoderKlConfig {
             )
         } else if self.tile_latent_size() == 0 {
             unsupported("sample_size", "at least the side of a latent pixel", self.sample_size.to_string())
-        } else if !self.scaling_factor.is_normal() {
-            unsupported("scaling_factor", "a finite number other than zero", self.scaling_factor.to_string())
         } else {
             let widest = self.block_out_channels.iter().copied().max().unwrap_or(0);
             require_layers(path, [("layers_per_block", self.layers_per_block)])?;
-            require_sizes(path, [("block_out_channels", widest), ("latent_channels", self.latent_channels)])?;
+            let channels = [("block_out_channels", widest), ("latent_channels", self.latent_channels)];
+            require_sizes(path, channels)?;
+            require_sizes(path, [("sample_size", self.sample_size), ("norm_num_groups", groups)])?;
+            require_number(path, "scaling_factor", self.scaling_factor, 1e-3..=1e3)?;
+            require_number(path, "shift_factor", self.shift_factor, -1e3..=1e3)?;
             Ok(self)
         }
     }

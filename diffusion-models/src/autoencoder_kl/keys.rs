@@ -54,6 +54,9 @@ const ORIGINAL_ENCODER_LEVELS: &[(&str, &str)] = &[
     ("encoder.down.{i}.downsample.conv", "encoder.levels.{i}.downsample"),
 ];
 
+/// What files that were written in training carry besides: the discriminator, and moving averages of the weights.
+const OF_TRAINING: [&str; 2] = ["loss", "model_ema"];
+
 impl Layout {
     pub(super) fn of(checkpoint: &Checkpoint) -> Self {
         let diffusers = |name: &str| name.starts_with("decoder.up_blocks.") || name.starts_with("encoder.down_blocks.");
@@ -70,13 +73,14 @@ impl Layout {
 
     /// The map to our names, for an autoencoder of `num_levels` levels.
     pub(super) fn key_map(self, num_levels: usize) -> KeyMap {
-        match self {
+        let map = match self {
             Self::Diffusers => in_both_halves(DIFFUSERS).rename_all(DIFFUSERS_LEVELS),
             Self::Original => {
                 let map = in_both_halves(ORIGINAL).rename_all(ORIGINAL_ENCODER_LEVELS);
                 (0..num_levels).fold(map, |map, level| with_original_decoder_level(map, num_levels - 1 - level, level))
             }
-        }
+        };
+        OF_TRAINING.into_iter().fold(map, KeyMap::ignore)
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use diffusion_core::checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use diffusion_core::config::{ConfigError, read_json, require_layers, require_sizes};
+use super::keys;
+use diffusion_core::config::{ConfigError, read_json, require_epsilon, require_layers, require_sizes};
 
 /// Sizes of a CLIP text encoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,14 +99,15 @@ impl ClipConfig {
         }
     }
 
-    /// Read a transformers `config.json`. The pooled embedding is projected if the class is `CLIPTextModelWithProjection`.
+    /// Read a transformers `config.json`, of a text encoder or of a whole CLIP. The pooled embedding is projected if the class
+    /// is `CLIPTextModelWithProjection`.
     ///
     /// # Errors
-    /// [`ConfigError`] if the file cannot be read, or names heads that do not divide the width.
+    /// [`ConfigError`] if the file cannot be read, has a number out of range, or names heads that do not divide the width.
     pub fn from_json(path: &Path) -> Result<Self, ConfigError> {
         /// Configurations of early releases say 2 where the tokenizer's end token is 49407.
         const LEGACY_EOS: u32 = 2;
-        let json: Json = read_json(path)?;
+        let json: Json = read_text_part(path)?;
         require_layers(path, [("num_hidden_layers", json.num_hidden_layers)])?;
         require_sizes(
             path,
@@ -122,6 +124,11 @@ impl ClipConfig {
             let expected = format!("a divisor of hidden_size, {}", json.hidden_size);
             return Err(ConfigError::unsupported(path, "num_attention_heads", expected, json.num_attention_heads));
         }
+        require_epsilon(path, "layer_norm_eps", json.layer_norm_eps)?;
+        if json.eos_token_id as usize >= json.vocab_size {
+            let expected = format!("a token below vocab_size, {}", json.vocab_size);
+            return Err(ConfigError::unsupported(path, "eos_token_id", expected, json.eos_token_id));
+        }
         let projected = json.architectures.iter().any(|class| class == "CLIPTextModelWithProjection");
         Ok(Self {
             vocab_size: json.vocab_size,
@@ -137,14 +144,32 @@ impl ClipConfig {
         })
     }
 
+    /// The same sizes, the pooled embedding not projected.
+    #[must_use]
+    pub fn unprojected(self) -> Self {
+        Self { projection_size: None, ..self }
+    }
+
     /// Width of the pooled embedding.
     pub fn pooled_size(&self) -> usize {
         self.projection_size.unwrap_or(self.hidden_size)
     }
 
+    /// Whether a checkpoint holds the text tower of a CLIP, alone or beside the vision tower.
+    pub fn has_text_tower(checkpoint: &Checkpoint) -> bool {
+        keys::TEXT_TOWER_SIGNS.into_iter().any(|sign| checkpoint.get(sign).is_some())
+    }
+
     /// Whether a checkpoint holds CLIP-G rather than CLIP-L: by its 32 layers.
     pub fn is_big_g(checkpoint: &Checkpoint) -> bool {
-        let layer = "encoder.layers.30.mlp.fc1.weight";
-        checkpoint.get(layer).or_else(|| checkpoint.get(&format!("text_model.{layer}"))).is_some()
+        keys::BIG_G_SIGNS.into_iter().any(|sign| checkpoint.get(sign).is_some())
     }
+}
+
+/// The configuration of the text encoder: the file's own, or `text_config` in that of a whole CLIP.
+fn read_text_part(path: &Path) -> Result<Json, ConfigError> {
+    let mut json: serde_json::Value = read_json(path)?;
+    let text = json.get_mut("text_config").map(serde_json::Value::take);
+    let part = text.filter(serde_json::Value::is_object).unwrap_or(json);
+    serde_json::from_value(part).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
 }

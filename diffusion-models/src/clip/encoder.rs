@@ -93,10 +93,10 @@ impl NetworkConfig for ClipConfig {
 
     fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         let name = if self.projection_size.is_some() { "a CLIP text encoder with projection" } else { "a CLIP text encoder" };
-        let map = keys::key_map(self.projection_size.is_some());
-        checkpoint.without_prefix(keys::PREFIX).named(name).renamed(&map)
+        keys::renamed(checkpoint.named(name), self.hidden_size, self.projection_size.is_some())
     }
 
+    /// Adapters have the names of transformers, whatever their model's file has.
     fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
         let map = keys::key_map(self.projection_size.is_some());
         vec![(map.clone(), keys::PREFIX), (map, "")]
@@ -104,7 +104,7 @@ impl NetworkConfig for ClipConfig {
 }
 
 impl ClipTextEncoder {
-    /// Load an encoder; names as transformers has them, any prefix of an all-in-one file already taken off.
+    /// Load an encoder; names as transformers or OpenAI have them, any prefix of an all-in-one file already taken off.
     ///
     /// # Errors
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.

@@ -12,7 +12,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
-use crate::tokenizer::{AddedTokenJson, Encoding, PromptTokenizer, TokenizerConfig, TokenizerError, parse_json, read_text};
+use crate::tokenizer::{Encoding, NumberedToken, PromptTokenizer, TokenizerConfig, TokenizerError, parse_json, read_text};
 
 const START_OF_TEXT: &str = "<|startoftext|>";
 const END_OF_TEXT: &str = "<|endoftext|>";
@@ -103,6 +103,7 @@ impl ClipTokenizer {
 
     fn new(files: BpeFiles, config: &TokenizerConfig) -> Result<Self, TokenizerError> {
         let BpeFiles { vocab, merges, vocab_path, merges_path, .. } = files;
+        require_merged(&vocab, &merges, &merges_path)?;
         let model = BPE::builder()
             .vocab_and_merges(vocab, merges)
             .unk_token(config.unk.content.clone())
@@ -140,7 +141,7 @@ impl ClipTokenizer {
         self.0.pad_id()
     }
 
-    /// The number of ids.
+    /// One more than the largest id.
     pub fn vocab_size(&self) -> usize {
         self.0.vocab_size()
     }
@@ -205,6 +206,22 @@ impl BpeFiles {
     }
 }
 
+/// Refuse merges of what is not in the vocabulary: `BPE` panics at some.
+fn require_merged(vocab: &Vocab, merges: &Merges, path: &Path) -> Result<(), TokenizerError> {
+    for (left, right) in merges {
+        let merged = format!("{left}{right}");
+        if let Some(unknown) = [left, right, &merged].into_iter().find(|symbol| !vocab.contains_key(symbol.as_str())) {
+            return Err(TokenizerError::Unexpected {
+                path: path.to_path_buf(),
+                item: format!("the merge of {left:?} and {right:?}"),
+                expected: "symbols of the vocabulary".to_owned(),
+                found: format!("{unknown:?}, which is not in it"),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn parse_merges(text: &str, path: &Path) -> Result<Merges, TokenizerError> {
     text.lines()
         .enumerate()
@@ -246,13 +263,6 @@ struct TokenizerJson {
     #[serde(default)]
     added_tokens: Vec<NumberedToken>,
     model: ModelJson,
-}
-
-#[derive(Deserialize)]
-struct NumberedToken {
-    id: u32,
-    #[serde(flatten)]
-    token: AddedTokenJson,
 }
 
 #[derive(Deserialize)]

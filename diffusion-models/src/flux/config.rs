@@ -118,6 +118,8 @@ impl FluxConfig {
                 ("axes_dims_rope", first.max(second).max(third)),
             ],
         )?;
+        let hidden_size = json.num_attention_heads * json.attention_head_dim;
+        require_sizes(path, [("num_attention_heads times attention_head_dim", hidden_size)])?;
         let guidance = if json.guidance_embeds { DistilledGuidance::Embedded } else { DistilledGuidance::None };
         let config = Self {
             in_channels: json.in_channels,
@@ -157,6 +159,9 @@ impl FluxConfig {
         let pooled = "time_text_embed.text_embedder.linear_1.weight";
         let &[_, pooled_projection_dim] = either("vector_in.in_layer.weight", pooled)? else { return None };
         let guidance = "time_text_embed.guidance_embedder.linear_1.weight";
+        if [hidden_size, in_channels, joint_attention_dim, pooled_projection_dim].contains(&0) {
+            return None;
+        }
         let guided = either("guidance_in.in_layer.weight", guidance).is_some();
         let dev = Self::dev();
         Some(Self {

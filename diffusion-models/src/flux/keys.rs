@@ -72,6 +72,9 @@ const DIFFUSERS: &[(&str, &str)] = &[
     ("single_transformer_blocks.{i}.proj_out", "single_blocks.{i}.output"),
 ];
 
+/// What an IP-Adapter that was saved with the transformer makes of an image prompt; there is none here.
+const IMAGE_PROMPT: &str = "encoder_hid_proj";
+
 /// The map for the layout that a checkpoint is in.
 pub(super) fn key_map(checkpoint: &Checkpoint, config: &FluxConfig) -> KeyMap {
     let is_diffusers = checkpoint.get("x_embedder.weight").is_some();
@@ -106,5 +109,5 @@ fn original(config: &FluxConfig) -> KeyMap {
 
 /// diffusers' layout. It has scale and shift of the final norm in the other order.
 fn diffusers() -> KeyMap {
-    KeyMap::new().swap_halves("norm_out.linear", "final_modulation").rename_all(DIFFUSERS)
+    KeyMap::new().ignore(IMAGE_PROMPT).swap_halves("norm_out.linear", "final_modulation").rename_all(DIFFUSERS)
 }

@@ -20,15 +20,18 @@ use crate::components::{CLIP_L, Component, T5XXL};
 use crate::error::PipelineError;
 use crate::family::Family;
 use crate::family_profile::FamilyProfile;
+use crate::left_out::LeftOut;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
 use crate::prompt_encoder::PromptEncoder;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;
-use crate::text_file::{ClipFile, T5File};
+use crate::text_file::{ClipFile, PooledText, T5File};
 use diffusion_core::network::Denoiser;
 use diffusion_schedulers::kind::NoiseShift;
 
+/// Tokens that T5 may be asked for, if its tokenizer does not say.
+const MOST_TOKENS: usize = 512;
 /// T5 is the second text encoder.
 const T5: Component = Component { folder: "text_encoder_2", tokenizer: Some("tokenizer_2"), ..Component::T5 };
 
@@ -38,7 +41,20 @@ pub(crate) const FAMILY: Family = Family {
         transformer: "a FLUX.1 transformer",
         signs: &["double_blocks.0.", "single_transformer_blocks.0."],
         counter_signs: &[],
-        pipeline_classes: &["FluxPipeline"],
+        transformer_class: "FluxTransformer2DModel",
+        pipeline_classes: &["FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"],
+        other_pipelines: &[
+            ("FluxFillPipeline", "needs an image and a mask as further inputs of its transformer"),
+            ("FluxControlPipeline", "needs a control image as a further input of its transformer"),
+            ("FluxControlImg2ImgPipeline", "needs a control image as a further input of its transformer"),
+            ("FluxControlInpaintPipeline", "needs a control image as a further input of its transformer"),
+            ("FluxControlNetPipeline", "needs a ControlNet and a control image"),
+            ("FluxControlNetImg2ImgPipeline", "needs a ControlNet and a control image"),
+            ("FluxControlNetInpaintPipeline", "needs a ControlNet and a control image"),
+            ("FluxKontextPipeline", "needs an image to edit as further tokens of its transformer"),
+            ("FluxKontextInpaintPipeline", "needs an image to edit as further tokens of its transformer"),
+            ("FluxPriorReduxPipeline", "turns an image into a prompt and draws nothing itself"),
+        ],
         components: &[Component::CLIP_L, T5, Component::TRANSFORMER, Component::VAE],
         gguf: ("flux", "double_blocks.0.img_attn.norm.key_norm.scale"),
     },
@@ -65,16 +81,8 @@ pub struct FluxModel {
     clip_l: Option<ClipFile>,
     t5: Option<T5File>,
     autoencoder: AutoencoderFile,
-    shift: Shift,
-}
-
-/// How noise levels are shifted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Shift {
-    /// By a constant: schnell, whose constant is 1.
-    Constant(FlowShift),
-    /// By the number of image tokens: dev.
-    ByResolution(ResolutionShift),
+    /// A constant for schnell, which is 1; by the number of image tokens for dev.
+    shift: SchedulerConfig,
 }
 
 impl FluxModel {
@@ -87,29 +95,19 @@ impl FluxModel {
             })?,
         };
         refuse_other_pipelines(&checkpoint, &config)?;
-        let (clip_l, t5) = (ClipFile::open(source, CLIP_L)?, T5File::open(source, T5XXL)?);
+        let (clip_l, t5) = (ClipFile::open(source, CLIP_L, PooledText::Unprojected)?, T5File::open(source, T5XXL)?);
         if clip_l.is_none() && t5.is_none() {
             return Err(source.missing(&[CLIP_L, T5XXL]));
         }
         let shift = match source.config_file("scheduler/scheduler_config.json") {
-            Some(path) => {
-                let scheduler = SchedulerConfig::read(&path)?;
-                if scheduler.use_dynamic_shifting {
-                    Shift::ByResolution(ResolutionShift {
-                        shifts: [scheduler.base_shift, scheduler.max_shift],
-                        token_counts: [scheduler.base_image_seq_len, scheduler.max_image_seq_len],
-                    })
-                } else {
-                    Shift::Constant(FlowShift::new(scheduler.shift)?)
-                }
-            }
-            None if config.guidance == DistilledGuidance::Embedded => Shift::ByResolution(ResolutionShift::flux()),
-            None => Shift::Constant(FlowShift::new(1.0)?),
+            Some(path) => SchedulerConfig::read(&path)?,
+            None if config.guidance == DistilledGuidance::Embedded => SchedulerConfig::ByResolution(ResolutionShift::flux()),
+            None => SchedulerConfig::Constant(FlowShift::new(1.0)?),
         };
         let published = AutoencoderKlConfig::flux();
-        let t5_length = t5.as_ref().map_or(usize::MAX, |t5| t5.tokenizer.max_length());
-        let model = Self {
-            info: info(source, &config, &published, t5_length),
+        let most_tokens = t5.as_ref().map_or(MOST_TOKENS, |t5| t5.tokenizer.max_length());
+        let mut model = Self {
+            info: info(source, &config, &published, most_tokens),
             transformer: NetworkFile { component: &Component::TRANSFORMER, checkpoint, config },
             clip_l,
             t5,
@@ -120,6 +118,7 @@ impl FluxModel {
             file.check()?;
         }
         model.check_widths()?;
+        model.info.left_out = LeftOut::of(source, &model.components());
         Ok(model)
     }
 
@@ -181,12 +180,12 @@ fn refuse_other_pipelines(checkpoint: &Checkpoint, config: &FluxConfig) -> Resul
 }
 
 /// Reference: diffusers `pipeline_flux.py#L609-L628` and `docs/source/en/api/pipelines/flux.md` at 58eb52c.
-fn info(source: &Source, config: &FluxConfig, autoencoder: &AutoencoderKlConfig, t5_length: usize) -> ModelInfo {
-    let (num_steps, distilled_guidance, most_tokens, guidance) = match config.guidance {
+fn info(source: &Source, config: &FluxConfig, autoencoder: &AutoencoderKlConfig, most_tokens: usize) -> ModelInfo {
+    let (num_steps, distilled_guidance, recommended_tokens, guidance) = match config.guidance {
         DistilledGuidance::Embedded => (28, Some(3.5), 512, GuidanceKind::Distilled),
         DistilledGuidance::None => (4, None, 256, GuidanceKind::None),
     };
-    let max_sequence_length = t5_length.min(most_tokens);
+    let max_sequence_length = most_tokens.min(recommended_tokens);
     ModelInfo {
         family: FAMILY.profile.name,
         path: source.path().to_owned(),
@@ -203,6 +202,8 @@ fn info(source: &Source, config: &FluxConfig, autoencoder: &AutoencoderKlConfig,
         skippable_blocks: None,
         hidden_size: config.hidden_size(),
         clip_tokens: 0,
+        max_sequence_length: most_tokens,
+        left_out: Vec::new(),
     }
 }
 
@@ -230,17 +231,22 @@ impl Model for FluxModel {
             return Err(ScheduleError::TooFew { found: 1 }.into());
         }
         let shift = match (settings.shift, self.shift) {
-            (Some(NoiseShift::Constant(shift)), _) => Shift::Constant(FlowShift::new(shift)?),
-            (Some(NoiseShift::ByResolution), Shift::Constant(_)) => Shift::ByResolution(ResolutionShift::flux()),
+            (Some(NoiseShift::Constant(shift)), _) => SchedulerConfig::Constant(FlowShift::new(shift)?),
+            (Some(NoiseShift::ByResolution), SchedulerConfig::Constant(_)) => {
+                SchedulerConfig::ByResolution(ResolutionShift::flux())
+            }
             (_, of_model) => of_model,
         };
-        let shifted = |sigma: f64| match shift {
-            Shift::Constant(shift) => shift.apply(sigma),
-            Shift::ByResolution(shift) => shift.apply(sigma, tokens),
-        };
         let table = match shift {
-            Shift::Constant(shift) => SigmaTable::flow(shift.shift())?,
-            Shift::ByResolution(shift) => SigmaTable::flux(shift.mu(tokens))?,
+            SchedulerConfig::Constant(shift) => SigmaTable::flow(shift.shift())?,
+            SchedulerConfig::ByResolution(shift) => {
+                self.info.geometry.shift(&shift, settings)?;
+                SigmaTable::flux(shift.mu(tokens))?
+            }
+        };
+        let shifted = |sigma: f64| match shift {
+            SchedulerConfig::Constant(shift) => shift.apply(sigma),
+            SchedulerConfig::ByResolution(shift) => shift.apply(sigma, tokens),
         };
         let even = (0..num_steps).map(|i| 1.0 - i as f64 / num_steps as f64);
         Ok(ModelSchedule { table, released: Sigmas::new(even.map(shifted).chain([0.0]).collect())? })

@@ -17,7 +17,8 @@ use diffusion_core::network::is_finite;
 
 impl Pipeline {
     /// From noise, or an image with noise, to latents. Each image of a batch is the one that is drawn alone from its prompt and
-    /// seed.
+    /// seed, except for the order in which a wider product is summed: in f32 the two differ by a PSNR of more than 90 dB (124 dB
+    /// and more on the fixtures), which moves single levels of an 8-bit image at most.
     ///
     /// From an image the first steps are left out, the more the smaller its strength, and the run starts from the image with as
     /// much noise as the level after them. Where a mask preserves the image, every step sees it with the noise of that step, and the last
@@ -41,6 +42,9 @@ impl Pipeline {
             return Err(PipelineError::setting("guidance scale", expected, settings.guidance_scale));
         }
         let images = start.seeds.len();
+        if images > Self::MAX_BATCH {
+            self.check_batch(images)?;
+        }
         let prompt = prompt.for_images(images).filter(|_| images > 0).ok_or_else(|| {
             let expected = match prompt.positive.batch_size() {
                 1 => "at least 1".to_owned(),
@@ -99,7 +103,7 @@ impl Pipeline {
 
     /// The sampler of a run with these seeds.
     pub(super) fn sampler(&self, seeds: &[u64], settings: &Settings) -> Result<Box<dyn Sampler + Send + Sync>, PipelineError> {
-        let table = self.model.schedule(settings)?.table;
+        let table = self.schedule(settings)?.table;
         let noise = PerImage::new(seeds.iter().map(|&seed| BrownianTree::new(seed)));
         Ok(settings.sampler.build(&SamplerSettings::of(&table, noise))?)
     }

@@ -40,6 +40,7 @@ impl Pipeline {
         settings: &Settings,
         observer: Observer<'_>,
     ) -> Result<Vec<EncodedPrompt>, PipelineError> {
+        self.check_sequence_length(settings)?;
         let negative = if settings.is_guided() { Some(self.encode_text(negative, settings, observer)?) } else { None };
         let mut encoded = Vec::with_capacity(prompts.len());
         for prompt in prompts {

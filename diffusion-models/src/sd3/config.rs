@@ -143,6 +143,11 @@ impl Sd3Config {
             sample_size: json.sample_size,
         };
         let hidden_size = config.hidden_size();
+        require_sizes(path, [("num_attention_heads times attention_head_dim", hidden_size)])?;
+        if let Some(&layer) = config.dual_attention_layers.iter().find(|&&layer| layer >= config.num_layers) {
+            let expected = format!("layers below num_layers, {}", config.num_layers);
+            return Err(ConfigError::unsupported(path, "dual_attention_layers", expected, layer));
+        }
         if json.caption_projection_dim != hidden_size {
             return Err(ConfigError::unsupported(path, "caption_projection_dim", hidden_size, json.caption_projection_dim));
         }

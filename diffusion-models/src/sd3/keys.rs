@@ -70,6 +70,9 @@ const DIFFUSERS_BLOCK: &[(&str, &str)] = &[
     ("ff_context.net.2", "text.feed_forward.output"),
 ];
 
+/// What an IP-Adapter that was saved with the transformer makes of an image prompt; there is none here.
+const IMAGE_PROMPT: &str = "encoder_hid_proj";
+
 /// The map for the layout that a checkpoint is in.
 pub(super) fn key_map(checkpoint: &Checkpoint, config: &Sd3Config) -> KeyMap {
     let is_diffusers = checkpoint.tensors().any(|(name, _)| name.starts_with("transformer_blocks."));
@@ -103,6 +106,7 @@ fn original(config: &Sd3Config) -> KeyMap {
 fn diffusers(config: &Sd3Config) -> KeyMap {
     let last = config.num_layers - 1;
     let mut map = KeyMap::new()
+        .ignore(IMAGE_PROMPT)
         .swap_halves("norm_out.linear", "final_modulation")
         .swap_halves(&format!("transformer_blocks.{last}.norm1_context.linear"), &format!("blocks.{last}.text.modulation"))
         .rename_all(DIFFUSERS);

@@ -18,12 +18,13 @@ use crate::components::{CLIP_G, CLIP_L, Component, T5XXL};
 use crate::error::PipelineError;
 use crate::family::Family;
 use crate::family_profile::FamilyProfile;
+use crate::left_out::LeftOut;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
 use crate::prompt_encoder::PromptEncoder;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;
-use crate::text_file::{ClipFile, T5File};
+use crate::text_file::{ClipFile, PooledText, T5File};
 use diffusion_core::config::ConfigError;
 use diffusion_core::network::Denoiser;
 use diffusion_schedulers::kind::NoiseShift;
@@ -35,7 +36,19 @@ pub(crate) const FAMILY: Family = Family {
         signs: &["joint_blocks.0.", "transformer_blocks.0.attn.add_q_proj.weight"],
         // diffusers' names of double blocks are the same in FLUX.1.
         counter_signs: &["single_transformer_blocks.0."],
-        pipeline_classes: &["StableDiffusion3Pipeline"],
+        transformer_class: "SD3Transformer2DModel",
+        pipeline_classes: &[
+            "StableDiffusion3Pipeline",
+            "StableDiffusion3Img2ImgPipeline",
+            "StableDiffusion3InpaintPipeline",
+            "StableDiffusion3PAGPipeline",
+            "StableDiffusion3PAGImg2ImgPipeline",
+        ],
+        other_pipelines: &[
+            ("StableDiffusion3ControlNetPipeline", "needs a ControlNet and a control image"),
+            ("StableDiffusion3ControlNetInpaintingPipeline", "needs a ControlNet and a control image"),
+            ("StableDiffusion3InstructPix2PixPipeline", "needs an image to edit as a further input of its transformer"),
+        ],
         components: &[Component::CLIP_L, Component::CLIP_G, Component::T5, Component::TRANSFORMER, Component::VAE],
         gguf: ("sd3", "joint_blocks.0.context_block.attn.qkv.weight"),
     },
@@ -47,6 +60,8 @@ pub(crate) const FAMILY: Family = Family {
 const RELEASED_SHIFT: f64 = 3.0;
 /// The longest sequence that T5 sees unless asked otherwise.
 const MAX_SEQUENCE_LENGTH: usize = 256;
+/// The longest one that it may be asked for, if its tokenizer does not say.
+const MOST_TOKENS: usize = 512;
 /// Tokens of CLIP.
 const CLIP_TOKENS: usize = 77;
 
@@ -89,36 +104,39 @@ impl Sd3Model {
                 PipelineError::other_model(checkpoint.path(), expected, source.kind_of(&checkpoint))
             })?,
         };
-        let (clip_l, clip_g) = (ClipFile::open(source, CLIP_L)?, ClipFile::open(source, CLIP_G)?);
+        let clip = |id| ClipFile::open(source, id, PooledText::AsConfigured);
+        let (clip_l, clip_g) = (clip(CLIP_L)?, clip(CLIP_G)?);
         let t5 = T5File::open(source, T5XXL)?;
         if clip_l.is_none() && clip_g.is_none() && t5.is_none() {
             return Err(source.missing(&[CLIP_L, CLIP_G, T5XXL]));
         }
         let shift = match source.config_file("scheduler/scheduler_config.json") {
             Some(path) => {
-                let scheduler = SchedulerConfig::read(&path)?;
-                if scheduler.use_dynamic_shifting {
-                    return Err(ConfigError::unsupported(&path, "use_dynamic_shifting", false, true).into());
-                }
-                scheduler.shift
+                let SchedulerConfig::Constant(shift) = SchedulerConfig::read(&path)? else {
+                    let expected = "false; a shift by resolution is a setting of a run";
+                    return Err(ConfigError::unsupported(&path, "use_dynamic_shifting", expected, true).into());
+                };
+                shift
             }
-            None => RELEASED_SHIFT,
+            None => FlowShift::new(RELEASED_SHIFT)?,
         };
         let published = AutoencoderKlConfig { latent_channels: config.in_channels, ..AutoencoderKlConfig::sd3() };
-        let t5_length = t5.as_ref().map_or(MAX_SEQUENCE_LENGTH, |t5| t5.tokenizer.max_length());
-        let model = Self {
-            info: info(source, &config, published.downscale(), t5_length),
+        let most_tokens = t5.as_ref().map_or(MOST_TOKENS, |t5| t5.tokenizer.max_length());
+        let mut model = Self {
+            info: info(source, &config, published.downscale(), most_tokens),
             transformer: NetworkFile { component: &Component::TRANSFORMER, checkpoint, config },
             clip_l,
             clip_g,
             t5,
             autoencoder: AutoencoderFile::open(source, &published)?,
-            schedule: FlowShift::new(shift)?,
+            schedule: shift,
         };
         for file in model.components() {
             file.check()?;
         }
         model.check_widths()?;
+        model.check_lengths(source)?;
+        model.info.left_out = LeftOut::of(source, &model.components());
         Ok(model)
     }
 
@@ -147,6 +165,19 @@ impl Sd3Model {
             }
             (None, None) => Ok(()),
         }
+    }
+
+    /// Whether both CLIPs see as many tokens, for their results lie side by side.
+    fn check_lengths(&self, source: &Source) -> Result<(), PipelineError> {
+        let (Some(clip_l), Some(clip_g)) = (&self.clip_l, &self.clip_g) else { return Ok(()) };
+        let (length, expected) = (clip_l.tokenizer.max_length(), clip_g.tokenizer.max_length());
+        if length == expected {
+            return Ok(());
+        }
+        let expected = format!("{expected}, as the tokenizer of {CLIP_G} has");
+        let told_by = source.config_of(CLIP_L, "tokenizer/tokenizer_config.json");
+        let path = told_by.as_deref().unwrap_or(clip_l.file.checkpoint.path());
+        Err(ConfigError::unsupported(path, "model_max_length", expected, length).into())
     }
 
     /// Load the transformer.
@@ -178,7 +209,7 @@ impl Sd3Model {
 /// A Turbo model has the tensors of Large, so it is told by the word in its file's or folder's name.
 ///
 /// Reference: Stability-AI/sd3.5 `sd3_infer.py#L502-L528`.
-fn info(source: &Source, config: &Sd3Config, downscale_factor: usize, t5_length: usize) -> ModelInfo {
+fn info(source: &Source, config: &Sd3Config, downscale_factor: usize, most_tokens: usize) -> ModelInfo {
     let path = source.path();
     let turbo = path.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().contains("turbo"));
     let large = config.num_layers >= Sd3Config::large_3_5().num_layers;
@@ -203,7 +234,7 @@ fn info(source: &Source, config: &Sd3Config, downscale_factor: usize, t5_length:
             height: side,
             num_steps,
             guidance_scale,
-            max_sequence_length: t5_length.min(MAX_SEQUENCE_LENGTH),
+            max_sequence_length: most_tokens.min(MAX_SEQUENCE_LENGTH),
             ..Settings::default()
         },
         guidance: GuidanceKind::ClassifierFree,
@@ -212,6 +243,8 @@ fn info(source: &Source, config: &Sd3Config, downscale_factor: usize, t5_length:
         skippable_blocks: Some(config.num_layers),
         hidden_size: config.hidden_size(),
         clip_tokens: CLIP_TOKENS,
+        max_sequence_length: most_tokens,
+        left_out: Vec::new(),
     }
 }
 
@@ -234,7 +267,7 @@ impl Model for Sd3Model {
         let shift = match settings.shift {
             None => self.schedule,
             Some(NoiseShift::Constant(shift)) => FlowShift::new(shift)?,
-            Some(NoiseShift::ByResolution) => ResolutionShift::sd3().schedule(self.info.geometry.tokens(settings))?.shift(),
+            Some(NoiseShift::ByResolution) => self.info.geometry.shift(&ResolutionShift::sd3(), settings)?,
         };
         let released = if settings.shift == Some(NoiseShift::ByResolution) {
             // With this shift diffusers does not shift the ends before the rest.

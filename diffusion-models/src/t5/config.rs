@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use diffusion_core::config::{ConfigError, read_json, require_layers, require_sizes};
+use diffusion_core::config::{ConfigError, read_json, require_epsilon, require_layers, require_sizes};
 
 /// Sizes of a T5 v1.1 encoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +68,8 @@ impl T5Config {
     /// Read a transformers `config.json`.
     ///
     /// # Errors
-    /// [`ConfigError`] if the file cannot be read or is of a T5 without gated GELU, as the first release was.
+    /// [`ConfigError`] if the file cannot be read, has a number out of range, or is of a T5 without gated GELU, as the first
+    /// release was.
     pub fn from_json(path: &Path) -> Result<Self, ConfigError> {
         let json: Json = read_json(path)?;
         require_layers(path, [("num_layers", json.num_layers)])?;
@@ -84,6 +85,8 @@ impl T5Config {
                 ("relative_attention_max_distance", json.relative_attention_max_distance),
             ],
         )?;
+        require_sizes(path, [("num_heads times d_kv", json.num_heads * json.d_kv)])?;
+        require_epsilon(path, "layer_norm_epsilon", json.layer_norm_epsilon)?;
         if json.feed_forward_proj != "gated-gelu" {
             return Err(ConfigError::unsupported(path, "feed_forward_proj", "gated-gelu (T5 v1.1)", json.feed_forward_proj));
         }

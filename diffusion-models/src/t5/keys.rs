@@ -46,9 +46,14 @@ pub(crate) fn with_transformers_names(checkpoint: Checkpoint) -> Result<Checkpoi
     checkpoint.renamed(&KeyMap::new().rename_all(LLAMA_CPP).ignore("dec").ignore("output"))
 }
 
+/// Tensors that encoding texts has no use for: the tokenizer's model, which some files carry beside the weights, what `ComfyUI`
+/// writes with every text encoder, and the decoder of a whole T5 with its head.
+///
+/// Reference: transformers `modeling_t5.py` at 5.23 (`T5EncoderModel._keys_to_ignore_on_load_unexpected`).
+const WITHOUT_USE: [&str; 4] = ["spiece_model", "logit_scale", "decoder", "lm_head"];
+
 pub(super) fn key_map() -> KeyMap {
-    // Some single files carry the tokenizer's model beside the weights.
-    KeyMap::new().rename_all(TABLE).ignore("spiece_model")
+    WITHOUT_USE.into_iter().fold(KeyMap::new().rename_all(TABLE), KeyMap::ignore)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 mod config;
 mod encoder;
 mod keys;
+mod replacement_table;
 mod tokenizer;
+mod tokenizer_file;
 
 pub use config::T5Config;
 pub use encoder::T5Encoder;

@@ -5,13 +5,12 @@ use std::path::Path;
 #[cfg(feature = "embedded-tokenizers")]
 use std::path::PathBuf;
 
-use tokenizers::models::ModelWrapper;
-use tokenizers::normalizers::{NormalizerWrapper, Precompiled};
+use tokenizers::AddedToken;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::{AddedToken, Tokenizer};
 
+use super::tokenizer_file;
 use crate::tokenizer::{Encoding, PromptTokenizer, TokenizerConfig, TokenizerError, read_text};
 
 /// The length T5 v1.1 was trained with.
@@ -68,26 +67,9 @@ impl T5Tokenizer {
     }
 
     fn new(json: &str, config: &TokenizerConfig, path: &Path) -> Result<Self, TokenizerError> {
-        let malformed = |source| TokenizerError::Malformed {
-            path: path.to_path_buf(),
-            expected: "a tokenizer with a unigram vocabulary",
-            source,
-        };
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(malformed)?;
-        if !matches!(tokenizer.get_model(), ModelWrapper::Unigram(_)) {
-            return Err(TokenizerError::Unexpected {
-                path: path.to_path_buf(),
-                item: "model".to_owned(),
-                expected: "a unigram vocabulary, as T5 has".to_owned(),
-                found: "another kind of vocabulary".to_owned(),
-            });
-        }
-        let replacements = tokenizer.get_normalizer().and_then(replacements);
-        tokenizer.with_normalizer(replacements).map_err(malformed)?;
+        let mut tokenizer = tokenizer_file::read(json, path)?;
         let spaces = Metaspace::new(SPACE, PrependScheme::Always, true);
         tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![WhitespaceSplit.into(), spaces.into()])));
-        tokenizer.with_truncation(None).map_err(malformed)?;
-        tokenizer.with_padding(None);
         PromptTokenizer::new(tokenizer, config, path).map(Self)
     }
 
@@ -114,7 +96,7 @@ impl T5Tokenizer {
         self.0.pad_id()
     }
 
-    /// The number of ids: 32100 in the published models, whose embedding has 32128 rows.
+    /// One more than the largest id: 32100 in the published models, whose embedding has 32128 rows.
     pub fn vocab_size(&self) -> usize {
         self.0.vocab_size()
     }
@@ -132,15 +114,6 @@ fn config() -> TokenizerConfig {
     }
 }
 
-/// The table of character replacements in the normalizer of `tokenizer.json`.
-fn replacements(normalizer: &NormalizerWrapper) -> Option<Precompiled> {
-    match normalizer {
-        NormalizerWrapper::Precompiled(table) => Some(table.clone()),
-        NormalizerWrapper::Sequence(parts) => parts.as_ref().iter().find_map(replacements),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -149,7 +122,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::tokenizer::tests::{awkward_text, mini};
+    use crate::tokenizer::tests::{awkward_text, cut, mini};
 
     #[cfg(feature = "embedded-tokenizers")]
     #[test]
@@ -211,11 +184,11 @@ mod tests {
     fn truncation_keeps_the_end_token_and_reports_the_rest() {
         let tokenizer = T5Tokenizer::from_dir(&mini("tokenizer_3")).unwrap();
         let encoding = tokenizer.encode("a red house in the snow", 4).unwrap();
-        assert_eq!(encoding, Encoding { ids: vec![4, 16, 29, 1], truncated: Some("in the snow".to_owned()) });
+        assert_eq!(encoding, Encoding { ids: vec![4, 16, 29, 1], truncated: cut("in the snow", 3) });
         let encoding = tokenizer.encode("a red house", 1).unwrap();
-        assert_eq!(encoding, Encoding { ids: vec![1], truncated: Some("a red house".to_owned()) });
+        assert_eq!(encoding, Encoding { ids: vec![1], truncated: cut("a red house", 3) });
         let error = tokenizer.encode("a", 0).unwrap_err();
-        assert!(matches!(error, TokenizerError::Length { length: 0, minimum: 1 }), "{error}");
+        assert!(matches!(error, TokenizerError::Length { length: 0, minimum: 1, .. }), "{error}");
     }
 
     #[test]
@@ -249,7 +222,7 @@ mod tests {
             let encoding = MINI.with(|tokenizer| tokenizer.encode(&text, length)).unwrap();
             prop_assert_eq!(encoding.ids.len(), length);
             prop_assert!(encoding.ids.contains(&1));
-            prop_assert!(encoding.truncated.is_none_or(|rest| text.contains(&rest)));
+            prop_assert!(encoding.truncated.is_none_or(|rest| text.contains(&rest.text)));
         }
     }
 }

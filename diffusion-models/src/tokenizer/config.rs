@@ -25,7 +25,8 @@ impl TokenizerConfig {
     /// Reads `tokenizer_config.json` and `special_tokens_map.json`, keeping `defaults` where they are silent; `None` where
     /// neither file exists.
     pub(crate) fn read(dir: &Path, defaults: Self) -> Result<Option<Self>, TokenizerError> {
-        let config: Option<ConfigJson> = read_json_if_present(&dir.join("tokenizer_config.json"), "a JSON object")?;
+        let config_path = dir.join("tokenizer_config.json");
+        let config: Option<ConfigJson> = read_json_if_present(&config_path, "a JSON object")?;
         let map: Option<ConfigJson> = read_json_if_present(&dir.join("special_tokens_map.json"), "a JSON object")?;
         if config.is_none() && map.is_none() {
             return Ok(None);
@@ -43,7 +44,10 @@ impl TokenizerConfig {
             pad: token(first.pad_token, second.pad_token).unwrap_or(defaults.pad),
             added: added
                 .map_or(defaults.added, |added| added.into_iter().map(|(id, token)| (id, token.into_added_token())).collect()),
-            max_length: max_length.map_or(defaults.max_length, |length| sensible_length(length, defaults.max_length)),
+            max_length: match max_length {
+                Some(length) => sensible_length(&config_path, length, defaults.max_length)?,
+                None => defaults.max_length,
+            },
         }))
     }
 
@@ -55,10 +59,20 @@ impl TokenizerConfig {
 }
 
 /// The largest `model_max_length` taken at its word. Where the length is unknown, transformers writes 1e30.
-const MAX_SENSIBLE_LENGTH: f64 = 1e6;
+const MAX_SENSIBLE_LENGTH: f64 = 4096.0;
+/// Fewer would leave no room for text between the special tokens.
+const MIN_LENGTH: f64 = 3.0;
 
-fn sensible_length(length: f64, default: usize) -> usize {
-    if (2.0..=MAX_SENSIBLE_LENGTH).contains(&length) { length as usize } else { default }
+fn sensible_length(path: &Path, length: f64, default: usize) -> Result<usize, TokenizerError> {
+    if length < MIN_LENGTH || length.is_nan() {
+        return Err(TokenizerError::Unexpected {
+            path: path.to_owned(),
+            item: "model_max_length".to_owned(),
+            expected: format!("at least {MIN_LENGTH}"),
+            found: length.to_string(),
+        });
+    }
+    Ok(if length <= MAX_SENSIBLE_LENGTH { length as usize } else { default })
 }
 
 /// The fields of interest of `tokenizer_config.json` and of `special_tokens_map.json`.
@@ -118,16 +132,29 @@ impl AddedTokenJson {
     }
 }
 
+/// An added token of `tokenizer.json`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct NumberedToken {
+    pub(crate) id: u32,
+    #[serde(flatten)]
+    pub(crate) token: AddedTokenJson,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn absurd_lengths_give_the_default() {
-        for absurd in [1e30, 1e20, 0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(sensible_length(absurd, 77), 77, "{absurd}");
+    fn unknown_lengths_give_the_default_and_impossible_ones_are_refused() {
+        let path = Path::new("tokenizer_config.json");
+        for unknown in [1e30, 1e20, 4097.0, f64::INFINITY] {
+            assert_eq!(sensible_length(path, unknown, 77).unwrap(), 77, "{unknown}");
         }
-        assert_eq!(sensible_length(24.0, 77), 24);
+        assert_eq!(sensible_length(path, 24.0, 77).unwrap(), 24);
+        for impossible in [2.0, 0.0, -1.0, f64::NAN] {
+            let said = sensible_length(path, impossible, 77).unwrap_err().to_string();
+            assert!(said.contains("tokenizer_config.json: model_max_length: expected at least 3, found"), "{said}");
+        }
     }
 
     #[test]

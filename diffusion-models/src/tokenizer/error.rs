@@ -17,7 +17,7 @@ pub enum TokenizerError {
         advice: &'static str,
     },
     /// A file is there but cannot be read.
-    #[error("{}: cannot be read as text; check its permissions, and that it is complete", .path.display())]
+    #[error("{}: cannot be read as text; check that it is complete, and its permissions", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -46,13 +46,15 @@ pub enum TokenizerError {
         /// What it is.
         found: String,
     },
-    /// The requested length does not hold even the special tokens.
-    #[error("expected a length of at least {minimum} tokens, found {length}; ask for more")]
+    /// The requested length does not hold even the special tokens, or is longer than any text encoder takes.
+    #[error("expected a length of {minimum} to {maximum} tokens, found {length}")]
     Length {
         /// The requested length.
         length: usize,
         /// The number of special tokens around the text.
         minimum: usize,
+        /// More than any text encoder takes.
+        maximum: usize,
     },
     /// The tokenizer failed on a text.
     #[error("the text cannot be tokenized; this is a defect of the tokenizer, not of the text")]

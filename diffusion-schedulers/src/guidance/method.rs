@@ -71,7 +71,8 @@ impl Display for GuidanceMethod {
     }
 }
 
-/// How the conditional and the unconditional pass are run. The result is the same.
+/// How the conditional and the unconditional pass are run. The image is the same but for the order in which products are summed:
+/// in f32 a PSNR of more than 90 dB between the two, 124 dB and more on the fixtures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -93,14 +94,14 @@ impl Guidance {
             return Err(SettingError::new("guidance rescale", "a share from 0 to 1", self.rescale));
         }
         if let Some(GuidanceInterval { start, end }) = self.interval
-            && !(start >= 0.0 && start < end)
+            && !(start >= 0.0 && start < end && end.is_finite())
         {
             let expected = "two noise levels from 0 on, the lower one first";
             return Err(SettingError::new("guidance interval", expected, format!("{start},{end}")));
         }
         let GuidanceMethod::AdaptiveProjected { eta, norm_threshold, momentum } = self.method else { return Ok(()) };
-        if !eta.is_finite() {
-            return Err(SettingError::new("eta of projected guidance", "a finite number", eta));
+        if !(-10.0..=10.0).contains(&eta) {
+            return Err(SettingError::new("eta of projected guidance", "a number from -10 to 10", eta));
         }
         if let Some(threshold) = norm_threshold.filter(|threshold| !(threshold.is_finite() && *threshold > 0.0)) {
             return Err(SettingError::new("norm threshold of projected guidance", "a number above 0", threshold));

@@ -18,15 +18,18 @@ impl FlowShift {
     /// Noise levels of the training: 1/1000, 2/1000 .. 1.
     const TRAINING_STEPS: f64 = 1000.0;
 
+    /// The largest shift. Beyond it, and below its inverse, levels of a run are too close to 1 or to 0 to be told apart.
+    pub const LARGEST: f64 = 1e9;
+
     /// A schedule with this shift: 3 for the released models, 1 for none.
     ///
     /// # Errors
-    /// [`ScheduleError::Setting`] if the shift is not a positive number.
+    /// [`ScheduleError::Setting`] if the shift is not between the inverse of [`LARGEST`](Self::LARGEST) and it.
     pub fn new(shift: f64) -> Result<Self, ScheduleError> {
-        if shift.is_finite() && shift > 0.0 {
+        if (1.0 / Self::LARGEST..=Self::LARGEST).contains(&shift) {
             Ok(Self { shift })
         } else {
-            Err(ScheduleError::Setting { setting: "shift", expected: "a positive number", found: shift })
+            Err(ScheduleError::Setting { setting: "shift", expected: "a number from 1e-9 to 1e9", found: shift })
         }
     }
 
@@ -75,7 +78,16 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused() {
-        assert!(FlowShift::new(0.0).is_err() && FlowShift::new(f64::NAN).is_err());
+        for (shift, words) in
+            [(0.0, "0"), (-3.0, "-3"), (f64::NAN, "NaN"), (f64::INFINITY, "inf"), (1e300, "1e300"), (1e-300, "1e-300")]
+        {
+            let said = FlowShift::new(shift).unwrap_err().to_string();
+            assert_eq!(said, format!("shift is {words}, expected a number from 1e-9 to 1e9"));
+        }
+        // Its levels fall to the end, whatever the number of steps.
+        for shift in [1e-9, 1e9] {
+            assert!([1, 28, 1000].into_iter().all(|steps| FlowShift::new(shift).unwrap().sigmas(steps).is_ok()), "{shift}");
+        }
         assert_eq!(FlowShift::new(3.0).unwrap().sigmas(0), Err(ScheduleError::TooFew { found: 1 }));
     }
 }

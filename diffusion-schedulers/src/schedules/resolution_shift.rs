@@ -45,7 +45,7 @@ impl ResolutionShift {
     /// The schedule for a number of patches.
     ///
     /// # Errors
-    /// [`ScheduleError::Setting`] if the settings give no finite shift.
+    /// [`ScheduleError::Setting`] if the settings give no shift that can be drawn with, as for enormous images.
     pub fn schedule(&self, tokens: usize) -> Result<TimeShift, ScheduleError> {
         TimeShift::exponential(self.mu(tokens))
     }

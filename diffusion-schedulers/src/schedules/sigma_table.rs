@@ -27,7 +27,7 @@ impl SigmaTable {
     /// `S(1/1000) .. S(1)`.
     ///
     /// # Errors
-    /// [`ScheduleError::Setting`] if the shift is not a positive number.
+    /// [`ScheduleError::Setting`] if it is no shift.
     pub fn flow(shift: f64) -> Result<Self, ScheduleError> {
         const ENTRIES: usize = 1000;
         Ok(Self::shifted(FlowShift::new(shift)?, ENTRIES))
@@ -37,7 +37,7 @@ impl SigmaTable {
     /// [`ResolutionShift::mu`](super::ResolutionShift::mu) of the image's size in the original. It has 10 000 levels.
     ///
     /// # Errors
-    /// [`ScheduleError::Setting`] if `mu` is not finite or too large.
+    /// [`ScheduleError::Setting`] if `e^mu` is no shift.
     pub fn flux(mu: f64) -> Result<Self, ScheduleError> {
         const ENTRIES: usize = 10_000;
         Ok(Self::shifted(TimeShift::exponential(mu)?.shift(), ENTRIES))

@@ -18,17 +18,17 @@ impl TimeShift {
     /// `σ ↦ e^mu / (e^mu + 1/σ - 1)`, which is the [`FlowShift`] by `e^mu`.
     ///
     /// # Errors
-    /// [`ScheduleError::Setting`] if `mu` is not finite or `e^mu` is not a positive number.
+    /// [`ScheduleError::Setting`] if `e^mu` is no shift.
     pub fn exponential(mu: f64) -> Result<Self, ScheduleError> {
-        let expected = "a number whose exponential is positive and finite";
-        let shift = FlowShift::new(mu.exp()).map_err(|_| ScheduleError::Setting { setting: "mu", expected, found: mu })?;
+        let (setting, expected) = ("logarithm of the shift", "a number from -20.7 to 20.7");
+        let shift = FlowShift::new(mu.exp()).map_err(|_| ScheduleError::Setting { setting, expected, found: mu })?;
         Ok(Self { shift })
     }
 
     /// `σ ↦ mu / (mu + 1/σ - 1)`: `time_shift_type="linear"` of diffusers.
     ///
     /// # Errors
-    /// [`ScheduleError::Setting`] if `mu` is not a positive number.
+    /// [`ScheduleError::Setting`] if `mu` is no shift.
     pub fn linear(mu: f64) -> Result<Self, ScheduleError> {
         Ok(Self { shift: FlowShift::new(mu)? })
     }

@@ -51,8 +51,8 @@ impl StepCache {
             Self::FirstBlock { threshold } => (threshold, [0.0, 1.0]),
             Self::Easy { threshold, start, stop } => (threshold, [start, stop]),
         };
-        if !(threshold.is_finite() && threshold >= 0.0) {
-            return Err(SettingError::new("threshold of the step cache", "a number from 0 on", threshold));
+        if !(0.0..=1000.0).contains(&threshold) {
+            return Err(SettingError::new("threshold of the step cache", "a number from 0 to 1000", threshold));
         }
         match window.into_iter().find(|share| !(0.0..=1.0).contains(share)) {
             Some(share) => Err(SettingError::new("start or stop of the step cache", "a share from 0 to 1", share)),

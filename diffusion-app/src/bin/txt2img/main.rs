@@ -45,6 +45,13 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut pipeline = Pipeline::open(model.path(), &options)?;
     let settings = arguments.settings(pipeline.info())?;
     pipeline.check(&settings)?;
+    pipeline.check_batch(images.largest_batch())?;
+    if arguments.image.is_some() {
+        pipeline.check_strength(arguments.strength, &settings)?;
+    }
+    for left_out in &pipeline.info().left_out {
+        verbosity.note(format_args!("{left_out}"));
+    }
     for warning in pipeline.warnings(&settings)? {
         eprintln!("warning: {warning}");
     }
@@ -116,10 +123,13 @@ fn set_loras(
 /// Whether weights stay in memory: as asked, and otherwise if they fit.
 fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Residency {
     let gigabytes = |bytes: usize| bytes as f64 / 1e9;
+    let available = available_memory(arguments.device);
+    if let Some(shortage) = available.and_then(|available| plan.shortage(available)) {
+        eprintln!("warning: {shortage}");
+    }
     if arguments.stream_weights {
         return Residency::Streamed;
     }
-    let available = available_memory(arguments.device);
     let chosen = available.map_or(Residency::Resident, |available| plan.residency(available));
     if let (Residency::Streamed, Some(available)) = (chosen, available) {
         let (needed, available) = (gigabytes(plan.peak_resident), gigabytes(available));

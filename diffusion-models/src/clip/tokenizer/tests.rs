@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::tokenizer::tests::{awkward_text, mini};
+use crate::tokenizer::tests::{awkward_text, cut, mini};
 
 /// A folder with a copy of some files of the miniature's `tokenizer_2`.
 fn copy_of_mini(names: &[&str]) -> TempDir {
@@ -102,13 +102,13 @@ fn miniature_gives_the_reference_ids() {
 fn truncation_keeps_both_ends_and_reports_the_rest() {
     let tokenizer = ClipTokenizer::from_dir(&mini("tokenizer_2")).unwrap();
     let encoding = tokenizer.encode("a red  House in the SNOW ", 5).unwrap();
-    assert_eq!(encoding, Encoding { ids: vec![738, 266, 343, 380, 739], truncated: Some("in the SNOW".to_owned()) });
+    assert_eq!(encoding, Encoding { ids: vec![738, 266, 343, 380, 739], truncated: cut("in the SNOW", 3) });
     let encoding = tokenizer.encode("🙂", 3).unwrap();
-    assert_eq!(encoding.truncated.as_deref(), Some("🙂"), "a character cut in two is reported whole");
+    assert_eq!(encoding.truncated.map(|cut| cut.text).as_deref(), Some("🙂"), "a character cut in two is reported whole");
     let encoding = tokenizer.encode("a", 2).unwrap();
-    assert_eq!(encoding, Encoding { ids: vec![738, 739], truncated: Some("a".to_owned()) });
+    assert_eq!(encoding, Encoding { ids: vec![738, 739], truncated: cut("a", 1) });
     let error = tokenizer.encode("a", 1).unwrap_err();
-    assert!(matches!(error, TokenizerError::Length { length: 1, minimum: 2 }), "{error}");
+    assert!(matches!(error, TokenizerError::Length { length: 1, minimum: 2, .. }), "{error}");
 }
 
 #[test]
@@ -202,6 +202,6 @@ proptest! {
         prop_assert_eq!(encoding.ids.len(), length);
         prop_assert_eq!(encoding.ids[0], 738);
         prop_assert!(encoding.ids.contains(&739));
-        prop_assert!(encoding.truncated.is_none_or(|rest| text.contains(&rest)));
+        prop_assert!(encoding.truncated.is_none_or(|rest| text.contains(&rest.text)));
     }
 }
