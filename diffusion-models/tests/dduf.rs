@@ -38,7 +38,9 @@ fn file_of(bytes: &[u8]) -> (TempDir, PathBuf) {
 /// The fixture packed, all data at places that leave `remainder` when divided by eight.
 fn packed(fixture: &str, remainder: usize, wide: bool) -> (TempDir, PathBuf) {
     let mut entries = entries_of(&common::fixture(fixture));
-    entries.iter_mut().for_each(|entry| entry.remainder = remainder);
+    for entry in &mut entries {
+        entry.remainder = remainder;
+    }
     file_of(&archive(&entries, wide))
 }
 
@@ -196,8 +198,8 @@ fn what_breaks_a_rule_of_the_format_is_refused_by_its_name() {
         (changed(|entries| entries[0].data = b"[]".to_vec()), &["model_index.json is not the list"]),
         (changed(|entries| entries[0].data = b"{".to_vec()), &["model_index.json is not the list"]),
         (
-            changed(|entries| *entries = (0..10_001).map(|i| Entry::new(&format!("{i}.txt"), "")).collect()),
-            &["more than 10000 entries"],
+            changed(|entries| *entries = (0..1001).map(|i| Entry::new(&format!("{i}.txt"), "")).collect()),
+            &["more than 1000 entries"],
         ),
         (b"version https://git-lfs.github.com/spec/v1".to_vec(), &["Git LFS pointer", "(42 bytes)"]),
         (Vec::new(), &["(0 bytes)"]),
@@ -241,12 +243,18 @@ fn a_file_cut_anywhere_is_refused() {
     }
 }
 
-/// Opens what a path leads to in every way, and reads what is accepted.
-fn open_and_read(path: &Path) {
-    let _ = open_model(path, &ComponentPaths::new());
+/// Opens a file in every way, and reads what is accepted; whether the whole model is.
+fn open_and_read(path: &Path) -> bool {
     if let Ok(Some(folder)) = ModelFolder::open(path) {
         for (_, tensor) in folder.components.iter().filter_map(|part| part.weights.as_ref()).flat_map(Checkpoint::tensors) {
             let _ = tensor.to_f32();
+        }
+    }
+    match open_model(path, &ComponentPaths::new()) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(text(&error).contains("model.dduf"), "{}", text(&error));
+            false
         }
     }
 }
@@ -254,6 +262,7 @@ fn open_and_read(path: &Path) {
 #[test]
 fn damaged_files_neither_panic_nor_hang() {
     const ROUNDS: usize = 300;
+    let mut accepted = 0;
     for wide in [false, true] {
         let whole = archive(&entries_of(&common::fixture("flux-schnell")), wide);
         let starts: Vec<usize> = (0..whole.len() - 4).filter(|&at| whole[at..].starts_with(b"PK")).collect();
@@ -270,11 +279,13 @@ fn damaged_files_neither_panic_nor_hang() {
                     *byte = value;
                 }
             }
-            if numbers[7] % 10 == 0 {
+            if numbers[7].is_multiple_of(10) {
                 bytes.truncate(numbers[6] % whole.len());
             }
             fs::write(&path, bytes).unwrap();
-            open_and_read(&path);
+            accepted += usize::from(open_and_read(&path));
         }
     }
+    // Dates and padding may be anything.
+    assert!((1..ROUNDS).contains(&accepted), "{accepted}");
 }
