@@ -1,5 +1,8 @@
 //! The program `convert`, as a user runs it.
 
+#[path = "../../diffusion-models/tests/common/dduf.rs"]
+mod dduf;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -43,6 +46,50 @@ fn shards_and_folders_are_read() {
     let output = convert(&fixture("sd3-large/transformer"), &path, &["--dtype", "bf16"]);
     assert!(output.status.success(), "{}", errors(&output));
     assert!(Checkpoint::open(&path).unwrap().get("proj_out.weight").is_some());
+}
+
+#[test]
+fn a_component_of_a_dduf_file_is_read_and_a_whole_one_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, path) = (folder.path().join("model.dduf"), folder.path().join("vae.safetensors"));
+    std::fs::write(&model, dduf::archive(&dduf::entries_of(&fixture("flux-dev")), false)).unwrap();
+    let output = convert(&model.join("vae"), &path, &["--dtype", "f32"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    let (found, expected) = (Checkpoint::open(&path).unwrap(), Checkpoint::open(&fixture("flux-dev/vae")).unwrap());
+    for (name, tensor) in expected.tensors() {
+        assert_eq!(found.get(name).unwrap().to_f32().unwrap(), tensor.to_f32().unwrap(), "{name}");
+    }
+    for whole in [model, fixture("flux-dev")] {
+        let output = convert(&whole, &folder.path().join("no.safetensors"), &["--dtype", "f32"]);
+        assert!(!output.status.success());
+        assert!(errors(&output).contains("is a whole model, not one of its components"), "{}", errors(&output));
+        let inside = whole.join("transformer").display().to_string();
+        assert!(errors(&output).contains(&inside), "{}", errors(&output));
+    }
+}
+
+#[test]
+fn inspect_lists_the_components_of_a_whole_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.dduf");
+    std::fs::write(&model, dduf::archive(&dduf::entries_of(&fixture("sd3")), false)).unwrap();
+    let inspect = |path: &Path| {
+        let output = Command::new(env!("CARGO_BIN_EXE_inspect")).arg(path).arg("--tensors").output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let [packed, unpacked] = [model.clone(), fixture("sd3")].map(|path| inspect(&path));
+    for expected in [
+        "the components of a StableDiffusion3Pipeline",
+        "transformer: SD3Transformer2DModel\n    a Stable Diffusion 3 transformer",
+        "tokenizer_3: T5Tokenizer",
+        "vae: decoder.conv_in.bias [",
+    ] {
+        assert!(packed.contains(expected), "{expected:?} is not in: {packed}");
+    }
+    let after_name = |said: &str| said.lines().filter(|line| !line.contains("the components of")).collect::<String>();
+    assert_eq!(after_name(&packed), after_name(&unpacked));
+    assert!(inspect(&model.join("vae")).contains("model.dduf/vae: an autoencoder (VAE)"));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use crate::model_path;
+
 /// Why a configuration cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -102,6 +104,6 @@ pub fn require_number(path: &Path, field: &'static str, found: f64, range: Range
 /// # Errors
 /// [`ConfigError`] if the file cannot be read, or is something else.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = model_path::read_text(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
 }

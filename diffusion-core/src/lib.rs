@@ -36,10 +36,12 @@
 pub mod autoencoder;
 pub mod checkpoint;
 pub mod config;
+pub mod dduf;
 pub mod format;
 pub mod image;
 mod latent_rgb;
 pub mod mask;
+pub mod model_path;
 pub mod network;
 pub mod noise;
 pub mod ops;

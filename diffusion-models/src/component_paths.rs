@@ -15,7 +15,7 @@ use diffusion_core::weights::ComponentId;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ComponentPaths {
-    /// A diffusers folder whose configurations and tokenizers go with a single file. Needed where sizes cannot be told
+    /// A diffusers folder or DDUF file whose configurations and tokenizers go with a single file. Needed where sizes cannot be told
     /// from the tensors, as with miniatures.
     pub config: Option<PathBuf>,
     paths: BTreeMap<ComponentId, PathBuf>,

@@ -18,7 +18,7 @@ use crate::{flux, sd3, t5};
 /// All families. A new one is its folder and its line here.
 pub(crate) const FAMILIES: &[Family] = &[sd3::FAMILY, flux::FAMILY];
 
-/// Open a model of any family: a diffusers folder, or a single file with or without its text encoders.
+/// Open a model of any family: a diffusers folder or a DDUF file of one, or a single file with or without its text encoders.
 ///
 /// # Errors
 /// [`PipelineError`] naming the file and what is wrong or missing: all that can be known without reading weights.

@@ -11,7 +11,7 @@
 //! use diffusion_models::{Event, Pipeline, PipelineOptions, Request, Settings};
 //!
 //! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../diffusion-app/assets/mini-sd3");
-//! // Any model: a diffusers folder, or a single file.
+//! // Any model: a diffusers folder, packed into a DDUF file or not, or a single file.
 //! let mut pipeline = Pipeline::open(model.as_ref(), &PipelineOptions::new(&Device::default()))?;
 //! let settings = Settings { num_steps: 2, ..pipeline.default_settings() };
 //! let request = Request { seeds: vec![1, 2], settings, ..Request::new("a large green star on a white background") };
@@ -52,6 +52,7 @@ mod guided_denoiser;
 mod layers;
 mod left_out;
 mod model;
+mod model_folder;
 mod network_config;
 mod pipeline;
 mod pipeline_class;
@@ -84,6 +85,7 @@ pub use event::{Event, Observer, ignore};
 pub use families::{convert, file_kind, open_model, released_models};
 pub use left_out::LeftOut;
 pub use model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
+pub use model_folder::{FolderComponent, ModelFolder};
 pub use network_config::{NetworkConfig, WeightKeeping};
 pub use pipeline::Pipeline;
 pub use pipeline_options::PipelineOptions;

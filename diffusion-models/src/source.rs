@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::ComponentId;
+use diffusion_core::{dduf, model_path};
 use serde::Deserialize;
 
 use crate::component_paths::ComponentPaths;
@@ -44,17 +45,17 @@ pub(crate) enum Origin {
 }
 
 #[derive(Deserialize)]
-struct ModelIndex {
+pub(crate) struct ModelIndex {
     #[serde(rename = "_class_name")]
-    class_name: String,
+    pub(crate) class_name: String,
     #[serde(flatten)]
-    components: BTreeMap<String, serde_json::Value>,
+    pub(crate) components: BTreeMap<String, serde_json::Value>,
 }
 
 impl ModelIndex {
-    fn read(folder: &Path) -> Result<Self, PipelineError> {
-        let path = folder.join("model_index.json");
-        if !path.exists() {
+    pub(crate) fn read(folder: &Path) -> Result<Self, PipelineError> {
+        let path = folder.join(dduf::INDEX);
+        if !model_path::exists(&path) {
             return Err(PipelineError::NoModelIndex { path: folder.to_owned() });
         }
         Ok(read_json(&path)?)
@@ -66,7 +67,7 @@ impl ModelIndex {
     }
 
     /// A component of `[null, null]` is absent.
-    fn has(&self, component: &str) -> bool {
+    pub(crate) fn has(&self, component: &str) -> bool {
         let entry = self.components.get(component).and_then(serde_json::Value::as_array);
         entry.is_some_and(|entry| entry.iter().all(serde_json::Value::is_string))
     }
@@ -79,12 +80,15 @@ impl Source {
         paths: &ComponentPaths,
         families: &[&'static FamilyProfile],
     ) -> Result<(Self, usize), PipelineError> {
-        if let Some(config) = paths.config.as_deref().filter(|config| !config.is_dir()) {
+        for path in [Some(path), paths.config.as_deref()].into_iter().flatten() {
+            model_path::enter(path).map_err(CheckpointError::Dduf)?;
+        }
+        if let Some(config) = paths.config.as_deref().filter(|config| !model_path::is_folder(config)) {
             let source = io::Error::from(io::ErrorKind::NotFound);
             return Err(ConfigError::Read { path: config.join("transformer/config.json"), source }.into());
         }
         let list = |of: fn(&FamilyProfile) -> &str| families.iter().map(|family| of(family)).collect::<Vec<_>>().join(" or ");
-        let (place, index) = if path.is_dir() {
+        let (place, index) = if model_path::is_folder(path) {
             let index = ModelIndex::read(path)?;
             let found = family_of(&path.join("model_index.json"), &index.class_name, index.class_of("transformer"), families)?;
             (Place::Folder { path: path.to_owned(), index }, found)
@@ -172,7 +176,7 @@ impl Source {
             Place::Folder { path, .. } => Some(path),
             Place::File(_) => self.paths.config.as_ref(),
         };
-        folder.map(|folder| folder.join(file)).filter(|file| file.exists())
+        folder.map(|folder| folder.join(file)).filter(|file| model_path::exists(file))
     }
 
     /// One of the two, by whether a component was given a file of its own.

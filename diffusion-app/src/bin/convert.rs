@@ -15,7 +15,8 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 /// Write a checkpoint in another number format, or as GGUF.
 #[derive(Parser)]
 struct Arguments {
-    /// A .safetensors or .gguf file, a .safetensors.index.json, or a folder with weights.
+    /// A .safetensors or .gguf file, a .safetensors.index.json, or a folder with weights, which may lie in a .dduf file, as in
+    /// model.dduf/transformer.
     input: PathBuf,
     /// The new file. Its ending, .safetensors or .gguf, tells its kind.
     output: PathBuf,

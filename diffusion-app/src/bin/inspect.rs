@@ -1,4 +1,4 @@
-//! Prints what a checkpoint or a LoRA holds.
+//! Prints what a model, a checkpoint or a LoRA holds.
 //!
 //! `inspect realism_lora.safetensors`
 
@@ -10,14 +10,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_lora::{Lora, LoraError};
-use diffusion_models::{file_kind, released_models};
+use diffusion_models::{ModelFolder, file_kind, released_models};
 use indicatif::HumanBytes;
 
-/// Print what a checkpoint or a LoRA holds, and for a LoRA which models it fits. Weights are not read.
+/// Print what a model, a checkpoint or a LoRA holds, and for a LoRA which models it fits. Weights are not read.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// A .safetensors or .gguf file, a .safetensors.index.json, or a folder with weights or with a LoRA.
+    /// A .safetensors or .gguf file, a .safetensors.index.json, a folder with weights or with a LoRA, or a whole model: a
+    /// diffusers folder or a .dduf file. A component of it is named as in model.dduf/vae.
     file: PathBuf,
     /// List every tensor with its shape and format.
     #[arg(long)]
@@ -27,8 +28,12 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     diffusion_app::cli::run(|| {
+        if let Some(folder) = ModelFolder::open(&arguments.file)? {
+            print_folder(&arguments, &folder);
+            return Ok(());
+        }
         if arguments.tensors {
-            list_tensors(&arguments.file)?;
+            list_tensors("", &Checkpoint::open(&arguments.file)?);
         }
         match Lora::open(&arguments.file) {
             Ok(lora) => print_lora(&lora),
@@ -39,16 +44,31 @@ fn main() -> ExitCode {
     })
 }
 
-fn list_tensors(path: &Path) -> Result<(), Box<dyn Error>> {
-    for (name, tensor) in Checkpoint::open(path)?.tensors() {
-        println!("{name} {:?} {}", tensor.shape(), tensor.format());
+/// What a whole model consists of.
+fn print_folder(arguments: &Arguments, folder: &ModelFolder) {
+    let weights = || folder.components.iter().filter_map(|component| Some((component, component.weights.as_ref()?)));
+    if arguments.tensors {
+        weights().for_each(|(component, weights)| list_tensors(&format!("{}: ", component.name), weights));
     }
-    Ok(())
+    println!("{}: the components of a {}", arguments.file.display(), folder.pipeline_class);
+    for component in &folder.components {
+        println!("  {}: {}", component.name, component.class_name);
+        if let Some(weights) = &component.weights {
+            println!("    {}", file_kind(weights));
+            print_formats("    ", weights);
+        }
+    }
+    let total: usize = weights().map(|(_, weights)| weights.num_bytes()).sum();
+    println!("  {} of weights in all", HumanBytes(total as u64));
 }
 
-fn print_checkpoint(path: &Path) -> Result<(), Box<dyn Error>> {
-    let checkpoint = Checkpoint::open(path)?;
-    println!("{}: {}", path.display(), file_kind(&checkpoint));
+fn list_tensors(prefix: &str, checkpoint: &Checkpoint) {
+    for (name, tensor) in checkpoint.tensors() {
+        println!("{prefix}{name} {:?} {}", tensor.shape(), tensor.format());
+    }
+}
+
+fn print_formats(indent: &str, checkpoint: &Checkpoint) {
     let mut formats: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (_, tensor) in checkpoint.tensors() {
         let (count, bytes) = formats.entry(tensor.format().to_string()).or_default();
@@ -56,8 +76,14 @@ fn print_checkpoint(path: &Path) -> Result<(), Box<dyn Error>> {
         *bytes += tensor.num_bytes();
     }
     for (format, (count, bytes)) in formats {
-        println!("  {count} tensors in {format}, {}", HumanBytes(bytes as u64));
+        println!("{indent}{count} tensors in {format}, {}", HumanBytes(bytes as u64));
     }
+}
+
+fn print_checkpoint(path: &Path) -> Result<(), Box<dyn Error>> {
+    let checkpoint = Checkpoint::open(path)?;
+    println!("{}: {}", path.display(), file_kind(&checkpoint));
+    print_formats("  ", &checkpoint);
     let mut prefixes: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, tensor) in checkpoint.tensors() {
         *prefixes.entry(name.split('.').next().unwrap_or(name)).or_default() += tensor.num_bytes();

@@ -19,7 +19,8 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Open a safetensors or GGUF file, a `.safetensors.index.json` with its shards, or a component folder with either.
     ///
-    /// A GGUF file is known by its first bytes. Names stay as they are in the file.
+    /// A GGUF file is known by its first bytes. Names stay as they are in the file. The path may lead into a DDUF file, as in
+    /// `model.dduf/vae`; see [`model_path`](crate::model_path).
     ///
     /// # Errors
     /// [`CheckpointError`] when a file is missing, truncated or malformed.

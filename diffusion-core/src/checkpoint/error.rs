@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use super::gguf::problem::GgufProblem;
+use crate::dduf::DdufError;
 
 /// Why a checkpoint cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub enum CheckpointError {
         /// What is wrong with it, and with which tensor.
         problem: Box<GgufProblem>,
     },
+    /// The DDUF file is none, or not as the format asks.
+    #[error(transparent)]
+    Dduf(DdufError),
     /// The file holds something else than weights in a format that is read.
     #[error("{} is {found}, expected a safetensors or GGUF file; {advice}", path.display())]
     OtherKind {
@@ -55,6 +59,12 @@ pub enum CheckpointError {
         path: PathBuf,
         /// File names that were looked for.
         expected: String,
+    },
+    /// A folder is of a whole model, where the weights of one component are wanted.
+    #[error("{} is a whole model, not one of its components; give the folder of one in it, such as {}", path.display(), path.join("transformer").display())]
+    WholeModel {
+        /// The folder, or the DDUF file.
+        path: PathBuf,
     },
     /// A JSON file beside the weights cannot be understood.
     #[error("{} cannot be read as {expected}", path.display())]

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use super::error::CheckpointError;
+use crate::model_path;
 
 /// A memory-mapped file, or one whose bytes are in memory.
 #[derive(Debug)]
@@ -52,12 +54,27 @@ impl MappedFile {
 
     pub(super) fn open(path: &Path) -> Result<Arc<Self>, CheckpointError> {
         let failed = |source| CheckpointError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
+        let (file, part) = match model_path::enter(path).map_err(CheckpointError::Dduf)? {
+            None => (File::open(path).map_err(failed)?, None),
+            Some((dduf, name)) => {
+                let part = dduf.part(&name).ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
+                let (file, size, range) = part;
+                (file.try_clone().map_err(failed)?, Some((size, range)))
+            }
+        };
         let version = Version::of(&file.metadata().map_err(failed)?);
+        let mut options = MmapOptions::new();
+        if let Some((expected, range)) = part {
+            let found = version.size;
+            if found != expected {
+                return Err(CheckpointError::Changed { path: path.to_owned(), expected, found });
+            }
+            options.offset(range.start).len((range.end - range.start) as usize);
+        }
         // SAFETY: the mapping is read-only. Should another program change or cut the file meanwhile, `check_unchanged` tells
         // before the next read; a read at that very moment sees the new bytes, or the process gets a signal, as with every
         // program that maps checkpoints.
-        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(failed)?);
+        let map = Arc::new(unsafe { options.map(&file) }.map_err(failed)?);
         let bytes = bytes::Bytes::from_owner(SharedMap(map.clone()));
         let mapping = Some(Mapping { map, file, version });
         Ok(Arc::new(Self { path: path.to_owned(), bytes, mapping, metadata: OnceLock::new() }))

@@ -11,7 +11,9 @@ use super::error::CheckpointError;
 use super::gguf;
 use super::mapped_file::MappedFile;
 use super::stored_tensor::{StoredTensor, Tensors};
+use crate::dduf;
 use crate::format::Format;
+use crate::model_path;
 
 /// Names of weights in a component folder, in the order in which they are tried; `.index.json` marks sharded ones.
 const WEIGHT_NAMES: [&str; 6] = [
@@ -29,17 +31,27 @@ struct ShardIndex {
 }
 
 pub(super) fn open(path: &Path) -> Result<Tensors, CheckpointError> {
-    let tensors = if path.is_dir() {
-        let weights = WEIGHT_NAMES.iter().map(|name| path.join(name)).find(|file| file.exists());
-        let weights = weights
-            .ok_or_else(|| CheckpointError::NoWeights { path: path.to_owned(), expected: WEIGHT_NAMES[..4].join(", ") })?;
-        return open(&weights);
+    // What is wrong with a DDUF file is told before anything is looked for in it.
+    model_path::enter(path).map_err(CheckpointError::Dduf)?;
+    let tensors = if model_path::is_folder(path) {
+        let weights = WEIGHT_NAMES.iter().map(|name| path.join(name)).find(|file| model_path::exists(file));
+        return open(&weights.ok_or_else(|| no_weights(path))?);
     } else if path.extension().is_some_and(|extension| extension == "json") {
         open_shards(path)?
     } else {
         open_file(path)?
     };
     attach_scales(tensors)
+}
+
+/// What is said of a folder without weights of its own.
+fn no_weights(path: &Path) -> CheckpointError {
+    let path = path.to_owned();
+    if model_path::exists(&path.join(dduf::INDEX)) {
+        CheckpointError::WholeModel { path }
+    } else {
+        CheckpointError::NoWeights { path, expected: WEIGHT_NAMES[..4].join(", ") }
+    }
 }
 
 /// The tensors of a file that is in memory already.
@@ -113,7 +125,7 @@ fn read_header(file: &[u8]) -> Result<(usize, Metadata), String> {
 }
 
 fn open_shards(index: &Path) -> Result<Tensors, CheckpointError> {
-    let text = std::fs::read_to_string(index).map_err(|source| CheckpointError::Open { path: index.to_owned(), source })?;
+    let text = model_path::read_text(index).map_err(|source| CheckpointError::Open { path: index.to_owned(), source })?;
     let ShardIndex { weight_map } = serde_json::from_str(&text).map_err(|source| CheckpointError::Json {
         path: index.to_owned(),
         expected: "a shard index with a weight_map",
@@ -125,7 +137,7 @@ fn open_shards(index: &Path) -> Result<Tensors, CheckpointError> {
     for (tensor, shard) in &weight_map {
         if !shards.contains_key(shard.as_str()) {
             let file: PathBuf = folder.join(shard);
-            if !file.exists() {
+            if !model_path::exists(&file) {
                 return Err(CheckpointError::MissingShard { index: index.to_owned(), shard: shard.clone() });
             }
             shards.insert(shard, open_file(&file)?);

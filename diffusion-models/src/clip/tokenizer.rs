@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use diffusion_core::model_path;
 use serde::Deserialize;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::replace::ReplacePattern;
@@ -187,7 +188,7 @@ impl BpeFiles {
     fn read(dir: &Path) -> Result<Self, TokenizerError> {
         let (vocab_path, merges_path) = (dir.join("vocab.json"), dir.join("merges.txt"));
         let json_path = dir.join("tokenizer.json");
-        if json_path.exists() && !(vocab_path.exists() && merges_path.exists()) {
+        if model_path::exists(&json_path) && !(model_path::exists(&vocab_path) && model_path::exists(&merges_path)) {
             return Self::read_json(json_path);
         }
         let vocab = read_text(&vocab_path, "the vocabulary of CLIP", ADVICE)?;

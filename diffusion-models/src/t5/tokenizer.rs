@@ -5,6 +5,7 @@ use std::path::Path;
 #[cfg(feature = "embedded-tokenizers")]
 use std::path::PathBuf;
 
+use diffusion_core::model_path;
 use tokenizers::AddedToken;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -42,7 +43,7 @@ impl T5Tokenizer {
     /// When `tokenizer.json` is missing, a file is unreadable or malformed, or a special token is not in the vocabulary.
     pub fn from_dir(dir: &Path) -> Result<Self, TokenizerError> {
         let path = dir.join("tokenizer.json");
-        let advice = if dir.join("spiece.model").exists() { SPIECE_ADVICE } else { ADVICE };
+        let advice = if model_path::exists(&dir.join("spiece.model")) { SPIECE_ADVICE } else { ADVICE };
         let text = read_text(&path, "the T5 tokenizer", advice)?;
         let config = TokenizerConfig::read(dir, config())?.unwrap_or_else(config);
         Self::new(&text, &config, &path)

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     prompts_file: Option<PathBuf>,
 
-    /// The model: a diffusers folder, or a .safetensors file of it [default: the miniature].
+    /// The model: a diffusers folder or .dduf file, or a .safetensors file of it [default: the miniature].
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// What the image shall not show.
@@ -114,7 +114,7 @@ pub(crate) struct Arguments {
     /// T5 XXL of its own.
     #[arg(long, value_name = "PATH")]
     t5xxl: Option<PathBuf>,
-    /// A diffusers folder whose configurations and tokenizers go with a single file.
+    /// A diffusers folder or .dduf file whose configurations and tokenizers go with a single file.
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
 
