@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use crate::files::read_text;
+
 /// Why a configuration cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,6 +81,6 @@ fn require_range<const N: usize>(path: &Path, most: usize, fields: [(&'static st
 /// # Errors
 /// [`ConfigError`] if the file cannot be read, or is something else.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = read_text(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
 }

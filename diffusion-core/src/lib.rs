@@ -36,6 +36,7 @@
 pub mod autoencoder;
 pub mod checkpoint;
 pub mod config;
+pub mod files;
 pub mod format;
 pub mod image;
 mod latent_rgb;
