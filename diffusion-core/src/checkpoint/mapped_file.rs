@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use memmap2::Mmap;
 
 use super::error::CheckpointError;
+use crate::files::open_regular_file;
 
 /// A memory-mapped file, or one whose bytes are in memory.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl MappedFile {
 
     pub(super) fn open(path: &Path) -> Result<Arc<Self>, CheckpointError> {
         let failed = |source| CheckpointError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular_file(path).map_err(failed)?;
         let version = Version::of(&file.metadata().map_err(failed)?);
         // SAFETY: the mapping is read-only. Should another program change or cut the file meanwhile, `check_unchanged` tells
         // before the next read; a read at that very moment sees the new bytes, or the process gets a signal, as with every
