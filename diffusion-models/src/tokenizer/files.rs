@@ -1,9 +1,9 @@
 //! Reading files so that every error names its file.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
+use diffusion_core::files;
 use serde::de::DeserializeOwned;
 
 use super::error::TokenizerError;
@@ -14,7 +14,7 @@ pub(crate) fn read_text(path: &Path, expected: &'static str, advice: &'static st
 }
 
 fn read_text_if_present(path: &Path) -> Result<Option<String>, TokenizerError> {
-    match fs::read_to_string(path) {
+    match files::read_text(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Read { path: path.to_path_buf(), source }),
