@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use diffusion_core::files::UnfinishedFile;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -39,19 +39,13 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
             write(&mut buffer)?;
             buffer.flush()?;
         }
-        file.persist(path).map(drop).map_err(|failed| failed.error)
+        file.persist()
     };
     attempt().map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".part");
-    // Those of any new file; temporary files are private otherwise.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+fn temporary_beside(path: &Path) -> io::Result<UnfinishedFile> {
+    UnfinishedFile::beside(path)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use diffusion_core::checkpoint::Checkpoint;
+use safetensors::tensor::{Dtype, TensorView};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
@@ -114,4 +115,71 @@ fn mistakes_are_explained_and_exit_with_an_error() {
     assert_eq!(std::fs::read(&existing).unwrap(), b"something");
     let replaced = convert(&input, &existing, &["--dtype", "f16", "--force"]);
     assert!(replaced.status.success(), "{}", errors(&replaced));
+}
+
+/// Tensors of zeros: names, types and shapes are all that counts.
+fn write_zeros(path: &Path, tensors: &[(&str, Dtype, &[usize])], about: &[(&str, &str)]) {
+    let bytes = vec![0; 1 << 16];
+    let view = |dtype: Dtype, shape: &[usize]| {
+        TensorView::new(dtype, shape.to_vec(), &bytes[..shape.iter().product::<usize>() * dtype.bitsize() / 8]).unwrap()
+    };
+    let tensors = tensors.iter().map(|(name, dtype, shape)| (*name, view(*dtype, shape)));
+    let about = about.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    std::fs::write(path, safetensors::serialize(tensors, Some(about)).unwrap()).unwrap();
+}
+
+#[test]
+fn what_cannot_be_converted_is_refused_by_its_name_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("model.safetensors");
+    let nf4: [(&str, Dtype, &[usize]); 3] = [
+        ("double_blocks.0.img_attn.qkv.weight", Dtype::U8, &[64, 1]),
+        ("double_blocks.0.img_attn.qkv.weight.absmax", Dtype::F32, &[2]),
+        ("double_blocks.0.img_attn.qkv.weight.quant_state.bitsandbytes__nf4", Dtype::U8, &[2]),
+    ];
+    let other = |name: &'static str| [(name, Dtype::BF16, &[8, 8][..])];
+    let cases: [(&[(&str, Dtype, &[usize])], &str); 4] = [
+        (&nf4, "bitsandbytes NF4"),
+        (&other("distilled_guidance_layer.in_proj.weight"), "Chroma"),
+        (&other("double_stream_modulation_img.lin.weight"), "FLUX.2"),
+        (&other("model.diffusion_model.input_blocks.0.0.weight"), "Stable Diffusion 1, 2 or XL"),
+    ];
+    for (tensors, named) in cases {
+        write_zeros(&input, tensors, &[]);
+        let output = convert(&input, &folder.path().join("new.gguf"), &["--dtype", "q8_0"]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = errors(&output);
+        assert!(said.contains("model.safetensors") && said.contains(named), "{named}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_header_of_a_lora_is_kept_and_settings_beside_it_are_pointed_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("adapter_model.safetensors");
+    let name = "transformer.transformer_blocks.0.attn.to_q.lora_A.weight";
+    write_zeros(&input, &[(name, Dtype::F32, &[4, 8])], &[("lora_adapter_metadata", "{}"), ("sshs_model_hash", "1")]);
+    let output = folder.path().join("new.safetensors");
+    let result = convert(&input, &output, &["--dtype", "bf16"]);
+    assert!(result.status.success(), "{}", errors(&result));
+    assert!(!errors(&result).contains("warning"));
+    let found = Checkpoint::open(&output).unwrap();
+    assert_eq!(found.metadata_entries(), [("format", "pt"), ("lora_adapter_metadata", "{}")].into());
+
+    std::fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
+    let result = convert(&input, &output, &["--dtype", "bf16", "--force"]);
+    assert!(errors(&result).contains("adapter_config.json"), "{}", errors(&result));
+}
+
+#[test]
+fn a_file_can_take_the_place_of_the_one_that_it_was_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    std::fs::copy(fixture("flux-dev/original.safetensors"), &path).unwrap();
+    let names = |path: &Path| Checkpoint::open(path).unwrap().tensors().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    let before = names(&path);
+    let result = convert(&path, &path, &["--dtype", "f32", "--force"]);
+    assert!(result.status.success(), "{}", errors(&result));
+    assert_eq!(names(&path), before);
 }

@@ -37,6 +37,7 @@ pub mod autoencoder;
 pub mod checkpoint;
 pub mod config;
 pub mod dduf;
+pub mod files;
 pub mod format;
 pub mod image;
 mod latent_rgb;

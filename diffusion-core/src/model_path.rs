@@ -3,11 +3,11 @@
 //! Whatever opens a file or folder of a model by its path asks here, so a DDUF file is a folder wherever a folder is, and
 //! error messages name the file and the entry by the path alone.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use crate::dduf::{Dduf, DdufError, DdufProblem};
+use crate::files;
 
 /// The DDUF file that a path leads into, and what is left of the path there, with `/` between its parts; `None` for a path
 /// that stays in the file system.
@@ -44,7 +44,7 @@ pub fn exists(path: &Path) -> bool {
 /// The text that a path leads to.
 ///
 /// # Errors
-/// As [`fs::read_to_string`]; what is wrong with a DDUF file is the error that is inside.
+/// As [`files::read_text`]; what is wrong with a DDUF file is the error that is inside.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let invalid = |error: DdufError| io::Error::new(io::ErrorKind::InvalidData, error);
     if let Some((dduf, name)) = enter(path).map_err(invalid)? {
@@ -53,5 +53,5 @@ pub fn read_text(path: &Path) -> io::Result<String> {
             problem => invalid(DdufError { path: dduf.path().to_owned(), problem }),
         });
     }
-    fs::read_to_string(path)
+    files::read_text(path)
 }

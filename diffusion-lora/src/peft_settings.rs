@@ -31,7 +31,7 @@ impl PeftSettings {
             if !is_pefts || !config.exists() {
                 return Ok(None);
             }
-            std::fs::read_to_string(&config).map_err(|error| failed(format!("{}: {error}", config.display())))?
+            diffusion_core::files::read_text(&config).map_err(|error| failed(format!("{}: {error}", config.display())))?
         };
         match serde_json::from_str(&text) {
             Ok(Value::Object(values)) => Ok(Some(Self { values })),

@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use diffusion_core::checkpoint::Checkpoint;
 
 use crate::family_profile::FamilyProfile;
+use crate::foreign_models::{ForeignModel, RELATIVES, STRANGERS};
 
 /// What a checkpoint holds, as far as its names tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ use crate::family_profile::FamilyProfile;
 pub enum FileKind {
     /// The denoising network of a family that is drawn with, by its name in sentences.
     Denoiser(&'static str),
-    /// The network of a model that is not drawn with, by its name.
+    /// A model that is not drawn with, or a part of one, by its name.
     OtherModel(&'static str),
     /// A CLIP text encoder.
     Clip,
@@ -28,23 +29,12 @@ pub enum FileKind {
     Unknown,
 }
 
-/// Parts of names that only one kind of file has, after any prefix of an all-in-one file. These go before the families',
-/// whose names relatives and adapters use too.
-const SIGNS_BEFORE: &[(FileKind, &[&str])] = &[
-    (
-        FileKind::Lora,
-        &["lora_A.", "lora_B.", "lora_up.", "lora_down.", "lora.up.", "lora.down.", ".processor.", "hada_w1_a", "lokr_w"],
-    ),
-    (FileKind::OtherModel("FLUX.2"), &["double_stream_modulation_img.", "single_stream_modulation."]),
-    (FileKind::OtherModel("Chroma"), &["distilled_guidance_layer."]),
-];
+/// Parts of names that only LoRAs have. These go before all others, whose names LoRAs use too.
+const LORA_SIGNS: &[&str] =
+    &["lora_A.", "lora_B.", "lora_up.", "lora_down.", "lora.up.", "lora.down.", ".processor.", "hada_w1_a", "lokr_w"];
 
-/// As [`SIGNS_BEFORE`], for what shares no names with a family.
-const SIGNS_AFTER: &[(FileKind, &[&str])] = &[
-    (
-        FileKind::OtherModel("a network of Stable Diffusion 1, 2 or XL"),
-        &["input_blocks.0.", "down_blocks.0.resnets.0.time_emb_proj."],
-    ),
+/// Parts of names of which each tells a component that is drawn with, after any prefix of an all-in-one file.
+const COMPONENT_SIGNS: &[(FileKind, &[&str])] = &[
     (FileKind::Clip, &["encoder.layers.0.self_attn.", "transformer.resblocks.0.attn.in_proj_weight"]),
     (FileKind::T5, &["encoder.block.0.layer.0.SelfAttention.", "enc.blk.0."]),
     (FileKind::AutoencoderKl, &["decoder.mid.block_1.", "decoder.mid_block.resnets.0."]),
@@ -55,19 +45,26 @@ impl FileKind {
     /// The kind of a checkpoint, given the families that are drawn with; for an all-in-one file, of its denoising network.
     pub(crate) fn of(checkpoint: &Checkpoint, families: &[&FamilyProfile]) -> Self {
         let has = |sign: &&str| checkpoint.tensors().any(|(name, _)| name.contains(*sign));
-        let known = |table: &[(Self, &[&str])]| table.iter().find(|(_, signs)| signs.iter().any(&has)).map(|(kind, _)| *kind);
+        let any = |signs: &[&str]| signs.iter().any(&has);
+        if any(LORA_SIGNS) {
+            return Self::Lora;
+        }
+        let foreign =
+            |models: &[ForeignModel]| models.iter().find(|(_, signs)| any(signs)).map(|(name, _)| Self::OtherModel(name));
         let family = || {
-            let found = families.iter().find(|family| family.signs.iter().any(&has) && !family.counter_signs.iter().any(&has));
+            let found = families.iter().find(|family| any(family.signs) && !any(family.counter_signs));
             found.map(|family| Self::Denoiser(family.transformer))
         };
-        known(SIGNS_BEFORE).or_else(family).or_else(|| known(SIGNS_AFTER)).unwrap_or(Self::Unknown)
+        let component = || COMPONENT_SIGNS.iter().find(|(_, signs)| any(signs)).map(|(kind, _)| *kind);
+        foreign(RELATIVES).or_else(family).or_else(|| foreign(STRANGERS)).or_else(component).unwrap_or(Self::Unknown)
     }
 }
 
 impl Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Denoiser(name) | Self::OtherModel(name) => name,
+            Self::Denoiser(name) => name,
+            Self::OtherModel(name) => return write!(f, "{name}, which is not drawn with here"),
             Self::Clip => "a CLIP text encoder",
             Self::T5 => "a T5 encoder",
             Self::AutoencoderKl => "an autoencoder (VAE)",

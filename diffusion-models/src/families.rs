@@ -48,13 +48,17 @@ const TABLES: [&str; 5] = ["shared", "embed_tokens", "token_embedding", "positio
 /// [`convert`](diffusion_core::checkpoint::write::convert).
 ///
 /// # Errors
-/// [`WriteError`]; there is no file then, or the one that was there before.
+/// [`WriteError`]; there is no file then, or the one that was there before. A model that is known and not drawn with is refused
+/// by its name: which of its weights can be narrowed is not known.
 pub fn convert(
     checkpoint: &Checkpoint,
     path: &Path,
     target: Target,
     on_tensor: &mut dyn FnMut(Progress),
 ) -> Result<Conversion, WriteError> {
+    if let kind @ FileKind::OtherModel(_) = file_kind(checkpoint) {
+        return Err(WriteError::OtherModel { path: checkpoint.path().to_owned(), found: kind.to_string() });
+    }
     let checkpoint = t5::with_transformers_names(checkpoint.clone())?;
     let components = || FAMILIES.iter().flat_map(|family| family.profile.components);
     let component_prefixes: Vec<&str> = components().flat_map(|component| component.prefixes).copied().collect();

@@ -48,6 +48,7 @@ mod families;
 mod family;
 mod family_profile;
 pub mod flux;
+mod foreign_models;
 mod guided_denoiser;
 mod layers;
 mod left_out;

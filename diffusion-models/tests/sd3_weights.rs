@@ -273,6 +273,26 @@ fn scaled_fp8_weights_compute_as_their_scaled_values() {
     }
 }
 
+/// `ComfyUI`'s newer files say of every weight what it is, in place of one mark for all.
+#[test]
+fn fp8_weights_with_notes_compute_as_their_scaled_values() {
+    let fixture = Fixture::new("sd3");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("transformer.safetensors");
+    let json = br#"{"format": "float8_e4m3fn"}"#;
+    for weights in weights_in_both_layouts(&fixture) {
+        let (mut stored, values) = scaled_fp8(&weights, "weight_scale");
+        stored.remove("scaled_fp8").unwrap();
+        let layers: Vec<_> = stored.keys().filter_map(|name| name.strip_suffix(".weight_scale")).map(str::to_owned).collect();
+        for layer in layers {
+            let note = RawTensor { dtype: Dtype::U8, shape: vec![json.len()], bytes: json.to_vec() };
+            stored.insert(format!("{layer}.comfy_quant"), note);
+        }
+        let expected = velocity(&fixture, &path, &values);
+        assert_close("notes", velocity(&fixture, &path, &stored), expected, TOLERANCE);
+    }
+}
+
 #[test]
 fn a_scaled_fp8_weight_without_scale_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 //! `convert flux1-dev.safetensors flux1-dev-q8_0.gguf --dtype q8_0`
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -78,10 +78,22 @@ fn run(Arguments { input, output, dtype, force }: &Arguments) -> Result<(), Box<
         bar.set_message(progress.tensor.to_owned());
     });
     bar.finish_and_clear();
-    let Conversion { num_tensors, num_bytes, dropped } = conversion?;
+    let Conversion { num_tensors, num_bytes, dropped, dropped_entries } = conversion?;
     if !dropped.is_empty() {
         eprintln!("left out, being nothing that such a file can hold: {}", dropped.join(", "));
     }
+    if !dropped_entries.is_empty() {
+        eprintln!("header entries that such a file cannot have: {}", dropped_entries.join(", "));
+    }
+    if let Some(settings) = settings_beside(input) {
+        eprintln!("warning: {} says what {} means; copy it beside the new file", settings.display(), input.display());
+    }
     eprintln!("{}: {num_tensors} tensors, {}", output.display(), HumanBytes(num_bytes as u64));
     Ok(())
+}
+
+/// The settings of a LoRA in PEFT's files: they hold its alpha, and lie beside it.
+fn settings_beside(input: &Path) -> Option<PathBuf> {
+    let is_adapter = input.file_stem().is_some_and(|stem| stem == "adapter_model");
+    Some(input.with_file_name("adapter_config.json")).filter(|settings| is_adapter && settings.exists())
 }

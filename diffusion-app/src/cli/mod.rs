@@ -2,6 +2,7 @@
 
 mod progress;
 mod run;
+mod signals;
 
 pub use progress::{Stage, Verbosity};
 pub use run::{run, run_with_help};

@@ -3,9 +3,12 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use super::signals;
+
 /// Run a program; print what went wrong with all causes, and exit with 1.
 ///
-/// Warnings of the libraries go to standard error, unless the program has a subscriber of its own.
+/// Warnings of the libraries go to standard error, unless the program has a subscriber of its own. A signal that ends the process
+/// leaves no unfinished files.
 pub fn run(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
     run_with_help(program, |_| None)
 }
@@ -17,6 +20,7 @@ pub fn run_with_help(
     program: impl FnOnce() -> Result<(), Box<dyn Error>>,
     help: impl FnOnce(&(dyn Error + 'static)) -> Option<String>,
 ) -> ExitCode {
+    signals::prepare();
     let warnings = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
     // Fails if there is a subscriber already, which then has the warnings.
     let _ = warnings.with_writer(std::io::stderr).without_time().with_target(false).try_init();

@@ -1,5 +1,6 @@
 //! The tensors of a checkpoint.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
@@ -42,10 +43,25 @@ impl Checkpoint {
         &self.path
     }
 
-    /// What the header says under `key` besides the tensors; of a GGUF file, `general.architecture` alone is kept. Of shards,
-    /// the first tensor's counts.
+    /// What the header says under `key` besides the tensors; of a GGUF file, entries that are text. Of shards, the first that
+    /// says something counts, in order of their names.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.tensors.values().next()?.file_metadata()?.get(key).map(String::as_str)
+        self.headers().find_map(|header| header.get(key)).map(String::as_str)
+    }
+
+    /// All that headers say besides the tensors, as [`metadata`](Self::metadata) has it.
+    pub fn metadata_entries(&self) -> BTreeMap<&str, &str> {
+        let mut entries = BTreeMap::new();
+        for (key, value) in self.headers().flatten() {
+            entries.entry(key.as_str()).or_insert(value.as_str());
+        }
+        entries
+    }
+
+    /// The headers of its files.
+    fn headers(&self) -> impl Iterator<Item = &HashMap<String, String>> {
+        let files: BTreeMap<&Path, &StoredTensor> = self.tensors.values().map(|tensor| (tensor.path(), tensor)).collect();
+        files.into_values().filter_map(StoredTensor::file_metadata)
     }
 
     /// Names and tensors, in order of names.

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::gguf::problem::GgufProblem;
 use crate::dduf::DdufError;
+use crate::files::{OneLine, Shown};
 
 /// Why a checkpoint cannot be used. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The file cannot be opened or read.
-    #[error("cannot open {}; check that the path is right and the file readable", path.display())]
+    #[error("cannot open {}; check that the path is right and the file readable", OneLine(path.display()))]
     Open {
         /// The file.
         path: PathBuf,
@@ -20,8 +21,8 @@ pub enum CheckpointError {
     },
     /// The file is not a whole, well-formed safetensors file.
     #[error(
-        "{} is not a usable safetensors file: {reason}. It may be truncated: compare its size ({size} bytes) with the published one and download it again",
-        path.display()
+        "{} is not a usable safetensors file: {}. It may be truncated: compare its size ({size} bytes) with the published one and download it again",
+        OneLine(path.display()), OneLine(reason)
     )]
     Header {
         /// The file.
@@ -32,7 +33,7 @@ pub enum CheckpointError {
         reason: String,
     },
     /// The file is no usable GGUF file.
-    #[error("{} is not a usable GGUF file: {problem}", path.display())]
+    #[error("{} is not a usable GGUF file: {}", OneLine(path.display()), OneLine(problem))]
     Gguf {
         /// The file.
         path: PathBuf,
@@ -43,7 +44,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     Dduf(DdufError),
     /// The file holds something else than weights in a format that is read.
-    #[error("{} is {found}, expected a safetensors or GGUF file; {advice}", path.display())]
+    #[error("{} is {found}, expected a safetensors or GGUF file; {advice}", OneLine(path.display()))]
     OtherKind {
         /// The file.
         path: PathBuf,
@@ -53,7 +54,7 @@ pub enum CheckpointError {
         advice: &'static str,
     },
     /// A folder holds no weights under the names that diffusers and transformers use.
-    #[error("{} holds no weights; expected one of {expected}", path.display())]
+    #[error("{} holds no weights; expected one of {expected}", OneLine(path.display()))]
     NoWeights {
         /// The folder.
         path: PathBuf,
@@ -67,7 +68,7 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A JSON file beside the weights cannot be understood.
-    #[error("{} cannot be read as {expected}", path.display())]
+    #[error("{} cannot be read as {expected}", OneLine(path.display()))]
     Json {
         /// The file.
         path: PathBuf,
@@ -77,7 +78,7 @@ pub enum CheckpointError {
         source: serde_json::Error,
     },
     /// A shard that the index names is not there.
-    #[error("{} names {shard}, which is not beside it; download the missing part into {}", index.display(), folder(index))]
+    #[error("{} names {}, which is not beside it; download the missing part into {}", OneLine(index.display()), Shown(shard), folder(index))]
     MissingShard {
         /// The index file.
         index: PathBuf,
@@ -85,7 +86,10 @@ pub enum CheckpointError {
         shard: String,
     },
     /// A shard does not hold a tensor that the index promises.
-    #[error("{} puts tensor {tensor} into {shard}, but that file does not hold it; index and shards are of different downloads", index.display())]
+    #[error(
+        "{} puts tensor {} into {}, but that file does not hold it; index and shards are of different downloads, download them again together",
+        OneLine(index.display()), Shown(tensor), Shown(shard)
+    )]
     TensorNotInShard {
         /// The index file.
         index: PathBuf,
@@ -94,8 +98,53 @@ pub enum CheckpointError {
         /// The tensor.
         tensor: String,
     },
+    /// A shard holds a tensor that the index does not know.
+    #[error(
+        "{} does not name tensor {}, but {} holds it; index and shards are of different downloads, download them again together",
+        OneLine(index.display()), Shown(tensor), Shown(shard)
+    )]
+    TensorNotInIndex {
+        /// The index file.
+        index: PathBuf,
+        /// The shard.
+        shard: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A folder holds shards without the index that tells what is in which.
+    #[error("{} holds {}, one part of several, but no index; download the file that ends in .safetensors.index.json too", OneLine(path.display()), Shown(shard))]
+    NoIndex {
+        /// The folder.
+        path: PathBuf,
+        /// A file of the folder.
+        shard: String,
+    },
+    /// The weights are quantised in a format that is not read.
+    #[error("{} is quantised as {} ({}), which is not read; {advice}", OneLine(path.display()), Shown(format), Shown(sign))]
+    Quantised {
+        /// The file, or the configuration that says so.
+        path: PathBuf,
+        /// What people call the format.
+        format: String,
+        /// What tells it.
+        sign: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// What a file notes of the format of a weight cannot be understood or does not fit.
+    #[error("{}: {} notes {}, expected {expected}; the file was converted badly or by a newer program", OneLine(path.display()), Shown(note), Shown(found))]
+    Note {
+        /// The file.
+        path: PathBuf,
+        /// The tensor or header entry with the note, or the weight that it is about.
+        note: String,
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: &'static str,
+    },
     /// Names in the file do not cover what the model needs, or go beyond it.
-    #[error("{} does not fit {model}: {mismatch}", path.display())]
+    #[error("{} does not fit {model}: {mismatch}", OneLine(path.display()))]
     Mismatch {
         /// The file.
         path: PathBuf,
@@ -106,8 +155,8 @@ pub enum CheckpointError {
     },
     /// A tensor has another shape than the model.
     #[error(
-        "{}: tensor {tensor} has shape {found:?}, {model} expects {expected:?}; the file belongs to another model or size",
-        path.display()
+        "{}: tensor {} has shape {found:?}, {model} expects {expected:?}; the file belongs to another model or size",
+        OneLine(path.display()), Shown(tensor)
     )]
     Shape {
         /// The file.
@@ -122,7 +171,7 @@ pub enum CheckpointError {
         found: Vec<usize>,
     },
     /// A tensor is stored in a type that weights are not stored in.
-    #[error("{}: tensor {tensor} is stored as {found}, expected {expected}", path.display())]
+    #[error("{}: tensor {} is stored as {found}, expected {expected}", OneLine(path.display()), Shown(tensor))]
     DType {
         /// The file.
         path: PathBuf,
@@ -134,7 +183,7 @@ pub enum CheckpointError {
         found: String,
     },
     /// A rule splits a tensor into rows that it does not have.
-    #[error("{}: tensor {tensor} has {found} rows, expected {expected}", path.display())]
+    #[error("{}: tensor {} has {found} rows, expected {expected}", OneLine(path.display()), Shown(tensor))]
     Rows {
         /// The file.
         path: PathBuf,
@@ -146,7 +195,10 @@ pub enum CheckpointError {
         found: usize,
     },
     /// An fp8 file says that its weights are scaled, and one has no scale.
-    #[error("{}: fp8 tensor {tensor} has no {tensor_scale}, though the file is marked as scaled; it was cut or converted badly", path.display())]
+    #[error(
+        "{}: fp8 tensor {} has no {}, though the file is marked as scaled; it was cut or converted badly",
+        OneLine(path.display()), Shown(tensor), Shown(tensor_scale)
+    )]
     MissingScale {
         /// The file.
         path: PathBuf,
@@ -158,7 +210,7 @@ pub enum CheckpointError {
     /// The file was written to since it was opened.
     #[error(
         "{} was changed while it was in use: it had {expected} bytes when it was opened, and has {found} now; leave the file alone, and open the model again",
-        path.display()
+        OneLine(path.display())
     )]
     Changed {
         /// The file.
@@ -169,13 +221,13 @@ pub enum CheckpointError {
         found: u64,
     },
     /// The caller cancelled the loading.
-    #[error("loading {} was cancelled", path.display())]
+    #[error("loading {} was cancelled", OneLine(path.display()))]
     Cancelled {
         /// The file.
         path: PathBuf,
     },
     /// Two names in the file mean the same weight.
-    #[error("{}: {first} and {second} both hold {target}", path.display())]
+    #[error("{}: {} and {} both hold {}", OneLine(path.display()), Shown(first), Shown(second), Shown(target))]
     Twice {
         /// The file.
         path: PathBuf,
@@ -189,7 +241,7 @@ pub enum CheckpointError {
 }
 
 fn folder(path: &Path) -> String {
-    path.parent().unwrap_or(Path::new(".")).display().to_string()
+    OneLine(path.parent().unwrap_or(Path::new(".")).display()).to_string()
 }
 
 /// Names that a model needs and a file lacks, and names that the file has and no model part takes.
@@ -204,7 +256,7 @@ pub struct Mismatch {
 impl Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = |names: &[String], what: &str| {
-            let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+            let shown = names.iter().take(5).map(|name| Shown(name).to_string()).collect::<Vec<_>>().join(", ");
             let more = names.len().saturating_sub(5);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!("{} {what} ({shown}{more})", names.len())

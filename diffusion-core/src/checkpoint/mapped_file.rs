@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use memmap2::{Mmap, MmapOptions};
 
 use super::error::CheckpointError;
+use crate::files::open_regular_file;
 use crate::model_path;
 
 /// A memory-mapped file, or one whose bytes are in memory.
@@ -55,7 +56,7 @@ impl MappedFile {
     pub(super) fn open(path: &Path) -> Result<Arc<Self>, CheckpointError> {
         let failed = |source| CheckpointError::Open { path: path.to_owned(), source };
         let (file, part) = match model_path::enter(path).map_err(CheckpointError::Dduf)? {
-            None => (File::open(path).map_err(failed)?, None),
+            None => (open_regular_file(path).map_err(failed)?, None),
             Some((dduf, name)) => {
                 let part = dduf.part(&name).ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
                 let (file, size, range) = part;

@@ -7,12 +7,19 @@
 mod arrangement;
 #[expect(clippy::module_inception, reason = "it is the concept of this folder")]
 mod checkpoint;
+mod comfy_quant;
 mod error;
+mod folder;
 mod gguf;
 mod key_map;
 mod mapped_file;
 mod open;
+mod other_kinds;
 mod published_names;
+mod quantised;
+mod safetensors_file;
+mod scaled_fp8;
+mod shards;
 mod stored_tensor;
 pub mod write;
 

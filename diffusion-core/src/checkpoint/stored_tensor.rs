@@ -139,6 +139,13 @@ impl StoredTensor {
         self
     }
 
+    /// The same bytes as numbers of another format, whose numbers take as many.
+    pub(super) fn with_format_of_same_size(mut self, format: Format) -> Self {
+        debug_assert_eq!(self.format.block().bytes, format.block().bytes);
+        self.format = format;
+        self
+    }
+
     /// Rows `rows` of the first dimension, without copying.
     ///
     /// # Errors

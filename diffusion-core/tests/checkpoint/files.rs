@@ -13,6 +13,13 @@ pub(crate) fn data(name: &str) -> PathBuf {
 
 /// A safetensors file of (name, dtype, shape, bytes).
 pub(crate) fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
+    safetensors_about(tensors, &[])
+}
+
+/// One whose header has these entries besides.
+pub(crate) fn safetensors_about(tensors: &[Tensor], about: &[(&str, &str)]) -> Vec<u8> {
+    let about = about.iter().map(|(key, value)| format!("{key:?}:{value:?}")).collect::<Vec<_>>().join(",");
+    let about = (!about.is_empty()).then(|| format!(r#""__metadata__":{{{about}}}"#));
     let mut start = 0;
     let entries = tensors.iter().map(|(name, dtype, shape, bytes)| {
         let end = start + bytes.len();
@@ -20,7 +27,7 @@ pub(crate) fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
         start = end;
         entry
     });
-    let header = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
+    let header = format!("{{{}}}", about.into_iter().chain(entries).collect::<Vec<_>>().join(","));
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
     for (_, _, _, bytes) in tensors {

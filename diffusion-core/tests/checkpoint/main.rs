@@ -7,4 +7,7 @@ mod files;
 mod fp8;
 mod gguf;
 mod gguf_problems;
+mod header_entries;
 mod loading;
+mod quantised;
+mod shards;

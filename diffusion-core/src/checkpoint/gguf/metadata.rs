@@ -1,13 +1,14 @@
 //! The metadata of a GGUF file: what loading depends on is kept, everything else passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Display};
 
 use super::cursor::Cursor;
 use super::problem::GgufProblem;
 
 const DEFAULT_ALIGNMENT: usize = 32;
 const ALIGNMENT: &str = "general.alignment";
-pub(super) const ARCHITECTURE: &str = "general.architecture";
+const ARCHITECTURE: &str = "general.architecture";
 const NUM_PARTS: &str = "split.count";
 /// Followed by a tensor's name: its shape before it was regrouped to rows that blocks fit into. Outermost dimension first.
 const ORIGINAL_SHAPE: &str = "comfy.gguf.orig_shape.";
@@ -18,7 +19,8 @@ const MOST_NESTED: u32 = 4;
 pub(super) struct Metadata {
     /// What starts of tensors are multiples of.
     pub(super) alignment: usize,
-    pub(super) architecture: Option<String>,
+    /// Entries that are text.
+    pub(super) texts: HashMap<String, String>,
     pub(super) original_shapes: BTreeMap<String, Vec<u64>>,
 }
 
@@ -45,7 +47,7 @@ enum Type {
 impl Type {
     fn read(cursor: &mut Cursor, key: &str) -> Result<Self, GgufProblem> {
         let integer = |bytes, signed| Ok(Self::Integer { bytes, signed });
-        match cursor.u32(&format!("the type of metadata {key}"))? {
+        match cursor.u32(&format_args!("the type of metadata {key}"))? {
             0 => integer(1, false),
             1 => integer(1, true),
             2 => integer(2, false),
@@ -79,14 +81,23 @@ fn integer(bytes: &[u8], signed: bool) -> i128 {
     if negative { value - (1 << (8 * bytes.len())) } else { value }
 }
 
+/// A metadata entry in errors.
+struct Of<'a>(&'a str);
+
+impl Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "metadata {}", self.0)
+    }
+}
+
 impl Value {
     fn read(cursor: &mut Cursor, key: &str, kind: Type, nested: u32) -> Result<Self, GgufProblem> {
-        let what = || format!("metadata {key}");
+        let what = Of(key);
         match kind {
-            Type::Integer { bytes, signed } => Ok(Self::Integer(integer(cursor.take(bytes, &what())?, signed))),
-            Type::Opaque(bytes) => cursor.take(bytes, &what()).map(|_| Self::Other),
+            Type::Integer { bytes, signed } => Ok(Self::Integer(integer(cursor.take(bytes, &what)?, signed))),
+            Type::Opaque(bytes) => cursor.take(bytes, &what).map(|_| Self::Other),
             // Values need not be text that we understand: a tokenizer's pieces may be any bytes.
-            Type::Text => Ok(Self::Text(String::from_utf8_lossy(cursor.bytes(&what())?).into_owned())),
+            Type::Text => Ok(Self::Text(String::from_utf8_lossy(cursor.bytes(&what)?).into_owned())),
             Type::Array if nested == MOST_NESTED => Err(GgufProblem::MetadataValue {
                 key: key.to_owned(),
                 expected: "an array of plain values",
@@ -98,8 +109,8 @@ impl Value {
 
     fn read_array(cursor: &mut Cursor, key: &str, nested: u32) -> Result<Self, GgufProblem> {
         let kind = Type::read(cursor, key)?;
-        let len = cursor.count(&format!("entries in metadata {key}"), kind.smallest())?;
-        let what = format!("metadata {key}");
+        let len = cursor.count(&format_args!("entries in metadata {key}"), kind.smallest())?;
+        let what = Of(key);
         match kind {
             Type::Integer { bytes, signed } => {
                 let entries = cursor.take(len.saturating_mul(bytes), &what)?;
@@ -126,9 +137,9 @@ impl Value {
 
 impl Metadata {
     pub(super) fn read(cursor: &mut Cursor, len: u64) -> Result<Self, GgufProblem> {
-        let mut metadata = Self { alignment: DEFAULT_ALIGNMENT, architecture: None, original_shapes: BTreeMap::new() };
+        let mut metadata = Self { alignment: DEFAULT_ALIGNMENT, texts: HashMap::new(), original_shapes: BTreeMap::new() };
         for _ in 0..len {
-            let key = cursor.text("the name of a metadata entry")?.to_owned();
+            let key = cursor.text(&"the name of a metadata entry")?.to_owned();
             let kind = Type::read(cursor, &key)?;
             let value = Value::read(cursor, &key, kind, 0)?;
             metadata.keep(key, value)?;
@@ -147,7 +158,9 @@ impl Metadata {
                 let usable = alignment.filter(|alignment| alignment.is_power_of_two() && *alignment <= 1 << 20);
                 self.alignment = usable.ok_or_else(|| value.unexpected(&key, "a power of two"))?;
             }
-            (ARCHITECTURE, Value::Text(text)) => self.architecture = Some(text),
+            (_, Value::Text(text)) if !key.starts_with(ORIGINAL_SHAPE) => {
+                self.texts.insert(key, text);
+            }
             (ARCHITECTURE, other) => return Err(other.unexpected(&key, "text")),
             (NUM_PARTS, Value::Integer(parts)) if parts > 1 => {
                 return Err(GgufProblem::Split { parts: u64::try_from(parts).unwrap_or(u64::MAX) });

@@ -39,22 +39,21 @@ struct TensorInfo {
 
 pub(super) fn read(file: &Arc<MappedFile>) -> Result<Tensors, GgufProblem> {
     let mut cursor = Cursor::new(&file.bytes, MAGIC.len());
-    let version = cursor.u32("the version")?;
+    let version = cursor.u32(&"the version")?;
     match version {
         2 | 3 => {}
         _ if matches!(version.swap_bytes(), 2 | 3) => return Err(GgufProblem::BigEndian),
         found => return Err(GgufProblem::Version { found }),
     }
-    let num_tensors = cursor.count("tensors", SMALLEST_TENSOR)?;
-    let num_metadata = cursor.count("metadata entries", SMALLEST_METADATA)?;
+    let num_tensors = cursor.count(&"tensors", SMALLEST_TENSOR)?;
+    let num_metadata = cursor.count(&"metadata entries", SMALLEST_METADATA)?;
     let metadata = Metadata::read(&mut cursor, num_metadata)?;
-    let kept = metadata.architecture.iter().map(|architecture| (metadata::ARCHITECTURE.to_owned(), architecture.clone()));
-    file.metadata.get_or_init(|| kept.collect());
     let infos = (0..num_tensors).map(|_| TensorInfo::read(&mut cursor)).collect::<Result<Vec<_>, _>>()?;
     let data_start = cursor.at.next_multiple_of(metadata.alignment);
     let data_len = file.bytes.len().saturating_sub(data_start);
     check_places(&infos, metadata.alignment, data_len)?;
 
+    file.metadata.get_or_init(|| metadata.texts);
     let mut tensors = Tensors::new();
     for info in infos {
         let shape = match metadata.original_shapes.get(&info.name) {
@@ -74,8 +73,8 @@ pub(super) fn read(file: &Arc<MappedFile>) -> Result<Tensors, GgufProblem> {
 
 impl TensorInfo {
     fn read(cursor: &mut Cursor) -> Result<Self, GgufProblem> {
-        let name = cursor.text("the name of a tensor")?.to_owned();
-        let what = format!("the description of tensor {name}");
+        let name = cursor.text(&"the name of a tensor")?.to_owned();
+        let what = format_args!("the description of tensor {name}");
         let num_dimensions = cursor.u32(&what)?;
         if num_dimensions > MOST_DIMENSIONS {
             return Err(GgufProblem::Dimensions { tensor: name, found: num_dimensions, most: MOST_DIMENSIONS });

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use super::about::About;
 use crate::checkpoint::gguf;
 use crate::format::Format;
 
@@ -81,11 +82,11 @@ impl Container {
         }
     }
 
-    /// The header of a file of `specs`; the one that it cannot hold, if there is one.
-    pub(super) fn header<'s>(self, specs: &'s [TensorSpec], architecture: Option<&str>) -> Result<Vec<u8>, &'s TensorSpec> {
+    /// The header of a file of `specs`; the tensor that it cannot hold, if there is one.
+    pub(super) fn header<'s>(self, specs: &'s [TensorSpec], about: &About<'_>) -> Result<Vec<u8>, &'s TensorSpec> {
         match self {
-            Self::Safetensors => safetensors_header(specs),
-            Self::Gguf => gguf_header(specs, architecture),
+            Self::Safetensors => safetensors_header(specs, about),
+            Self::Gguf => gguf_header(specs, about),
         }
     }
 }
@@ -112,7 +113,7 @@ fn safetensors_dtype(format: Format) -> Option<Dtype> {
     }
 }
 
-fn safetensors_header(specs: &[TensorSpec]) -> Result<Vec<u8>, &TensorSpec> {
+fn safetensors_header<'s>(specs: &'s [TensorSpec], about: &About<'_>) -> Result<Vec<u8>, &'s TensorSpec> {
     let mut start = 0;
     let mut infos = Vec::with_capacity(specs.len());
     for spec in specs {
@@ -122,7 +123,8 @@ fn safetensors_header(specs: &[TensorSpec]) -> Result<Vec<u8>, &TensorSpec> {
         start = end;
     }
     // transformers refuses files that do not say which program's tensors they hold.
-    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    let format = ("format".to_owned(), "pt".to_owned());
+    let metadata = about.entries.clone().into_iter().chain([format]).collect();
     let last = specs.last();
     let json = Metadata::new(Some(metadata), infos).ok().and_then(|metadata| serde_json::to_vec(&metadata).ok());
     let Some(mut json) = json else { return last.map_or_else(|| Ok(Vec::new()), Err) };
@@ -132,15 +134,20 @@ fn safetensors_header(specs: &[TensorSpec]) -> Result<Vec<u8>, &TensorSpec> {
     Ok(header)
 }
 
-fn gguf_header<'s>(specs: &'s [TensorSpec], architecture: Option<&str>) -> Result<Vec<u8>, &'s TensorSpec> {
+fn gguf_header<'s>(specs: &'s [TensorSpec], About { architecture, entries }: &About<'_>) -> Result<Vec<u8>, &'s TensorSpec> {
     let mut header = Header(gguf::MAGIC.to_vec());
     header.u32(GGUF_VERSION);
     header.u64(specs.len());
-    header.u64(1 + usize::from(architecture.is_some()));
+    header.u64(1 + usize::from(architecture.is_some()) + entries.len());
     if let Some(architecture) = architecture {
         header.text("general.architecture");
         header.u32(GGUF_TEXT);
         header.text(architecture);
+    }
+    for (key, value) in entries {
+        header.text(key);
+        header.u32(GGUF_TEXT);
+        header.text(value);
     }
     header.text("general.quantization_version");
     header.u32(GGUF_U32);

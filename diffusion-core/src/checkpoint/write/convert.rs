@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::about::{About, kept_entries};
 use super::container::{Container, TensorSpec};
 use super::error::WriteError;
 use super::target::Target;
@@ -48,13 +49,16 @@ pub struct Conversion {
     pub num_bytes: usize,
     /// Tensors that the new file cannot hold and no model needs, such as a tokenizer's file kept as bytes.
     pub dropped: Vec<String>,
+    /// Keys of header entries that the new file cannot have.
+    pub dropped_entries: Vec<String>,
 }
 
 /// Write `checkpoint` to `path`, whose ending (`.safetensors`, `.gguf`) tells the kind of file.
 ///
 /// Names stay as [`Checkpoint`] has them. One tensor at a time is in memory. f32, f16 and bf16 are for all tensors. 8-bit
 /// floats and blocks are for weights of two and more dimensions with more than 1024 numbers whose rows are whole blocks;
-/// other tensors keep their type, and in GGUF files vectors and small ones become f32.
+/// other tensors keep their type, and in GGUF files vectors and small ones become f32. What the header says besides the
+/// tensors is kept, except for what is true of the old file alone, as its sums.
 ///
 /// # Errors
 /// [`WriteError`]; there is no file then, or the one that was there before.
@@ -80,7 +84,9 @@ pub fn convert(
 
     let specs: Vec<TensorSpec> = planned.iter().map(|tensor| tensor.spec.clone()).collect();
     let num_bytes = specs.iter().filter_map(TensorSpec::num_bytes).sum();
-    let mut writer = CheckpointWriter::create(path, container, specs, rules.gguf_architecture)?;
+    let (entries, dropped_entries) = kept_entries(checkpoint, container);
+    let about = About { architecture: rules.gguf_architecture, entries };
+    let mut writer = CheckpointWriter::create_about(path, container, specs, &about)?;
     let mut progress = Progress { tensor: "", done: 0, total: checkpoint.num_bytes() };
     for tensor in &planned {
         on_tensor(Progress { tensor: &tensor.spec.name, ..progress });
@@ -90,7 +96,7 @@ pub fn convert(
     writer.finish()?;
     on_tensor(progress);
     let dropped = dropped.into_iter().map(|(name, _)| name.to_owned()).collect();
-    Ok(Conversion { num_tensors: planned.len(), num_bytes, dropped })
+    Ok(Conversion { num_tensors: planned.len(), num_bytes, dropped, dropped_entries })
 }
 
 /// One tensor of the new file.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::container::Container;
 use super::target::Target;
 use crate::checkpoint::error::CheckpointError;
+use crate::files::{OneLine, Shown};
 use crate::format::Format;
 
 /// Why a checkpoint cannot be written. Every variant names the file; nothing half-written remains.
@@ -12,7 +13,7 @@ use crate::format::Format;
 #[non_exhaustive]
 pub enum WriteError {
     /// The file cannot be created or written.
-    #[error("cannot write {}; check that its folder exists, may be written to and has room", path.display())]
+    #[error("cannot write {}; check that its folder exists, may be written to and has room", OneLine(path.display()))]
     Write {
         /// The file.
         path: PathBuf,
@@ -20,13 +21,13 @@ pub enum WriteError {
         source: std::io::Error,
     },
     /// The name does not tell what kind of file is meant.
-    #[error("{} does not end in .safetensors or .gguf; name the output so that its kind is clear", path.display())]
+    #[error("{} does not end in .safetensors or .gguf; name the output so that its kind is clear", OneLine(path.display()))]
     UnknownContainer {
         /// The file.
         path: PathBuf,
     },
     /// Weights of this kind are not stored in this kind of file.
-    #[error("{} is to be a {container} file, which holds no weights as {target}; name it .{}", path.display(), other.extension())]
+    #[error("{} is to be a {container} file, which holds no weights as {target}; name it .{}", OneLine(path.display()), other.extension())]
     Target {
         /// The file.
         path: PathBuf,
@@ -38,7 +39,7 @@ pub enum WriteError {
         other: Container,
     },
     /// A tensor cannot be stored in this kind of file.
-    #[error("{}: tensor {tensor} of shape {shape:?} as {format} does not fit into a {container} file", path.display())]
+    #[error("{}: tensor {} of shape {shape:?} as {format} does not fit into a {container} file", OneLine(path.display()), Shown(tensor))]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -52,7 +53,7 @@ pub enum WriteError {
         container: Container,
     },
     /// Two tensors have the same name.
-    #[error("{}: tensor {tensor} is to be written twice; a name can be used once", path.display())]
+    #[error("{}: tensor {} is to be written twice; a name can be used once", OneLine(path.display()), Shown(tensor))]
     Duplicate {
         /// The file.
         path: PathBuf,
@@ -60,7 +61,7 @@ pub enum WriteError {
         tensor: String,
     },
     /// A tensor has other bytes than announced.
-    #[error("{}: tensor {tensor} has {found} bytes, expected {expected}", path.display())]
+    #[error("{}: tensor {} has {found} bytes, expected {expected}", OneLine(path.display()), Shown(tensor))]
     Length {
         /// The file.
         path: PathBuf,
@@ -72,7 +73,7 @@ pub enum WriteError {
         found: usize,
     },
     /// Another number of tensors is written than was announced.
-    #[error("{}: {found} tensors were written, expected {expected}", path.display())]
+    #[error("{}: {found} tensors were written, expected {expected}", OneLine(path.display()))]
     Count {
         /// The file.
         path: PathBuf,
@@ -82,7 +83,10 @@ pub enum WriteError {
         found: usize,
     },
     /// The new format cannot hold a number of a tensor.
-    #[error("{}: tensor {tensor} holds {value:e}, but {format} ends at {largest:e}; choose a format of wider range", path.display())]
+    #[error(
+        "{}: tensor {} holds {value:e}, but {format} ends at {largest:e}; choose a format of wider range",
+        OneLine(path.display()), Shown(tensor)
+    )]
     Range {
         /// The file that is read.
         path: PathBuf,
@@ -94,6 +98,17 @@ pub enum WriteError {
         value: f32,
         /// The largest number of the format.
         largest: f32,
+    },
+    /// The file holds a model that is not known well enough to be converted.
+    #[error(
+        "{} holds {found}; convert it with a program that draws with it",
+        OneLine(path.display())
+    )]
+    OtherModel {
+        /// The file that is read.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
     },
     /// The tensors cannot be read.
     #[error(transparent)]

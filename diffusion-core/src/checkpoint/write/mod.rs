@@ -2,12 +2,14 @@
 //!
 //! [`convert`] writes a checkpoint in another format; [`CheckpointWriter`] writes tensors from anywhere.
 
+mod about;
 mod container;
 mod convert;
 mod error;
 mod target;
 mod writer;
 
+pub use about::About;
 pub use container::{Container, TensorSpec};
 pub use convert::{Conversion, ConversionRules, Progress, convert};
 pub use error::WriteError;

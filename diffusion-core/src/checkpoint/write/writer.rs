@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
+use super::about::About;
 use super::container::{Container, TensorSpec};
 use super::error::WriteError;
+use crate::files::UnfinishedFile;
 
-/// Writes a file tensor by tensor, under another name in the same folder until it is whole.
+/// Writes a file tensor by tensor, under another name in the same folder until it is whole; see [`UnfinishedFile`].
 ///
 /// ```
 /// use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
@@ -32,7 +32,7 @@ use super::error::WriteError;
 pub struct CheckpointWriter {
     path: PathBuf,
     container: Container,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<UnfinishedFile>,
     specs: Vec<TensorSpec>,
     written: usize,
 }
@@ -48,11 +48,24 @@ impl CheckpointWriter {
         specs: Vec<TensorSpec>,
         architecture: Option<&str>,
     ) -> Result<Self, WriteError> {
+        Self::create_about(path, container, specs, &About { architecture, ..About::default() })
+    }
+
+    /// As [`create`](Self::create), with what the file is to say of itself.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_about(
+        path: &Path,
+        container: Container,
+        specs: Vec<TensorSpec>,
+        about: &About<'_>,
+    ) -> Result<Self, WriteError> {
         let mut names = BTreeSet::new();
         if let Some(spec) = specs.iter().find(|spec| !names.insert(spec.name.as_str())) {
             return Err(WriteError::Duplicate { path: path.to_owned(), tensor: spec.name.clone() });
         }
-        let header = container.header(&specs, architecture).map_err(|spec| WriteError::Tensor {
+        let header = container.header(&specs, about).map_err(|spec| WriteError::Tensor {
             path: path.to_owned(),
             tensor: spec.name.clone(),
             shape: spec.shape.clone(),
@@ -60,7 +73,7 @@ impl CheckpointWriter {
             container,
         })?;
         let failed = |source| WriteError::Write { path: path.to_owned(), source };
-        let mut file = BufWriter::with_capacity(1 << 20, unfinished(path).map_err(failed)?);
+        let mut file = BufWriter::with_capacity(1 << 20, UnfinishedFile::beside(path).map_err(failed)?);
         file.write_all(&header).map_err(failed)?;
         Ok(Self { path: path.to_owned(), container, file, specs, written: 0 })
     }
@@ -94,25 +107,10 @@ impl CheckpointWriter {
         let failed = |source| WriteError::Write { path: self.path.clone(), source };
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
         file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.path).map_err(|error| failed(error.error))?;
-        Ok(())
+        file.persist().map_err(failed)
     }
 
     fn wrong_count(&self, found: usize) -> WriteError {
         WriteError::Count { path: self.path.clone(), expected: self.specs.len(), found }
     }
-}
-
-/// A file beside `path` that goes away unless it gets its name.
-fn unfinished(path: &Path) -> std::io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".unfinished-").suffix(".part");
-    #[cfg(unix)]
-    {
-        // As any new file: the default for temporary files is that nobody else may read them.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
 }
