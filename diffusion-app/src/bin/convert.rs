@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use diffusion_app::cli::say;
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::checkpoint::write::{Conversion, Target};
 use diffusion_models::convert;
@@ -79,8 +80,8 @@ fn run(Arguments { input, output, dtype, force }: &Arguments) -> Result<(), Box<
     bar.finish_and_clear();
     let Conversion { num_tensors, num_bytes, dropped } = conversion?;
     if !dropped.is_empty() {
-        eprintln!("left out, being nothing that such a file can hold: {}", dropped.join(", "));
+        say(format_args!("left out, being nothing that such a file can hold: {}", dropped.join(", ")));
     }
-    eprintln!("{}: {num_tensors} tensors, {}", output.display(), HumanBytes(num_bytes as u64));
+    say(format_args!("{}: {num_tensors} tensors, {}", output.display(), HumanBytes(num_bytes as u64)));
     Ok(())
 }

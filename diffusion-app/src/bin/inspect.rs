@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use diffusion_app::cli::{PrintError, print};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_lora::{Lora, LoraError};
 use diffusion_models::{file_kind, released_models};
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
             list_tensors(&arguments.file)?;
         }
         match Lora::open(&arguments.file) {
-            Ok(lora) => print_lora(&lora),
+            Ok(lora) => print_lora(&lora)?,
             Err(LoraError::NotALora { .. } | LoraError::Checkpoint(_)) => print_checkpoint(&arguments.file)?,
             Err(error) => return Err(error.into()),
         }
@@ -41,14 +42,14 @@ fn main() -> ExitCode {
 
 fn list_tensors(path: &Path) -> Result<(), Box<dyn Error>> {
     for (name, tensor) in Checkpoint::open(path)?.tensors() {
-        println!("{name} {:?} {}", tensor.shape(), tensor.format());
+        print(format_args!("{name} {:?} {}", tensor.shape(), tensor.format()))?;
     }
     Ok(())
 }
 
 fn print_checkpoint(path: &Path) -> Result<(), Box<dyn Error>> {
     let checkpoint = Checkpoint::open(path)?;
-    println!("{}: {}", path.display(), file_kind(&checkpoint));
+    print(format_args!("{}: {}", path.display(), file_kind(&checkpoint)))?;
     let mut formats: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (_, tensor) in checkpoint.tensors() {
         let (count, bytes) = formats.entry(tensor.format().to_string()).or_default();
@@ -56,29 +57,32 @@ fn print_checkpoint(path: &Path) -> Result<(), Box<dyn Error>> {
         *bytes += tensor.num_bytes();
     }
     for (format, (count, bytes)) in formats {
-        println!("  {count} tensors in {format}, {}", HumanBytes(bytes as u64));
+        print(format_args!("  {count} tensors in {format}, {}", HumanBytes(bytes as u64)))?;
     }
     let mut prefixes: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, tensor) in checkpoint.tensors() {
         *prefixes.entry(name.split('.').next().unwrap_or(name)).or_default() += tensor.num_bytes();
     }
     for (prefix, bytes) in prefixes {
-        println!("  {prefix}: {}", HumanBytes(bytes as u64));
+        print(format_args!("  {prefix}: {}", HumanBytes(bytes as u64)))?;
     }
     Ok(())
 }
 
-fn print_lora(lora: &Lora) {
-    println!("{}", lora.contents());
+fn print_lora(lora: &Lora) -> Result<(), PrintError> {
+    print(format_args!("{}", lora.contents()))?;
     for (model, targets) in released_models() {
         let report = lora.report(&targets);
         let matched = report.num_matched();
         if report.fits() {
             let components = report.matched.iter().map(|(component, count)| format!("{count} in the {component}"));
-            println!("  fits {model}: {}", components.collect::<Vec<_>>().join(", "));
+            print(format_args!("  fits {model}: {}", components.collect::<Vec<_>>().join(", ")))?;
         } else if matched > 0 {
             let (unexpected, mismatched) = (report.unexpected.len(), report.mismatched.len());
-            println!("  {model}: {matched} modules fit, {unexpected} have no place there, {mismatched} have other shapes");
+            print(format_args!(
+                "  {model}: {matched} modules fit, {unexpected} have no place there, {mismatched} have other shapes"
+            ))?;
         }
     }
+    Ok(())
 }
