@@ -88,9 +88,20 @@ fn loras_that_do_not_fit_are_refused_before_anything_is_drawn() {
     assert_refused(&["--lora", "nowhere.safetensors:strong"], &["strength"]);
     assert_refused(
         &["--lora", &fixture("flux-dev/lora/xlabs.safetensors")],
-        &["does not fit", "FLUX.1", "double_blocks.0", "help: `inspect "],
+        &["does not fit", "FLUX.1", "double_blocks.0", "help: `inspect ", "--allow-lora-misfits"],
     );
-    assert_refused(&["--lora", &fixture("sd3/transformer")], &["is no LoRA", "a model goes to --model"]);
+    for (file, words) in [
+        ("sd3/transformer", &["a Stable Diffusion 3 transformer, and a model goes to --model"][..]),
+        ("flux-dev/original.safetensors", &["a FLUX.1 transformer, and a model goes to --model"]),
+        ("sd3/vae", &["an autoencoder (VAE), which goes to --vae"]),
+        ("sd3/text_encoder_2", &["a CLIP text encoder, which goes to --clip-l or --clip-g"]),
+        ("sd3/text_encoder_3", &["a T5 encoder, which goes to --t5xxl"]),
+    ] {
+        let words = [&["is no LoRA", "whole weights"], words].concat();
+        assert_refused(&["--lora", &fixture(file)], &words);
+        assert_refused(&["--lora", &fixture(file), "--allow-lora-misfits"], &words);
+    }
+    assert_refused(&["--lora", &fixture("sd3/tokenizer")], &["pytorch_lora_weights.safetensors", "vocab.json"]);
     assert_refused(&["--lora-mode", "merge"], &["--lora"]);
 }
 
@@ -129,4 +140,65 @@ fn inspect_tells_what_files_hold() {
     assert!(ok && said.contains("Stable Diffusion 3 transformer") && said.contains("BF16"), "{said}");
     let (ok, said) = inspect("nowhere.safetensors".into());
     assert!(!ok && said.contains("nowhere.safetensors"), "{said}");
+}
+
+#[test]
+fn inspect_takes_no_model_for_a_lora() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, kind) in [("flux-dev", "a FLUX.1 transformer"), ("sd3", "a Stable Diffusion 3 transformer")] {
+        let file = fixture(&format!("{file}/original.safetensors"));
+        let (ok, said) = inspect(file.clone().into());
+        assert!(ok && said.contains(&format!("an all-in-one file with {kind}")), "{said}");
+        let gguf = folder.path().join("model.gguf");
+        let converted =
+            Command::new(env!("CARGO_BIN_EXE_convert")).arg(&file).arg(&gguf).args(["--dtype", "f16"]).output().unwrap();
+        assert!(converted.status.success(), "{}", stderr(&converted));
+        let (ok, said) = inspect(gguf.clone());
+        assert!(ok && said.contains(kind) && !said.contains("dialect"), "{said}");
+        fs::remove_file(gguf).unwrap();
+    }
+    // The transformer alone, under its original names.
+    let whole = fs::read(fixture("flux-dev/original.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&whole).unwrap();
+    let alone = file
+        .tensors()
+        .into_iter()
+        .filter_map(|(name, tensor)| Some((name.strip_prefix("model.diffusion_model.")?.to_owned(), tensor)));
+    let path = folder.path().join("flux1-dev.safetensors");
+    fs::write(&path, safetensors::serialize(alone, None).unwrap()).unwrap();
+    let (ok, said) = inspect(path);
+    assert!(ok && said.contains(": a FLUX.1 transformer"), "{said}");
+}
+
+#[test]
+fn names_of_files_do_not_reach_the_terminal_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let zeros = [0; 16];
+    for name in ["transformer.\u{1b}[2J\u{7}.lora_A.weight", "\u{1b}]0;title\u{7}.weight\nforged"] {
+        let path = folder.path().join("names.safetensors");
+        let tensor = TensorView::new(Dtype::F32, vec![2, 2], &zeros).unwrap();
+        fs::write(&path, safetensors::serialize([(name, tensor)], None).unwrap()).unwrap();
+        for options in [&[][..], &["--tensors"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_inspect")).args(options).arg(&path).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+            assert!(!said.contains(['\u{1b}', '\u{7}']) && said.contains("\\u{1b}") && !said.contains("\nforged"), "{said}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn inspect_ends_without_a_panic_where_nothing_can_be_printed() {
+    let run = |stdout: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_inspect"));
+        let child = command.arg("--tensors").arg(fixture("sd3/transformer")).stdout(stdout).stderr(std::process::Stdio::piped());
+        child.spawn().unwrap()
+    };
+    let full = run(fs::File::options().write(true).open("/dev/full").unwrap().into()).wait_with_output().unwrap();
+    assert_eq!(full.status.code(), Some(1), "{}", stderr(&full));
+    assert!(stderr(&full).contains("cannot write to standard output"), "{}", stderr(&full));
+    let mut closed = run(std::process::Stdio::piped());
+    drop(closed.stdout.take());
+    let closed = closed.wait_with_output().unwrap();
+    assert!(!stderr(&closed).contains("panicked") && closed.status.code().is_some_and(|code| code <= 2), "{}", stderr(&closed));
 }

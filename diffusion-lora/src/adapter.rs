@@ -1,11 +1,11 @@
 //! A LoRA file as data: adapters, each with the module that it patches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::dialects::{self, Dialect, ModuleName};
-use crate::report::Report;
+use crate::report::{Reason, Report, WithoutEffect};
 use crate::tensors::AdapterTensors;
 
 /// What a file does to one module.
@@ -26,6 +26,12 @@ pub(crate) struct LoraFile {
     pub(crate) adapters: Vec<Arc<Adapter>>,
     /// Tensors that belong to no adapter.
     pub(crate) unexpected: Vec<String>,
+    /// Embeddings of a textual inversion, which are not used.
+    pub(crate) embeddings: Vec<String>,
+    /// What PEFT calls the adapters, where names tell.
+    pub(crate) adapter_names: Vec<String>,
+    /// What else there is to say about the file.
+    pub(crate) notes: Vec<String>,
 }
 
 impl LoraFile {
@@ -45,10 +51,14 @@ impl LoraFile {
         }
         let ranks = self.adapters.iter().filter_map(|adapter| adapter.tensors.rank);
         let alphas = self.adapters.iter().filter_map(|adapter| adapter.tensors.alpha);
+        let prefixes: BTreeSet<&str> = self.adapters.iter().map(|adapter| adapter.module.prefix.as_str()).collect();
+        let embedding = |name: &String| WithoutEffect { name: name.clone(), reason: Reason::Embedding };
         let of_denoiser = self.adapters.iter().filter(|adapter| adapter.module.aliases.contains(&dialects::TRANSFORMER));
         Report {
             path: self.path.clone(),
             dialects: self.dialects(),
+            prefixes: prefixes.into_iter().filter(|prefix| !prefix.is_empty()).map(str::to_owned).collect(),
+            adapter_names: self.adapter_names.clone(),
             methods,
             ranks: ranks.clone().min().zip(ranks.max()),
             alphas: alphas.clone().reduce(f64::min).zip(alphas.reduce(f64::max)),
@@ -58,6 +68,8 @@ impl LoraFile {
             unexpected: Vec::new(),
             mismatched: Vec::new(),
             widened: Vec::new(),
+            without_effect: self.embeddings.iter().map(embedding).collect(),
+            notes: self.notes.clone(),
             made_for: dialects::made_for(of_denoiser.map(|adapter| adapter.key.as_str())),
         }
     }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use diffusion_core::checkpoint::CheckpointError;
+use diffusion_core::files::Shown;
 
+use crate::lora_folder::FILE_NAMES;
 use crate::report::Report;
 
 /// Why a LoRA cannot be used. Every variant names the file.
@@ -21,6 +23,17 @@ pub enum LoraError {
         /// What it seems to be.
         found: String,
     },
+    /// A folder holds no LoRA.
+    #[error(
+        "{} holds no LoRA: a LoRA folder has {}, or one other .safetensors file; {}",
+        path.display(), FILE_NAMES.join(" or "), holds(found)
+    )]
+    FolderWithoutLora {
+        /// The folder.
+        path: PathBuf,
+        /// The names in it, in order.
+        found: Vec<String>,
+    },
     /// The adapter's settings, beside the file or in its header, cannot be understood.
     #[error("{} has adapter settings that cannot be read: {reason}", path.display())]
     Metadata {
@@ -31,8 +44,8 @@ pub enum LoraError {
     },
     /// An adapter is of a kind that is not read.
     #[error(
-        "{} has adapters of the kind {kind}, {module} for one, which are not read; LoRA, LoCon, LoHa, LoKr, DoRA and differences are",
-        path.display()
+        "{} has adapters of the kind {kind}, {} for one, which are not read; LoRA, LoCon, LoHa, LoKr, DoRA and differences are",
+        path.display(), Shown(module)
     )]
     Unsupported {
         /// The file.
@@ -42,8 +55,43 @@ pub enum LoraError {
         /// One of the modules, as the file spells it.
         module: String,
     },
+    /// Two tensors, or two modules, mean the same.
+    #[error("{}: {} and {} mean the same, and only one of them can be used", path.display(), Shown(first), Shown(second))]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// One of them, as the file spells it.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Several of PEFT's adapters are in one file.
+    #[error(
+        "{} holds several adapters, {} and {} for {}: save each into a file of its own",
+        path.display(), Shown(first), Shown(second), Shown(module)
+    )]
+    SeveralAdapters {
+        /// The file.
+        path: PathBuf,
+        /// A module that they patch, as the file spells it.
+        module: String,
+        /// What PEFT calls one of them.
+        first: String,
+        /// What it calls another.
+        second: String,
+    },
+    /// A tensor of a module has no use in the kind of adapter that the others make.
+    #[error("{}: {} has no use beside the other tensors of its module, which are a {kind}", path.display(), Shown(tensor))]
+    Surplus {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What the others are.
+        kind: &'static str,
+    },
     /// An adapter has some of its tensors, but not all.
-    #[error("{} has a part of {module} only: {missing} is missing; download the file again, or ask its author", path.display())]
+    #[error("{} has a part of {} only: {missing} is missing; download the file again, or ask its author", path.display(), Shown(module))]
     Incomplete {
         /// The file.
         path: PathBuf,
@@ -53,7 +101,7 @@ pub enum LoraError {
         missing: &'static str,
     },
     /// A tensor of an adapter has an impossible shape.
-    #[error("{}: {tensor} has the shape {found:?}, expected {expected}", path.display())]
+    #[error("{}: {} has the shape {found:?}, expected {expected}", path.display(), Shown(tensor))]
     Shape {
         /// The file.
         path: PathBuf,
@@ -65,7 +113,10 @@ pub enum LoraError {
         found: Vec<usize>,
     },
     /// A tensor holds a number that is not finite.
-    #[error("{}: {tensor} holds {value}, which would spoil every image; the training that made this file diverged", path.display())]
+    #[error(
+        "{}: {} holds {value}, which would spoil every image; the training that made this file diverged",
+        path.display(), Shown(tensor)
+    )]
     NotFinite {
         /// The file.
         path: PathBuf,
@@ -90,8 +141,8 @@ pub enum LoraError {
     },
     /// A control LoRA makes a model of another kind, which takes a control image.
     #[error(
-        "{} is a control LoRA: it widens {module} for a control image, and this pipeline draws from a prompt alone",
-        path.display()
+        "{} is a control LoRA: it widens {} for a control image, and this pipeline draws from a prompt alone",
+        path.display(), Shown(module)
     )]
     Control {
         /// The file.
@@ -111,4 +162,15 @@ pub enum SetLorasError<E: std::error::Error + 'static> {
     /// The pipeline's own files cannot be read any more.
     #[error(transparent)]
     Pipeline(E),
+}
+
+/// What is in a folder, in words.
+fn holds(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    if names.is_empty() {
+        return "this one is empty".to_owned();
+    }
+    let shown = names.iter().take(SHOWN).map(|name| Shown(name).to_string()).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(SHOWN);
+    format!("this one holds {shown}{}", if more > 0 { format!(" and {more} more") } else { String::new() })
 }

@@ -1,19 +1,23 @@
 //! Opening a LoRA file: which modules it patches, and with which tensors.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use diffusion_core::checkpoint::{Checkpoint, StoredTensor};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::{ComponentId, PatchTarget};
 
 use crate::adapter::{Adapter, LoraFile};
 use crate::dialects::{Dialect, ModuleName};
 use crate::error::LoraError;
-use crate::peft_settings::{self, PeftSettings};
+use crate::file_contents::FileContents;
+use crate::lora_folder;
+use crate::other_file::what_it_is;
+use crate::peft_settings::{ModuleSettings, PeftSettings};
 use crate::report::Report;
-use crate::tensors::{AdapterTensors, Method, ModuleTensors, Role, parse_name};
+use crate::settings_source::{self, FoundSettings};
+use crate::tensors::{AdapterTensors, Method, ModuleTensors, Role};
 use crate::vocabulary::Vocabulary;
 
 /// A LoRA file, opened and understood, no weight read. Cheap to clone; clones share what was read.
@@ -22,34 +26,52 @@ pub struct Lora {
     file: Arc<LoraFile>,
 }
 
-/// Names under which folders hold a LoRA.
-const FILE_NAMES: [&str; 3] = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors", "lora.safetensors"];
+/// Factors whose product is scaled by alpha over their rank.
+const RANKED: [Role; 4] = [Role::Down, Role::HadamardDown1, Role::KroneckerDown1, Role::KroneckerDown2];
 
 impl Lora {
-    /// Open a safetensors file, or a folder as diffusers or PEFT write it.
+    /// Open a safetensors or GGUF file, or a folder as diffusers or PEFT write it.
     ///
     /// # Errors
     /// [`LoraError`] if the file cannot be read, is no LoRA, or has adapters that are incomplete, of impossible shapes, or of
     /// a kind that is not read.
     pub fn open(path: &Path) -> Result<Self, LoraError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let path = file_in(path);
-        let checkpoint = Checkpoint::open(&path)?;
-        let settings = PeftSettings::find(&path, checkpoint.metadata(peft_settings::HEADER_KEY))?;
-        let (modules, unexpected) = modules(&checkpoint)?;
-        let patches_something = modules.values().any(|tensors| tensors.keys().any(|role| !matches!(role, Role::Alpha)));
-        if !patches_something {
+        let path = lora_folder::file_in(path);
+        let checkpoint = Checkpoint::open(&path).map_err(|error| match error {
+            CheckpointError::NoWeights { path, .. } => LoraError::FolderWithoutLora { found: lora_folder::names_in(&path), path },
+            error => error.into(),
+        })?;
+        let contents = FileContents::read(&checkpoint)?;
+        if !contents.has_adapters {
             return Err(LoraError::NotALora { found: what_it_is(&checkpoint), path });
         }
-        let adapter = |(key, tensors): (&str, BTreeMap<Role, StoredTensor>)| {
-            let module = ModuleName::parse(key);
-            let tensors = AdapterTensors::new(ModuleTensors::new(&path, key, tensors), &module.name, settings.as_ref())?;
-            Ok(Arc::new(Adapter { key: key.to_owned(), module, tensors }))
+        let names: Vec<ModuleName> = contents.modules.keys().map(|key| ModuleName::parse(key)).collect();
+        refuse_twice(&checkpoint, contents.modules.keys().copied().zip(&names))?;
+        let lack_alpha = contents
+            .modules
+            .values()
+            .any(|tensors| !tensors.contains_key(&Role::Alpha) && RANKED.iter().any(|role| tensors.contains_key(role)));
+        let FoundSettings { settings, mut notes } = settings_source::find(&checkpoint, &names, lack_alpha)?;
+        let settings = match settings {
+            Some(settings) => {
+                let failed = |reason| LoraError::Metadata { path: path.clone(), reason };
+                settings_of(&settings, &names).map_err(failed)?.into_iter().map(Some).collect()
+            }
+            None => vec![None; names.len()],
         };
-        let mut adapters = modules.into_iter().map(adapter).collect::<Result<Vec<_>, LoraError>>()?;
+        notes.extend(settings_source::training_notes(&checkpoint));
+        let mut adapters = Vec::new();
+        for (((key, tensors), module), settings) in contents.modules.into_iter().zip(names).zip(&settings) {
+            let tensors = AdapterTensors::new(ModuleTensors::new(&path, key, tensors), settings.as_ref())?;
+            adapters.push(Arc::new(Adapter { key: key.to_owned(), module, tensors }));
+        }
+        notes.extend(rank_note(&adapters, &settings));
         mark_control(&mut adapters);
+        let adapter_names = contents.adapter_names.into_iter().map(str::to_owned).collect();
+        let (unexpected, embeddings) = (contents.unexpected, contents.embeddings);
         let id = COUNTER.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { file: Arc::new(LoraFile { path, id, adapters, unexpected }) })
+        Ok(Self { file: Arc::new(LoraFile { path, id, adapters, unexpected, embeddings, adapter_names, notes }) })
     }
 
     /// The file; in the folder, if a folder was opened.
@@ -92,30 +114,42 @@ impl Lora {
     }
 }
 
-/// The LoRA of a folder, or the file itself.
-fn file_in(path: &Path) -> PathBuf {
-    let in_folder = FILE_NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
-    in_folder.filter(|_| path.is_dir()).unwrap_or_else(|| path.to_owned())
-}
-
-/// Tensors by module and by what they are to its adapter, and the names of those that belong to no adapter.
-type Modules<'a> = (BTreeMap<&'a str, BTreeMap<Role, StoredTensor>>, Vec<String>);
-
-fn modules(checkpoint: &Checkpoint) -> Result<Modules<'_>, LoraError> {
-    let (mut modules, mut unexpected) = Modules::default();
-    for (name, tensor) in checkpoint.tensors() {
-        match parse_name(name) {
-            Some((module, Role::Unsupported(kind))) => {
-                let path = checkpoint.path().to_owned();
-                return Err(LoraError::Unsupported { path, kind, module: module.to_owned() });
-            }
-            Some((module, role)) => {
-                modules.entry(module).or_default().insert(role, tensor.clone());
-            }
-            None => unexpected.push(name.to_owned()),
+/// What PEFT's settings say about each of these modules.
+fn settings_of(settings: &PeftSettings, names: &[ModuleName]) -> Result<Vec<ModuleSettings>, String> {
+    let mut found = vec![ModuleSettings::default(); names.len()];
+    let mut networks: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, name) in names.iter().enumerate() {
+        networks.entry(name.aliases[0]).or_default().push(index);
+    }
+    for (network, indices) in networks {
+        let modules: Vec<&str> = indices.iter().map(|index| names[*index].in_peft.as_str()).collect();
+        for (index, of_module) in indices.into_iter().zip(settings.of(network, &modules)?) {
+            found[index] = of_module;
         }
     }
-    Ok((modules, unexpected))
+    Ok(found)
+}
+
+/// What there is to say about settings that tell other ranks than the tensors have.
+fn rank_note(adapters: &[Arc<Adapter>], settings: &[Option<ModuleSettings>]) -> Option<String> {
+    let is_other = |(adapter, settings): &(&Arc<Adapter>, &Option<ModuleSettings>)| {
+        let told = settings.and_then(|settings| settings.rank);
+        told.zip(adapter.tensors.rank).is_some_and(|(told, rank)| told != rank as f64)
+    };
+    let count = adapters.iter().zip(settings).filter(is_other).count();
+    (count > 0).then(|| format!("the tensors of {count} modules have another rank than its settings say; theirs counts"))
+}
+
+/// Refuse a file that spells one module in two ways.
+fn refuse_twice<'a>(checkpoint: &Checkpoint, names: impl Iterator<Item = (&'a str, &'a ModuleName)>) -> Result<(), LoraError> {
+    let mut seen = BTreeMap::new();
+    for (key, name) in names {
+        if let Some(first) = seen.insert(name.identity(), key) {
+            let [first, second] = [first, key].map(str::to_owned);
+            return Err(LoraError::Twice { path: checkpoint.path().to_owned(), first, second });
+        }
+    }
+    Ok(())
 }
 
 /// Bare original names with norms or biases beside the factors are Black Forest Labs' control LoRAs.
@@ -128,30 +162,5 @@ fn mark_control(adapters: &mut [Arc<Adapter>]) {
                 adapter.module.dialect = Dialect::BflControl;
             }
         }
-    }
-}
-
-/// What a file without adapters seems to hold.
-fn what_it_is(checkpoint: &Checkpoint) -> String {
-    /// Names of embeddings in the files that textual inversion makes.
-    const EMBEDDINGS: [&str; 5] = ["emb_params", "clip_l", "clip_g", "t5xxl", "<concept>"];
-    /// A matrix of a model has more bytes than this.
-    const LARGE: usize = 1 << 20;
-    let names: Vec<&str> = checkpoint.tensors().map(|(name, _)| name).collect();
-    if names.is_empty() {
-        return "no tensors".to_owned();
-    }
-    let is_embedding = |(name, tensor): (&str, &StoredTensor)| {
-        tensor.shape().len() <= 2 && (EMBEDDINGS.contains(&name) || (name.starts_with('<') && name.ends_with('>')))
-    };
-    if checkpoint.tensors().all(is_embedding) {
-        return "the embedding of a textual inversion, which stands for a word of the prompt".to_owned();
-    }
-    let has_weights = checkpoint.tensors().any(|(name, tensor)| name.ends_with(".weight") && tensor.num_bytes() > LARGE);
-    let examples = names.iter().take(2).copied().collect::<Vec<_>>().join(", ");
-    if has_weights {
-        format!("whole weights, as a model does, {examples} among them")
-    } else {
-        format!("no adapters that are known, but {examples}")
     }
 }

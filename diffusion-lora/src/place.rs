@@ -80,6 +80,12 @@ fn check(adapter: &Adapter, published: &PublishedTensor) -> Result<(), NoPlace> 
     if found[0] != expected[0] || (found[1] != expected[1] && !may_widen) {
         return Err(NoPlace::Shape(Mismatched { name: adapter.key.clone(), expected, found }));
     }
+    // Kernels of other sizes may have as many numbers.
+    let significant = |shape: &[usize]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
+    let trailing = published.parts[0].shape.get(1..).unwrap_or_default();
+    if adapter.tensors.trailing_dimensions().is_some_and(|found| significant(found) != significant(trailing) && !may_widen) {
+        return Err(NoPlace::Shape(Mismatched { name: adapter.key.clone(), expected, found }));
+    }
     match published.arrangement {
         Arrangement::Transposed => Err(NoPlace::NoParameter),
         Arrangement::Same | Arrangement::HalvesSwapped => Ok(()),

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
+use diffusion_core::files::Shown;
 use diffusion_core::weights::ComponentId;
 
 use crate::dialects::Dialect;
+
+/// How many names of a long list are shown.
+const SHOWN: usize = 5;
 
 /// What a file holds, and what of it fits a model. Printed, it is a line, and one for each module that does not fit.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +20,10 @@ pub struct Report {
     pub path: PathBuf,
     /// The dialects that its names are in, each once.
     pub dialects: Vec<Dialect>,
+    /// What stands before the names of its modules, as the file spells it, each once.
+    pub prefixes: Vec<String>,
+    /// What PEFT calls the adapters in it, where the names of tensors tell, each once.
+    pub adapter_names: Vec<String>,
     /// Kinds of adapters, with how many there are: LoRA, DoRA, LoHa, LoKr, difference, replacement, bias.
     pub methods: BTreeMap<&'static str, usize>,
     /// The smallest and the largest rank; `None` if no adapter has one.
@@ -34,6 +42,10 @@ pub struct Report {
     pub mismatched: Vec<Mismatched>,
     /// Modules, as the file spells them, that it gives more inputs than the model has.
     pub widened: Vec<String>,
+    /// What is known to do nothing here, and is left out.
+    pub without_effect: Vec<WithoutEffect>,
+    /// What else there is to say about the file, in sentences: settings that are used, or not, and why.
+    pub notes: Vec<String>,
     /// The model that the file seems to be made for, by the names of its modules.
     pub made_for: Option<&'static str>,
 }
@@ -58,6 +70,26 @@ pub struct Mismatched {
     pub expected: [usize; 2],
     /// Rows and columns in the file.
     pub found: [usize; 2],
+}
+
+/// A module or tensor of a file that is left out because it does nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WithoutEffect {
+    /// Its name, as the file spells it.
+    pub name: String,
+    /// Why it does nothing.
+    pub reason: Reason,
+}
+
+/// Why a part of a file does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It is an embedding of a textual inversion: a word of the prompt, which does not work without it.
+    Embedding,
+    /// It patches what the component computes after the output that this model takes.
+    AfterOutput(ComponentId),
 }
 
 impl Report {
@@ -88,6 +120,12 @@ impl Report {
         let methods = list(self.methods.iter().map(|(method, count)| format!("{count} {method}")));
         write!(f, "{}: {} modules ({methods}) in {} tensors, ", self.path.display(), self.num_adapters, self.num_tensors)?;
         write!(f, "dialect {}", list(self.dialects.iter().map(ToString::to_string)))?;
+        if !self.prefixes.is_empty() {
+            write!(f, ", names after {}", shown(&self.prefixes))?;
+        }
+        if !self.adapter_names.is_empty() {
+            write!(f, ", adapter {}", shown(&self.adapter_names))?;
+        }
         if let Some((smallest, largest)) = self.ranks {
             write!(f, ", rank {}", range(smallest, largest))?;
         }
@@ -101,38 +139,54 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// How many names of a long list are shown.
-        const SHOWN: usize = 5;
         self.fmt_contents(f)?;
         if !self.matched.is_empty() {
             let matched = self.matched.iter().map(|(component, count)| format!("{count} in the {component}"));
             write!(f, "; matched {}", list(matched))?;
         }
         if !self.widened.is_empty() {
-            write!(f, "; gives more inputs to {}", list(self.widened.iter().cloned()))?;
+            write!(f, "; gives more inputs to {}", shown(&self.widened))?;
         }
-        for unexpected in self.unexpected.iter().take(SHOWN) {
-            write!(f, "\n  {unexpected}")?;
+        for note in &self.notes {
+            write!(f, "\n  {note}")?;
         }
-        if self.unexpected.len() > SHOWN {
-            write!(f, "\n  ... {} unexpected in all", self.unexpected.len())?;
+        lines(f, &self.without_effect, "without effect")?;
+        lines(f, &self.unexpected, "unexpected")?;
+        lines(f, &self.mismatched, "of other shapes")
+    }
+}
+
+/// A line for each of the first items, and one that tells how many there are.
+fn lines(f: &mut fmt::Formatter<'_>, items: &[impl Display], what: &str) -> fmt::Result {
+    for item in items.iter().take(SHOWN) {
+        write!(f, "\n  {item}")?;
+    }
+    if items.len() > SHOWN { write!(f, "\n  ... {} {what} in all", items.len()) } else { Ok(()) }
+}
+
+impl Display for WithoutEffect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Shown(&self.name);
+        match self.reason {
+            Reason::Embedding => {
+                write!(
+                    f,
+                    "{name} is a textual-inversion embedding, which is not used: the word that it stands for means nothing here"
+                )
+            }
+            Reason::AfterOutput(component) => {
+                write!(f, "{name} has no effect: this model takes the output of the {component} before it")
+            }
         }
-        for mismatched in self.mismatched.iter().take(SHOWN) {
-            write!(f, "\n  {mismatched}")?;
-        }
-        if self.mismatched.len() > SHOWN {
-            write!(f, "\n  ... {} of other shapes in all", self.mismatched.len())?;
-        }
-        Ok(())
     }
 }
 
 impl Display for Unexpected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.searched[..] {
-            [] => write!(f, "{} is for a text encoder that this model does not have here", self.name),
+            [] => write!(f, "{} is for a text encoder that this model does not have here", Shown(&self.name)),
             components => {
-                write!(f, "{} is nothing in the {}", self.name, list(components.iter().map(ToString::to_string)))
+                write!(f, "{} is nothing in the {}", Shown(&self.name), list(components.iter().map(ToString::to_string)))
             }
         }
     }
@@ -141,8 +195,18 @@ impl Display for Unexpected {
 impl Display for Mismatched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, expected, found } = self;
+        let name = Shown(name);
         write!(f, "{name} patches a weight of {found:?}, which is {expected:?} in the model")
     }
+}
+
+/// The first of many names.
+fn shown(names: &[String]) -> String {
+    let mut shown = list(names.iter().take(SHOWN).map(|name| Shown(name).to_string()));
+    if names.len() > SHOWN {
+        shown += ", ...";
+    }
+    shown
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

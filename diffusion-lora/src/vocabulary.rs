@@ -8,7 +8,12 @@ use diffusion_core::weights::{ComponentId, PatchTarget};
 use crate::adapter::{Adapter, LoraFile};
 use crate::dialects::{self, ModuleName, Spelling};
 use crate::place::{NoPlace, Place, places, widens};
-use crate::report::{Report, Unexpected};
+use crate::report::{Reason, Report, Unexpected, WithoutEffect};
+
+/// What CLIP text encoders are called.
+const CLIPS: [&str; 2] = ["clip_l", "clip_g"];
+/// What the projection of a CLIP's pooled output is called.
+const PROJECTIONS: [&str; 2] = ["text_projection", "text_model_text_projection"];
 
 /// An adapter, and one of its places in a model.
 #[derive(Debug)]
@@ -55,6 +60,16 @@ impl<'a> Vocabulary<'a> {
         components.find_map(|component| Some((component, component.dotted(module)?)))
     }
 
+    /// The CLIP whose projection is meant, where the model takes the output before it and so has none.
+    ///
+    /// Reference: diffusers `pipelines/flux/pipeline_flux.py`, whose encoder is a `CLIPTextModel`, without a projection.
+    fn projected(&self, module: &ModuleName) -> Option<ComponentId> {
+        let is_clip = |component: &&ComponentVocabulary| component.target.aliases.iter().any(|alias| CLIPS.contains(alias));
+        let is_projection = module.candidates.iter().any(|name| PROJECTIONS.contains(&name.as_str()));
+        let component = self.components(module.aliases).into_iter().find(is_clip)?;
+        is_projection.then_some(component.target.component)
+    }
+
     /// Where everything in a file goes, and a report of what fits and what does not.
     pub(crate) fn resolve(&self, file: &LoraFile) -> (Vec<Resolved>, Report) {
         let mut report = file.contents();
@@ -64,6 +79,11 @@ impl<'a> Vocabulary<'a> {
         report.unexpected.extend(file.unexpected.iter().map(|name| unexpected(name, searched(&[dialects::TRANSFORMER]))));
         for adapter in &file.adapters {
             let Some((found, module)) = self.find(&adapter.module) else {
+                if let Some(component) = self.projected(&adapter.module) {
+                    let reason = Reason::AfterOutput(component);
+                    report.without_effect.push(WithoutEffect { name: adapter.key.clone(), reason });
+                    continue;
+                }
                 report.unexpected.push(unexpected(&adapter.key, searched(adapter.module.aliases)));
                 continue;
             };
@@ -93,12 +113,15 @@ impl<'a> ComponentVocabulary<'a> {
 
     /// The dotted name of a module, if the component has it.
     fn dotted<'b>(&'b self, module: &'b ModuleName) -> Option<&'b str> {
-        let name = match module.spelling {
-            Spelling::Dots => module.name.as_str(),
-            Spelling::Underscores => self.flattened.get(&module.name)?,
-        };
         let is_known = |name: &str| self.target.names.get(name).is_some();
-        let exists = is_known(name) || is_known(&format!("{name}.weight")) || is_known(&format!("{name}.bias"));
-        exists.then_some(name)
+        let exists = |name: &str| is_known(name) || is_known(&format!("{name}.weight")) || is_known(&format!("{name}.bias"));
+        module.candidates.iter().find_map(|name| {
+            // A name without a dot may be flattened even where its prefix is not.
+            let name = match module.spelling {
+                Spelling::Dots if name.contains('.') || exists(name) => name.as_str(),
+                _ => *self.flattened.get(name)?,
+            };
+            exists(name).then_some(name)
+        })
     }
 }

@@ -195,3 +195,101 @@ fn open_kept(tensors: Tensors) -> (tempfile::TempDir, Lora) {
     let lora = Lora::open(&write(folder.path(), tensors)).unwrap();
     (folder, lora)
 }
+
+/// The error of opening or using a file of such tensors, which names `tensor`.
+#[track_caller]
+fn refused_by_name(tensors: Tensors, tensor: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let error = match Lora::open(&write(folder.path(), tensors)) {
+        Ok(lora) => refused(&LoraSet::new().with(&lora, 1.0)),
+        Err(error) => error,
+    };
+    assert!(error.to_string().contains(tensor), "{tensor}: {error}");
+}
+
+#[test]
+fn every_tensor_is_checked_against_the_module_before_anything_is_computed() {
+    let name = |end: &str| format!("{QUERY}.{end}");
+    let [down, up, magnitude, mid] = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector", "lora_mid.weight"].map(name);
+    let [bias, difference_bias, reshape] = ["lora_B.bias", "diff_b", "reshape_weight"].map(name);
+    let low_rank = |role: &str, shape: &[usize]| {
+        refused_by_name(&[(&down, &[4, 28], 0.1), (&up, &[28, 4], 0.1), (role, shape, 1.0)], role);
+    };
+    for shape in [&[27][..], &[29, 1], &[2, 14], &[14, 2], &[1, 27], &[1, 1, 27], &[0], &[1], &[]] {
+        low_rank(&magnitude, shape);
+    }
+    for shape in [&[27][..], &[1], &[], &[2, 14], &[28, 28]] {
+        low_rank(&bias, shape);
+        low_rank(&difference_bias, shape);
+    }
+    for shape in [&[3, 4, 1, 1][..], &[4, 4, 3, 3], &[4], &[]] {
+        refused_by_name(&[(&down, &[4, 28], 0.1), (&up, &[28, 4], 0.1), (&mid, shape, 1.0)], QUERY);
+    }
+    low_rank(&reshape, &[2]);
+    refused_by_name(&[(&down, &[4, 28], 0.1), (&up, &[28, 2, 2, 1], 0.1)], &up);
+    refused_by_name(&[(&difference_bias, &[27], 0.1)], QUERY);
+    refused_by_name(&[(&difference_bias, &[2, 14], 0.1)], QUERY);
+    refused_by_name(&[(&name("diff"), &[28], 0.1)], QUERY);
+    refused_by_name(&[(&name("diff"), &[28, 1], 0.1)], QUERY);
+    refused_by_name(&[(&name("diff"), &[1, 28], 0.1)], QUERY);
+    refused_by_name(&[(&name("set_weight"), &[28, 27], 0.1)], QUERY);
+    let norm = "transformer.transformer_blocks.0.attn.norm_q";
+    for shape in [&[13][..], &[1], &[14, 14], &[1, 14]] {
+        refused_by_name(&[(&format!("{norm}.w_norm"), shape, 0.1)], norm);
+    }
+    let hadamard = |shapes: [&[usize]; 4]| {
+        let names = ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"].map(name);
+        let tensors: Vec<_> = names.iter().zip(shapes).map(|(name, shape)| (name.as_str(), shape, 0.1)).collect();
+        refused_by_name(&tensors, QUERY);
+    };
+    hadamard([&[28, 2], &[2, 28], &[28, 2], &[2, 27]]);
+    hadamard([&[28, 2], &[2, 28], &[1, 2], &[2, 1]]);
+    hadamard([&[28, 2], &[2, 28], &[28, 2], &[3, 28]]);
+    hadamard([&[1, 2], &[2, 28], &[1, 2], &[2, 28]]);
+    let kronecker: [[&[usize]; 2]; 4] = [[&[4, 4], &[7, 6]], [&[4, 4], &[0, 7]], [&[28, 28], &[2]], [&[2, 7, 2], &[14, 2]]];
+    for [first, second] in kronecker {
+        refused_by_name(&[(&name("lokr_w1"), first, 0.1), (&name("lokr_w2"), second, 0.1)], QUERY);
+    }
+}
+
+#[test]
+fn tensors_without_a_use_in_their_module_are_refused_by_name() {
+    let name = |end: &str| format!("{QUERY}.{end}");
+    let [down, up] = ["lora_A.weight", "lora_B.weight"].map(name);
+    for other in ["diff", "set_weight", "lokr_w1", "hada_w1_a"] {
+        let other = name(other);
+        refused_by_name(&[(&down, &[4, 28], 0.1), (&up, &[28, 4], 0.1), (&other, &[28, 28], 0.1)], &other);
+    }
+    let both_biases = [name("lora_B.bias"), name("diff_b")];
+    let factors: [(&str, &[usize], f32); 2] = [(&down, &[4, 28], 0.1), (&up, &[28, 4], 0.1)];
+    let tensors = [&factors[..], &[(&both_biases[0], &[28], 0.1), (&both_biases[1], &[28], 0.1)]].concat();
+    refused_by_name(&tensors, &both_biases[1]);
+    let extra = name("lokr_w1_a");
+    refused_by_name(&[(&name("lokr_w1"), &[4, 4], 0.1), (&name("lokr_w2"), &[7, 7], 0.1), (&extra, &[4, 2], 0.1)], &extra);
+    let magnitude = name("dora_scale");
+    refused_by_name(&[(&name("diff_b"), &[28], 0.1), (&magnitude, &[28], 0.1)], &magnitude);
+}
+
+#[test]
+fn a_folder_without_a_lora_is_told_what_a_lora_folder_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = || {
+        let error = Lora::open(folder.path()).unwrap_err();
+        assert!(matches!(error, LoraError::FolderWithoutLora { .. }), "{error}");
+        let said = error.to_string();
+        for name in ["pytorch_lora_weights.safetensors", "adapter_model.safetensors", "lora.safetensors"] {
+            assert!(said.contains(name), "{said}");
+        }
+        said
+    };
+    assert!(refused().contains("this one is empty"));
+    for name in ["a.safetensors", "b.safetensors", "c\u{1b}[2J.txt"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let said = refused();
+    assert!(said.contains("this one holds a.safetensors, b.safetensors, c\\u{1b}[2J.txt"), "{said}");
+    for i in 0..20 {
+        std::fs::write(folder.path().join(format!("d{i}")), "").unwrap();
+    }
+    assert!(refused().ends_with("and 15 more"));
+}

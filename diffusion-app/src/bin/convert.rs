@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use diffusion_app::cli::say;
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::checkpoint::write::{Conversion, Target};
 use diffusion_models::convert;
@@ -80,15 +81,15 @@ fn run(Arguments { input, output, dtype, force }: &Arguments) -> Result<(), Box<
     bar.finish_and_clear();
     let Conversion { num_tensors, num_bytes, dropped, dropped_entries } = conversion?;
     if !dropped.is_empty() {
-        eprintln!("left out, being nothing that such a file can hold: {}", dropped.join(", "));
+        say(format_args!("left out, being nothing that such a file can hold: {}", dropped.join(", ")));
     }
     if !dropped_entries.is_empty() {
-        eprintln!("header entries that such a file cannot have: {}", dropped_entries.join(", "));
+        say(format_args!("header entries that such a file cannot have: {}", dropped_entries.join(", ")));
     }
     if let Some(settings) = settings_beside(input) {
-        eprintln!("warning: {} says what {} means; copy it beside the new file", settings.display(), input.display());
+        say(format_args!("warning: {} says what {} means; copy it beside the new file", settings.display(), input.display()));
     }
-    eprintln!("{}: {num_tensors} tensors, {}", output.display(), HumanBytes(num_bytes as u64));
+    say(format_args!("{}: {num_tensors} tensors, {}", output.display(), HumanBytes(num_bytes as u64)));
     Ok(())
 }
 

@@ -8,6 +8,8 @@ use diffusion_core::weights::ComponentId;
 use diffusion_models::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::stdout::say;
+
 /// A bar for bytes.
 const BYTES: &str = "{msg} [{bar:30}] {bytes}/{total_bytes}, {elapsed} gone, {eta} left";
 /// A bar for things that are counted.
@@ -28,7 +30,7 @@ impl Verbosity {
     /// A line for the user.
     pub fn note(self, line: impl Display) {
         if self == Self::Normal {
-            eprintln!("{line}");
+            say(line);
         }
     }
 

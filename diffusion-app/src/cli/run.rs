@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use super::signals;
+use super::stdout::say;
 
 /// Run a program; print what went wrong with all causes, and exit with 1.
 ///
@@ -27,14 +28,14 @@ pub fn run_with_help(
     match program() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}"));
             let mut cause = error.source();
             while let Some(error) = cause {
-                eprintln!("  because: {error}");
+                say(format_args!("  because: {error}"));
                 cause = error.source();
             }
             if let Some(help) = help(&*error) {
-                eprintln!("help: {help}");
+                say(format_args!("help: {help}"));
             }
             ExitCode::FAILURE
         }

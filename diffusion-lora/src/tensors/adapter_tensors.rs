@@ -9,7 +9,7 @@ use super::method::Method;
 use super::module_tensors::ModuleTensors;
 use super::role::Role;
 use crate::error::LoraError;
-use crate::peft_settings::PeftSettings;
+use crate::peft_settings::ModuleSettings;
 
 /// The tensors of an adapter, their shapes checked against each other.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct AdapterTensors {
     pub(crate) shape: [usize; 2],
     /// The inner dimension, if there is one.
     pub(crate) rank: Option<usize>,
-    /// The alpha that the file gives, if it gives one.
+    /// The alpha that the file gives, if it gives one that means something.
     pub(crate) alpha: Option<f64>,
     /// What the product of the factors is multiplied with, before the user's strength.
     scale: f64,
@@ -30,26 +30,19 @@ pub(crate) struct AdapterTensors {
 }
 
 impl AdapterTensors {
-    /// Check the tensors of a module, which is called `name` after its prefix. `settings` are PEFT's, if the file has some.
+    /// Check the tensors of a module. `settings` are PEFT's for it, if the file has some.
     ///
     /// # Errors
-    /// [`LoraError`] if tensors are missing, do not fit together, or alpha cannot be read.
-    pub(crate) fn new(tensors: ModuleTensors, name: &str, settings: Option<&PeftSettings>) -> Result<Self, LoraError> {
+    /// [`LoraError`] if tensors are missing, do not fit together, have no use, or alpha cannot be read.
+    pub(crate) fn new(tensors: ModuleTensors, settings: Option<&ModuleSettings>) -> Result<Self, LoraError> {
         let method = tensors.method()?;
         let (shape, rank) = tensors.shape(method)?;
-        if method != Method::BiasOnly {
-            tensors.check_magnitude(shape)?;
-        }
-        let alpha = match tensors.get(Role::Alpha) {
-            Some(alpha) => tensors.finite(alpha)?.first().map(|&alpha| f64::from(alpha)),
-            None => None,
-        };
-        let prefix = tensors.module().split('.').next().unwrap_or_default();
+        tensors.check_others(method, shape)?;
+        // Without a rank to divide by, an alpha means nothing, and trainers write what they like.
+        let alpha = if rank.is_some() { tensors.alpha()? } else { None };
         let scale = match (rank, alpha) {
             (Some(rank), Some(alpha)) => alpha / rank as f64,
-            (Some(rank), None) => settings.and_then(|settings| settings.scale(prefix, name, rank)).unwrap_or(1.0),
-            // Factors that are whole have no rank to divide by, and their trainer writes an alpha that means nothing.
-            (None, _) => 1.0,
+            _ => settings.and_then(|settings| settings.scale(rank)).unwrap_or(1.0),
         };
         Ok(Self { tensors, method, shape, rank, alpha, scale, loaded: Mutex::default() })
     }
@@ -58,12 +51,7 @@ impl AdapterTensors {
     pub(crate) fn kind(&self) -> &'static str {
         match self.method {
             Method::LowRank if self.tensors.has(Role::Magnitude) => "DoRA",
-            Method::LowRank => "LoRA",
-            Method::Hadamard => "LoHa",
-            Method::Kronecker => "LoKr",
-            Method::Difference => "difference",
-            Method::Replacement => "replacement",
-            Method::BiasOnly => "bias",
+            method => method.name(),
         }
     }
 
@@ -74,7 +62,18 @@ impl AdapterTensors {
 
     /// Length of the bias that is added, if one is.
     pub(crate) fn bias_len(&self) -> Option<usize> {
-        self.tensors.get(Role::BiasDifference).map(|bias| bias.shape().iter().product())
+        self.tensors.bias().map(|bias| bias.shape().iter().product())
+    }
+
+    /// The dimensions of the weight after the first, if a tensor of more than two tells them.
+    pub(crate) fn trailing_dimensions(&self) -> Option<&[usize]> {
+        let role = match self.method {
+            Method::LowRank if !self.tensors.has(Role::Mid) => Role::Down,
+            Method::Difference => Role::Difference,
+            Method::Replacement => Role::Replacement,
+            _ => return None,
+        };
+        self.tensors.get(role)?.shape().get(1..).filter(|trailing| trailing.len() > 1)
     }
 
     /// Read the tensors, or get what was read before.

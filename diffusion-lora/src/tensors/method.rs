@@ -16,3 +16,17 @@ pub(crate) enum Method {
     /// A bias alone.
     BiasOnly,
 }
+
+impl Method {
+    /// What people call an adapter of this kind.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::LowRank => "LoRA",
+            Self::Hadamard => "LoHa",
+            Self::Kronecker => "LoKr",
+            Self::Difference => "difference",
+            Self::Replacement => "replacement",
+            Self::BiasOnly => "bias",
+        }
+    }
+}

@@ -2,13 +2,15 @@
 
 mod adapter_tensors;
 mod factors;
+mod integers;
 mod method;
 mod module_tensors;
 mod read_factors;
 mod role;
+mod shapes;
 
 pub(crate) use adapter_tensors::AdapterTensors;
 pub(crate) use factors::Factors;
 pub(crate) use method::Method;
 pub(crate) use module_tensors::ModuleTensors;
-pub(crate) use role::{Role, parse_name};
+pub(crate) use role::{Role, TensorName};

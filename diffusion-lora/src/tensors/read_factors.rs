@@ -5,8 +5,9 @@ use diffusion_core::checkpoint::StoredTensor;
 
 use super::factors::{Delta, Factors};
 use super::method::Method;
-use super::module_tensors::{ModuleTensors, flattened};
+use super::module_tensors::ModuleTensors;
 use super::role::Role;
+use super::shapes::flattened;
 use crate::error::LoraError;
 
 /// The roles of a product: its factors `up` and `down`, and the core between them that convolutions may have.
@@ -51,7 +52,13 @@ impl ModuleTensors {
         };
         let magnitude = self.column(Role::Magnitude, device)?;
         let magnitude = if self.has_column_magnitude(shape) { magnitude.map(Tensor::transpose) } else { magnitude };
-        Ok(Factors { method, delta, scale, magnitude, bias: self.column(Role::BiasDifference, device)? })
+        // What scales the product scales the bias of its factor: peft `tuners/lora/layer.py#L1017` at 0.21.2.
+        let factor_bias = self.column(Role::FactorBias, device)?.map(|bias| bias.mul_scalar(scale));
+        let bias = match factor_bias {
+            Some(bias) => Some(bias),
+            None => self.column(Role::BiasDifference, device)?,
+        };
+        Ok(Factors { method, delta, scale, magnitude, bias })
     }
 
     /// All numbers of a tensor.

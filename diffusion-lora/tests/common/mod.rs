@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test program uses a part")]
 
+pub(crate) mod raw_lora;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,15 @@
 //! What to do on the command line about errors of the libraries, which know no command line.
 
 use std::error::Error;
+use std::path::Path;
 
 use diffusion_app::device::DeviceError;
+use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::weights::ComponentId;
 use diffusion_lora::{LoraError, SetLorasError};
-use diffusion_models::PipelineError;
 use diffusion_models::components::TRANSFORMER;
 use diffusion_models::config::ConfigError;
+use diffusion_models::{FileKind, PipelineError, file_kind};
 
 /// What to do about an error, if an option does something about it.
 pub(crate) fn help(error: &(dyn Error + 'static)) -> Option<String> {
@@ -58,10 +60,28 @@ fn lacks_configuration(error: &PipelineError) -> bool {
 fn of_lora(error: &LoraError) -> Option<String> {
     Some(match error {
         LoraError::DoesNotFit { report } if report.num_matched() > 0 => "--allow-lora-misfits uses what fits of it".to_owned(),
-        LoraError::DoesNotFit { report } => format!("`inspect {}` prints which models it fits", report.path.display()),
-        LoraError::NotALora { .. } => "--lora takes LoRAs only; a model goes to --model".to_owned(),
+        LoraError::DoesNotFit { report } => format!(
+            "`inspect {}` prints which models it fits; --allow-lora-misfits does not help where nothing fits",
+            report.path.display()
+        ),
+        LoraError::NotALora { path, .. } => of_no_lora(path),
         _ => return None,
     })
+}
+
+/// Where a file goes that is no LoRA.
+fn of_no_lora(path: &Path) -> String {
+    let kind = Checkpoint::open(path).map_or(FileKind::Unknown, |checkpoint| file_kind(&checkpoint));
+    let goes_to = match kind {
+        FileKind::Denoiser(name) => format!("it is {name}, and a model goes to --model"),
+        FileKind::Clip => format!("it is {kind}, which goes to --clip-l or --clip-g"),
+        FileKind::T5 => format!("it is {kind}, which goes to --t5xxl"),
+        FileKind::AutoencoderKl => format!("it is {kind}, which goes to --vae"),
+        FileKind::AutoencoderTiny => format!("it is {kind}, which goes to --preview-vae"),
+        FileKind::OtherModel(name) => format!("it is {name}, which is not drawn with"),
+        _ => "a model goes to --model".to_owned(),
+    };
+    format!("--lora takes LoRAs only; {goes_to}")
 }
 
 /// The option that takes the file of a component.
