@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use diffusion_app::cli::{repository_hint, run_with_help};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_lora::{Lora, LoraError};
 use diffusion_models::{file_kind, released_models};
@@ -26,7 +27,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_app::cli::run(|| {
+    let inspect = || {
         if arguments.tensors {
             list_tensors(&arguments.file)?;
         }
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
             Err(error) => return Err(error.into()),
         }
         Ok(())
-    })
+    };
+    run_with_help(inspect, |_| repository_hint(&arguments.file))
 }
 
 fn list_tensors(path: &Path) -> Result<(), Box<dyn Error>> {
