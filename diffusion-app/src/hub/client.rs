@@ -60,7 +60,7 @@ impl Hub {
     ) -> Result<PathBuf, HubError> {
         let offline = self.options.network == Network::Offline;
         // A commit never changes, so there is nothing to ask about one that is there.
-        let cached = if offline || is_commit(reference.revision()) { Some(self.from_cache(reference, purpose)) } else { None };
+        let cached = if offline || is_commit(reference.revision()) { Some(self.in_cache(reference, purpose)) } else { None };
         match cached {
             Some(Ok(path)) => return Ok(path),
             Some(Err(missing)) if offline => {
@@ -78,7 +78,7 @@ impl Hub {
 
     /// The file or folder of a reference, if everything that the use needs is in the cache. The network is not used.
     pub fn cached(&self, reference: &HubReference, purpose: &Use) -> Option<PathBuf> {
-        self.from_cache(reference, purpose).ok()
+        self.in_cache(reference, purpose).ok()
     }
 
     fn connection(&self) -> Result<&Connection, HubError> {
@@ -90,7 +90,7 @@ impl Hub {
     }
 
     /// The files of the commit of the last time. `Err` tells what is missing, where some of it is there.
-    fn from_cache(&self, reference: &HubReference, purpose: &Use) -> Result<PathBuf, Option<String>> {
+    fn in_cache(&self, reference: &HubReference, purpose: &Use) -> Result<PathBuf, Option<String>> {
         let cache = RepositoryCache::new(&self.options.cache, &reference.repository);
         let commit = cache.commit(reference.revision()).ok_or(None)?;
         let listing = cache.listing(&commit);
@@ -112,7 +112,7 @@ impl Hub {
         error: HubError,
         observer: &mut dyn FnMut(HubEvent<'_>),
     ) -> Result<PathBuf, HubError> {
-        match self.from_cache(reference, purpose) {
+        match self.in_cache(reference, purpose) {
             Ok(path) => {
                 observer(HubEvent::FromCache { repository: &reference.repository });
                 Ok(path)

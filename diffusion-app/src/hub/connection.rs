@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClient, HFClientSync, HFError};
+use hf_hub::{HFClient, HFClientBuilder, HFClientSync, HFError};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::redirect::Policy;
@@ -77,7 +77,7 @@ impl Connection {
         let client = client.read_timeout(STALL_TIMEOUT).build().map_err(|error| failed(error.into()))?;
         let hub = HFClient::builder().client(client).endpoint(&options.endpoint).cache_dir(&options.cache);
         let hub = hub.retry_max_attempts(RETRIES as usize).retry_base_delay(FIRST_WAIT / 2);
-        let hub = options.token.iter().fold(hub, |hub, token| hub.token(token));
+        let hub = options.token.iter().fold(hub, HFClientBuilder::token);
         let hub: HFClientSync = hub.build_sync().map_err(|error| failed(error.into()))?;
         let client = |policy: Policy| {
             let client = Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).timeout(STALL_TIMEOUT);
@@ -162,17 +162,18 @@ impl Connection {
     }
 
     fn repeat(&self, at: FileAt<'_>, request: impl Fn() -> Result<Response, RequestError>) -> Result<Response, HubError> {
-        let mut wait = FIRST_WAIT;
-        for retry in 0.. {
+        let (mut retries, mut wait) = (0, FIRST_WAIT);
+        loop {
             match request() {
                 Ok(response) => return Ok(response),
                 Err(RequestError::Refused(error)) => return Err(error),
-                Err(RequestError::Passing(source)) if retry == RETRIES => return Err(self.unreachable(at.repository, source)),
+                Err(RequestError::Passing(source)) if retries == RETRIES => {
+                    return Err(self.unreachable(at.repository, source));
+                }
                 Err(RequestError::Passing(_)) => sleep(wait),
             }
-            wait *= 2;
+            (retries, wait) = (retries + 1, wait * 2);
         }
-        unreachable!("the loop ends with the last retry")
     }
 
     fn url(&self, at: FileAt<'_>) -> Result<Url, HubError> {

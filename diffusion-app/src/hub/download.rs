@@ -1,6 +1,7 @@
 //! One file on its way into the cache: continued where it stopped, checked, and only then given its name.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ impl Download<'_> {
             on_step(Step::Resuming(growing.length));
         }
         let Growing { file, length, hasher } = growing;
-        let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hexadecimal(&hasher.finalize());
         if let Some(expected) = remote.sha256.as_ref().filter(|expected| **expected != found) {
             drop(file);
             fs::remove_file(&path).map_err(failed)?;
@@ -172,6 +173,14 @@ fn continues(response: &Response, length: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
     let start = range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
     response.status() == StatusCode::PARTIAL_CONTENT && start == Some(length)
+}
+
+/// As the hub writes checksums.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // A string takes everything.
+        text
+    })
 }
 
 impl Growing {

@@ -99,7 +99,7 @@ pub enum HubError {
     #[error(
         "{endpoint} cannot be reached, and {repository} is not in the cache{}. Check the connection; what is in the cache is drawn \
          with without one, and with HF_HUB_OFFLINE=1 without asking",
-        absent(missing)
+        absent(missing.as_deref())
     )]
     Unreachable {
         /// Address of the hub.
@@ -115,7 +115,7 @@ pub enum HubError {
     #[error(
         "{repository} is not in the cache ({}){}, and HF_HUB_OFFLINE is set; unset it to download",
         cache.display(),
-        absent(missing)
+        absent(missing.as_deref())
     )]
     Offline {
         /// The repository.
@@ -210,8 +210,8 @@ fn nearest(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
 }
 
-fn absent(missing: &Option<String>) -> String {
-    missing.as_ref().map(|missing| format!(" as a whole ({missing})")).unwrap_or_default()
+fn absent(missing: Option<&str>) -> String {
+    missing.map(|missing| format!(" as a whole ({missing})")).unwrap_or_default()
 }
 
 fn custom(endpoint: &str) -> &'static str {

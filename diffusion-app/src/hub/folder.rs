@@ -1,22 +1,43 @@
 //! The files of a folder of weights: in one file or in shards, as they are or in half the precision.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use super::listing::{Listing, in_folder};
 use super::reference::is_inner_path;
 
-/// Names of weights in a component's folder, in the order in which the reader of folders tries them; `.index.json` marks
-/// those in shards.
-const WEIGHT_NAMES: [&str; 6] = [
-    "diffusion_pytorch_model.safetensors.index.json",
-    "diffusion_pytorch_model.safetensors",
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "diffusion_pytorch_model.fp16.safetensors",
-    "model.fp16.safetensors",
-];
+/// What diffusers and transformers call the file of a component.
+const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
+/// Variants, as the reader of folders knows them; what has none goes before.
+const VARIANTS: [&str; 3] = ["fp16", "bf16", "fp32"];
+
+/// Weights of a folder under one name.
+struct Arrangement {
+    /// The file, or the index of its shards.
+    name: String,
+    stem: &'static str,
+    variant: Option<&'static str>,
+}
+
+/// What weights may be called, in the order in which the reader of folders tries them. Of shards of a variant there are two
+/// namings, as diffusers changed.
+fn arrangements() -> impl Iterator<Item = Arrangement> {
+    [None].into_iter().chain(VARIANTS.map(Some)).flat_map(|variant| {
+        STEMS.into_iter().flat_map(move |stem| {
+            let names = match variant {
+                None => vec![format!("{stem}.safetensors.index.json"), format!("{stem}.safetensors")],
+                Some(variant) => vec![
+                    format!("{stem}.safetensors.index.{variant}.json"),
+                    format!("{stem}.{variant}.safetensors.index.json"),
+                    format!("{stem}.{variant}.safetensors"),
+                ],
+            };
+            names.into_iter().map(move |name| Arrangement { name, stem, variant })
+        })
+    })
+}
 
 /// The configuration of a component.
 pub(super) const CONFIG: &str = "config.json";
@@ -29,28 +50,32 @@ struct ShardIndex {
 
 /// Whether a name is that of an index of shards.
 pub(super) fn is_index(name: &str) -> bool {
-    name.ends_with(".index.json")
+    Path::new(name).extension().is_some_and(|ending| ending == "json") && name.contains(".index.")
 }
 
 /// Which file of a folder to begin with: its weights, or the index of their shards. Where there are several, those of least
 /// bytes: all are the same weights, and the largest are in f32.
 pub(super) fn weights(listing: &Listing, folder: &str) -> Option<String> {
-    let bytes = |name: &str| {
-        let size = |name: &str| listing.size(&in_folder(folder, name)).unwrap_or_default();
-        match name.strip_suffix(".safetensors.index.json") {
-            Some(stem) => listing.in_folder(folder).filter(|name| is_shard(name, stem)).map(size).sum(),
-            None => size(name),
+    let size = |name: &str| listing.size(&in_folder(folder, name)).unwrap_or_default();
+    let bytes = |weights: &Arrangement| -> u64 {
+        if is_index(&weights.name) {
+            listing.in_folder(folder).filter(|name| is_shard(name, weights)).map(size).sum()
+        } else {
+            size(&weights.name)
         }
     };
-    let there = WEIGHT_NAMES.into_iter().filter(|name| listing.has(&in_folder(folder, name)));
+    let there = arrangements().filter(|weights| listing.has(&in_folder(folder, &weights.name)));
+    // Downloads of one variant bring the indices of all.
+    let whole = there.map(|weights| (bytes(&weights), weights)).filter(|(bytes, _)| *bytes > 0);
     // The first of equal ones.
-    there.map(|name| (bytes(name), name)).min_by_key(|(bytes, _)| *bytes).map(|(_, name)| in_folder(folder, name))
+    whole.min_by_key(|(bytes, _)| *bytes).map(|(_, weights)| in_folder(folder, &weights.name))
 }
 
-/// Whether a file is called like a shard: `STEM-00001-of-00003.safetensors`.
-fn is_shard(name: &str, stem: &str) -> bool {
-    let number = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".safetensors"));
-    number.is_some_and(|number| number.bytes().all(|letter| letter.is_ascii_digit() || b"-of".contains(&letter)))
+/// Whether a file is called like a shard of these weights: `STEM-00001-of-00003.safetensors`, with the variant somewhere.
+fn is_shard(name: &str, weights: &Arrangement) -> bool {
+    let variant = VARIANTS.into_iter().find(|variant| name.contains(&format!(".{variant}")));
+    let is_part = name.starts_with(weights.stem) && name.contains("-of-") && name.ends_with(".safetensors");
+    is_part && variant == weights.variant
 }
 
 /// The shards that an index names, as paths in the repository.
@@ -88,6 +113,14 @@ mod tests {
         ];
         assert_eq!(weights(&listing(&shards), "e").as_deref(), Some("e/model.fp16.safetensors"));
         assert_eq!(weights(&listing(&shards[..3]), "e").as_deref(), Some("e/model.safetensors.index.json"));
+        let index_alone = [shards[0], shards[3]];
+        assert_eq!(weights(&listing(&index_alone), "e").as_deref(), Some("e/model.fp16.safetensors"));
+        for index in ["e/model.safetensors.index.fp16.json", "e/model.fp16.safetensors.index.json"] {
+            let halves =
+                [(index, 1), ("e/model.fp16-00001-of-00002.safetensors", 70), ("e/model.fp16-00002-of-00002.safetensors", 70)];
+            assert_eq!(weights(&listing(&[&shards[..3], &halves].concat()), "e").as_deref(), Some(index));
+            assert!(is_index(index));
+        }
         assert_eq!(weights(&listing(&[("model.safetensors", 1)]), "").as_deref(), Some("model.safetensors"));
         assert_eq!(weights(&listing(&[("e/flax_model.msgpack", 1), ("e/model.bin", 1)]), "e"), None);
     }

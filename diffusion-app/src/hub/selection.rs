@@ -95,13 +95,9 @@ impl Picking<'_> {
             Use::Component(_) => self.only_file(folder, "weights that a component is read from"),
             Use::Lora => {
                 let known = LORA_NAMES.map(|name| in_folder(folder, name));
-                match known.into_iter().find(|name| self.listing.has(name)) {
-                    Some(file) => self.file(&file, purpose),
-                    None => {
-                        let file = self.only_file(folder, "LoRA in safetensors")?;
-                        self.file(&file, purpose)
-                    }
-                }
+                let known = known.into_iter().find(|name| self.listing.has(name));
+                let file = known.map_or_else(|| self.only_file(folder, "LoRA in safetensors"), Ok)?;
+                self.file(&file, purpose)
             }
         }
     }
@@ -125,7 +121,9 @@ impl Picking<'_> {
                 let encoder = parts.iter().find(|(name, _)| *name == encoder);
                 let absent = encoder.and_then(|(name, class)| replaced(component(name, class)?)) == Some(Replaced::ByNothing);
                 if !absent {
-                    TOKENIZER_FILES.iter().for_each(|file| self.pick_if_there(&in_folder(&part, file)));
+                    for file in TOKENIZER_FILES {
+                        self.pick_if_there(&in_folder(&part, file));
+                    }
                 }
             }
         }

@@ -41,6 +41,6 @@ mod tests {
         {
             assert!(text.contains(word), "{word}: {text}");
         }
-        assert!(text.lines().all(|line| line.len() < 131 && !line.ends_with(' ')), "{text}");
+        assert!(text.lines().all(|line| line.len() < 140 && !line.ends_with(' ')), "{text}");
     }
 }

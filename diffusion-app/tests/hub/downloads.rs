@@ -37,16 +37,8 @@ impl Case {
         }
     }
 
-    fn fetch_from(&self, options: HubOptions, reference: &str) -> Result<(PathBuf, Vec<String>), HubError> {
-        let reference = HubReference::parse(reference).unwrap();
-        let mut events = Vec::new();
-        let mut observer = |event: HubEvent<'_>| events.push(format!("{event:?}"));
-        let path = Hub::new(options).fetch(&reference, &Use::Model(std::collections::BTreeMap::new()), &mut observer)?;
-        Ok((path, events))
-    }
-
     fn fetch(&self) -> Result<(PathBuf, Vec<String>), HubError> {
-        self.fetch_from(self.options(), "org/name:model.gguf")
+        fetch_from(self.options(), "org/name:model.gguf")
     }
 
     fn repository(&self) -> PathBuf {
@@ -56,6 +48,14 @@ impl Case {
     fn incomplete(&self) -> PathBuf {
         self.repository().join("blobs").join(format!("{}.incomplete", sha256(&bytes())))
     }
+}
+
+fn fetch_from(options: HubOptions, reference: &str) -> Result<(PathBuf, Vec<String>), HubError> {
+    let reference = HubReference::parse(reference).unwrap();
+    let mut events = Vec::new();
+    let mut observer = |event: HubEvent<'_>| events.push(format!("{event:?}"));
+    let path = Hub::new(options).fetch(&reference, &Use::Model(std::collections::BTreeMap::new()), &mut observer)?;
+    Ok((path, events))
 }
 
 fn said(error: &HubError, words: &[&str]) {
@@ -178,7 +178,7 @@ fn a_gated_model_says_which_page_to_accept_and_how_to_log_in() {
 #[test]
 fn names_that_do_not_exist_are_told_apart() {
     let case = Case::new();
-    let error = |reference: &str| case.fetch_from(case.options(), reference).unwrap_err();
+    let error = |reference: &str| fetch_from(case.options(), reference).unwrap_err();
     said(&error("org/nmae"), &["has no model org/nmae", "no file or folder of that name here", "spelling", "private"]);
     said(&error("org/name@v9"), &["org/name has no revision \"v9\"", "/org/name/tree/main"]);
     said(&error("org/name:modle.gguf"), &["org/name:modle.gguf does not exist", "did you mean model.gguf?"]);
@@ -189,25 +189,25 @@ fn names_that_do_not_exist_are_told_apart() {
 fn without_network_the_cache_is_drawn_from() {
     let case = Case::new();
     let offline = || HubOptions { network: Network::Offline, ..case.options() };
-    let error = case.fetch_from(offline(), "org/name:model.gguf").unwrap_err();
+    let error = fetch_from(offline(), "org/name:model.gguf").unwrap_err();
     said(&error, &["org/name is not in the cache", "HF_HUB_OFFLINE is set"]);
     let path = case.fetch().unwrap().0;
     case.server.requests();
-    assert_eq!(case.fetch_from(offline(), "org/name:model.gguf").unwrap().0, path);
+    assert_eq!(fetch_from(offline(), "org/name:model.gguf").unwrap().0, path);
     // A commit is what it is.
     let commit = format!("org/name@{COMMIT}:model.gguf");
-    assert_eq!(case.fetch_from(case.options(), &commit).unwrap().0, path);
+    assert_eq!(fetch_from(case.options(), &commit).unwrap().0, path);
     assert!(case.server.requests().is_empty());
 
     case.server.stop();
     let (again, events) = case.fetch().unwrap();
     assert_eq!(again, path);
     assert!(events.iter().any(|event| event.contains("FromCache")), "{events:?}");
-    let error = case.fetch_from(case.options(), "org/name:README.md").unwrap_err();
+    let error = fetch_from(case.options(), "org/name:README.md").unwrap_err();
     said(&error, &["cannot be reached", "org/name is not in the cache as a whole", "HF_HUB_OFFLINE=1"]);
     assert!(std::error::Error::source(&error).is_some());
-    said(&case.fetch_from(case.options(), "org/other").unwrap_err(), &["cannot be reached", "org/other is not in the cache."]);
-    let error = case.fetch_from(offline(), "org/name:README.md").unwrap_err();
+    said(&fetch_from(case.options(), "org/other").unwrap_err(), &["cannot be reached", "org/other is not in the cache."]);
+    let error = fetch_from(offline(), "org/name:README.md").unwrap_err();
     said(&error, &["not in the cache", "README.md does not exist", "unset it"]);
 }
 
@@ -253,7 +253,7 @@ fn a_hub_cannot_write_outside_the_cache() {
         .with_file("org/evil", "model_index.json", br#"{"vae": ["diffusers", "AutoencoderKL"], "../x": ["a", "b"]}"#)
         .with_file("org/evil", "vae/model.safetensors.index.json", br#"{"weight_map": {"a": "../../../../outside.gguf"}}"#);
     let options = HubOptions { endpoint: server.endpoint(), ..case.options() };
-    let _ = case.fetch_from(options, "org/evil");
+    let _ = fetch_from(options, "org/evil");
     let outside = |path: &Path| path.join("outside.gguf").exists();
     assert!(case.cache.path().ancestors().take(4).all(|folder| !outside(folder)));
     assert!(!server.requests().iter().any(|request| request.contains("outside")));
@@ -264,6 +264,6 @@ fn an_address_that_is_none_is_told() {
     let case = Case::new();
     for endpoint in ["huggingface.co", "not an address"] {
         let options = HubOptions { endpoint: endpoint.to_owned(), ..case.options() };
-        said(&case.fetch_from(options, "org/name").unwrap_err(), &["HF_ENDPOINT", endpoint]);
+        said(&fetch_from(options, "org/name").unwrap_err(), &["HF_ENDPOINT", endpoint]);
     }
 }

@@ -124,7 +124,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 /// Large files lie elsewhere, by their SHA-256; small ones on the hub itself.
 fn is_large(path: &str) -> bool {
-    path.ends_with(".safetensors") || path.ends_with(".gguf")
+    Path::new(path).extension().is_some_and(|ending| ending == "safetensors" || ending == "gguf")
 }
 
 struct Request {

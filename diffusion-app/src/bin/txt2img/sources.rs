@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[cfg(feature = "hub")]
 use diffusion_app::cli::Downloads;
@@ -84,22 +84,24 @@ pub(crate) fn list_models() -> String {
     #[cfg(feature = "hub")]
     {
         let hub = Hub::from_environment();
-        let is_cached = |variant: &KnownVariant| {
-            let components: BTreeMap<_, _> = variant.parts.iter().map(|part| (part.component, Replaced::ByAnother)).collect();
-            Some(variant.parts.iter().all(|part| {
-                let purpose = match part.component {
-                    TRANSFORMER => {
-                        Use::Model(components.iter().map(|(id, how)| (*id, *how)).filter(|(id, _)| *id != TRANSFORMER).collect())
-                    }
-                    component => Use::Component(component),
-                };
-                hub.cached(&part.reference(), &purpose).is_some()
-            }))
-        };
-        known_models::list(&is_cached)
+        known_models::list(&|variant| Some(is_cached(&hub, variant)))
     }
     #[cfg(not(feature = "hub"))]
     known_models::list(&|_| None)
+}
+
+/// Whether all parts of a variant are in the cache.
+#[cfg(feature = "hub")]
+fn is_cached(hub: &Hub, variant: &KnownVariant) -> bool {
+    variant.parts.iter().all(|part| {
+        let purpose = if part.component == TRANSFORMER {
+            let others = variant.parts.iter().filter(|part| part.component != TRANSFORMER);
+            Use::Model(others.map(|part| (part.component, Replaced::ByAnother)).collect())
+        } else {
+            Use::Component(part.component)
+        };
+        hub.cached(&part.reference(), &purpose).is_some()
+    })
 }
 
 /// Downloads what is not here.
