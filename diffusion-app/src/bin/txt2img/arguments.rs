@@ -31,11 +31,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     prompts_file: Option<PathBuf>,
 
-    /// The model [default: the miniature]
+    /// The model [default: the miniature].
     ///
-    /// A diffusers folder, or a .safetensors or .gguf file; a repository of the Hugging Face hub, ORG/NAME[@REVISION][:FILE], of
-    /// which what is needed is downloaded once; or the name of a known model, as flux-dev or flux-dev:q8. What exists here is
-    /// taken first.
+    /// A diffusers folder, or a .safetensors or .gguf file; a repository of the Hugging Face hub, of which what is needed is
+    /// downloaded once: `ORG/NAME[@REVISION][:FILE]`; or the name of a known model, as flux-dev or flux-dev:q8. What exists
+    /// here is taken first.
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
     /// Print the known models with their sizes and licences, and whether they are downloaded already; draw nothing.
