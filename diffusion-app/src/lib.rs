@@ -4,6 +4,7 @@
 //! - [`image_file`]: images and inpaint masks read from files of any common format, PNGs written with their settings.
 //! - [`output`]: files that are written whole or not at all.
 //! - [`mod@embedded_model`]: a miniature model that the program carries, so that it draws with no download.
+//! - [`hub`], [`known_models`]: models by name, downloaded from the Hugging Face hub into the cache that all its programs share.
 //! - [`cli`]: the frame of a program for the terminal: errors with their causes, progress with time left.
 //!
 //! It stands on `diffusion-models`, `diffusion-lora` and what is below them; nothing of the workspace but programs stands on it.
@@ -35,6 +36,7 @@
 //! - `cuda`, `rocm`, `vulkan`, `metal`, `webgpu`: backends for GPUs.
 //! - `embedded-model` (default): carries the miniature model, 15 MB.
 //! - `cli` (default): the module [`cli`], and the programs.
+//! - `hub` (default): downloads models by name.
 //! - `terminal` (default): `txt2img --preview` shows images in the terminal. The crate behind it brings one under the LGPL.
 
 #[cfg(feature = "cli")]
@@ -42,7 +44,9 @@ pub mod cli;
 pub mod device;
 #[cfg(feature = "embedded-model")]
 pub mod embedded_model;
+pub mod hub;
 pub mod image_file;
+pub mod known_models;
 pub mod memory;
 pub mod output;
 pub mod precision;

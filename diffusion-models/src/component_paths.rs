@@ -1,6 +1,6 @@
 //! Components that lie in files of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use diffusion_core::weights::ComponentId;
@@ -19,6 +19,7 @@ pub struct ComponentPaths {
     /// from the tensors, as with miniatures.
     pub config: Option<PathBuf>,
     paths: BTreeMap<ComponentId, PathBuf>,
+    absent: BTreeSet<ComponentId>,
 }
 
 impl ComponentPaths {
@@ -30,8 +31,22 @@ impl ComponentPaths {
     /// With a file or folder for a component.
     #[must_use]
     pub fn with(mut self, component: ComponentId, path: impl Into<PathBuf>) -> Self {
+        self.absent.remove(&component);
         self.paths.insert(component, path.into());
         self
+    }
+
+    /// Without a component, also where the model's own files hold it: a text encoder that is not to be drawn with.
+    #[must_use]
+    pub fn without(mut self, component: ComponentId) -> Self {
+        self.paths.remove(&component);
+        self.absent.insert(component);
+        self
+    }
+
+    /// Whether a component is left out.
+    pub fn is_without(&self, component: ComponentId) -> bool {
+        self.absent.contains(&component)
     }
 
     /// With a diffusers folder of configurations and tokenizers.

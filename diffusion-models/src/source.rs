@@ -186,6 +186,9 @@ impl Source {
 
     /// A component's tensors: of the file that was given for it, or else of the model's own, if there are some.
     pub(crate) fn component(&self, component: &Component) -> Result<Option<(Checkpoint, Origin)>, PipelineError> {
+        if self.paths.is_without(component.id) {
+            return Ok(None);
+        }
         if let Some(path) = self.given(component.id) {
             let checkpoint = Checkpoint::open(path)?;
             return Ok(Some((in_all_in_one(&checkpoint, component).unwrap_or(checkpoint), Origin::Given)));

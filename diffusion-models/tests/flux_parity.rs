@@ -150,6 +150,34 @@ fn published_transformers_fit_to_the_last_name_and_shape() {
     }
 }
 
+/// Flex.1-alpha and FLUX.1 Lite have 8 double blocks in place of 19.
+#[test]
+fn finetunes_with_fewer_blocks_tell_so_by_their_names_and_by_their_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_kept = |name: &str| {
+        let number =
+            ["double_blocks.", "transformer_blocks."].iter().find_map(|blocks| name.strip_prefix(blocks)?.split('.').next());
+        number.is_none_or(|number| number.parse::<usize>().unwrap() < 8)
+    };
+    let expected = FluxConfig { num_double_layers: 8, ..FluxConfig::dev() };
+    for layout in ["original", "diffusers"] {
+        let path = folder.path().join(layout);
+        let mut tensors = manifest(&format!("flux1-dev.transformer.{layout}"));
+        tensors.retain(|name, _| is_kept(name));
+        write_hollow(&path, &tensors);
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        assert_eq!(FluxConfig::from_checkpoint(&checkpoint).as_ref(), Some(&expected), "{layout}");
+        let module = expected.init(FloatDType::F32, &Device::flex());
+        weights::check(&expected.rename(checkpoint).unwrap(), &module).unwrap_or_else(|error| panic!("{layout}: {error}"));
+    }
+    // As these repositories have it.
+    let config = folder.path().join("config.json");
+    let json = r#"{"in_channels": 64, "num_layers": 8, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128,
+        "joint_attention_dim": 4096, "pooled_projection_dim": 768, "guidance_embeds": true, "axes_dims_rope": [16, 56, 56]}"#;
+    std::fs::write(&config, json).unwrap();
+    assert_eq!(FluxConfig::from_json(&config).unwrap(), expected);
+}
+
 #[test]
 fn models_for_other_pipelines_are_refused_by_name() {
     for (model, name) in [("flux1-canny-dev", "Canny or Depth"), ("flux1-fill-dev", "Fill")] {

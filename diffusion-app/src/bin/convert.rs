@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use diffusion_app::cli::say;
+use diffusion_app::cli::{repository_hint, run_with_help, say};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::checkpoint::write::{Conversion, Target};
 use diffusion_models::convert;
@@ -64,7 +64,7 @@ impl From<DType> for Target {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_app::cli::run(|| run(&arguments))
+    run_with_help(|| run(&arguments), |_| repository_hint(&arguments.input))
 }
 
 fn run(Arguments { input, output, dtype, force }: &Arguments) -> Result<(), Box<dyn Error>> {

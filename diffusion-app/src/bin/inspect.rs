@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use diffusion_app::cli::{PrintError, print};
+use diffusion_app::cli::{PrintError, print, repository_hint, run_with_help};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::files::OneLine;
 use diffusion_lora::{Lora, LoraError};
@@ -29,7 +29,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    diffusion_app::cli::run(|| {
+    let inspect = || {
         if let Some(folder) = ModelFolder::open(&arguments.file)? {
             return Ok(print_folder(&arguments, &folder)?);
         }
@@ -42,7 +42,8 @@ fn main() -> ExitCode {
             Err(error) => return Err(error.into()),
         }
         Ok(())
-    })
+    };
+    run_with_help(inspect, |_| repository_hint(&arguments.file))
 }
 
 /// What a whole model consists of.

@@ -22,7 +22,8 @@ pub fn run_with_help(
     help: impl FnOnce(&(dyn Error + 'static)) -> Option<String>,
 ) -> ExitCode {
     signals::prepare();
-    let warnings = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
+    // What hf-hub logs comes back as an error, too.
+    let warnings = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));
     // Fails if there is a subscriber already, which then has the warnings.
     let _ = warnings.with_writer(std::io::stderr).without_time().with_target(false).try_init();
     match program() {

@@ -1,5 +1,7 @@
 //! Stable Diffusion 3 as a model.
 
+use std::path::Path;
+
 use burn::tensor::Device;
 use diffusion_core::weights::PatchTarget;
 use diffusion_core::{Loading, SigmaSchedule, Sigmas};
@@ -211,7 +213,7 @@ impl Sd3Model {
 /// Reference: Stability-AI/sd3.5 `sd3_infer.py#L502-L528`.
 fn info(source: &Source, config: &Sd3Config, downscale_factor: usize, most_tokens: usize) -> ModelInfo {
     let path = source.path();
-    let turbo = path.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().contains("turbo"));
+    let turbo = is_called_turbo(path);
     let large = config.num_layers >= Sd3Config::large_3_5().num_layers;
     let (num_steps, guidance_scale) = match config.qk_norm {
         QkNorm::RootMeanSquare if large && turbo => (4, 1.0),
@@ -246,6 +248,14 @@ fn info(source: &Source, config: &Sd3Config, downscale_factor: usize, most_token
         max_sequence_length: most_tokens,
         left_out: Vec::new(),
     }
+}
+
+/// Whether a file or folder has the word in its name. A folder of the Hugging Face cache is called by its commit, and lies in one
+/// that is called by the model: `models--ORG--NAME/snapshots/COMMIT`.
+fn is_called_turbo(path: &Path) -> bool {
+    let has_word = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().contains("turbo"));
+    let snapshots = path.parent().filter(|folder| folder.file_name().is_some_and(|name| name == "snapshots"));
+    has_word(path) || snapshots.and_then(Path::parent).is_some_and(has_word)
 }
 
 impl Model for Sd3Model {
@@ -285,5 +295,22 @@ impl Model for Sd3Model {
 
     fn load_denoiser(&self, loading: &Loading<'_>) -> Result<Box<dyn Denoiser>, PipelineError> {
         Ok(Box::new(self.load_transformer(loading)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turbo_is_told_by_the_name_of_a_file_or_folder_and_of_a_model_in_the_cache() {
+        for path in
+            ["sd3.5_large_turbo.safetensors", "a/SD3.5-Turbo", "hub/models--stabilityai--sd3.5-large-turbo/snapshots/0123"]
+        {
+            assert!(is_called_turbo(path.as_ref()), "{path}");
+        }
+        for path in ["turbo/sd3.5_large.safetensors", "hub/models--stabilityai--sd3.5-large/snapshots/0123", "snapshots", "/"] {
+            assert!(!is_called_turbo(path.as_ref()), "{path}");
+        }
     }
 }

@@ -3,13 +3,14 @@
 #![allow(clippy::doc_markdown, reason = "these texts are what --help prints, where backticks would be noise")]
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use diffusion_app::device::DeviceName;
 use diffusion_app::precision::PrecisionName;
+use diffusion_core::weights::ComponentId;
 use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, VAE};
-use diffusion_models::{ComponentPaths, GuidanceKind, ModelInfo, NoiseShift, Settings, StepCache, Tiling};
+use diffusion_models::{GuidanceKind, ModelInfo, NoiseShift, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;
 
@@ -24,15 +25,22 @@ use crate::loras::LoraOptions;
 #[command(version)]
 pub(crate) struct Arguments {
     /// What the image shall show; each further prompt is an image of its own.
-    #[arg(required_unless_present = "prompts_file")]
+    #[arg(required_unless_present_any = ["prompts_file", "list_models"])]
     prompt: Vec<String>,
     /// A text file with a prompt in each line, drawn after those of the command line; empty lines do not count.
     #[arg(long, value_name = "FILE")]
     prompts_file: Option<PathBuf>,
 
-    /// The model: a diffusers folder or .dduf file, or a .safetensors file of it [default: the miniature].
-    #[arg(long, value_name = "PATH")]
+    /// The model [default: the miniature].
+    ///
+    /// A diffusers folder or .dduf file, or a .safetensors or .gguf file; a repository of the Hugging Face hub, of which what is needed is
+    /// downloaded once: `ORG/NAME[@REVISION][:FILE]`; or the name of a known model, as flux-dev or flux-dev:q8. What exists
+    /// here is taken first.
+    #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
+    /// Print the known models with their sizes and licences, and whether they are downloaded already; draw nothing.
+    #[arg(long)]
+    pub(crate) list_models: bool,
     /// What the image shall not show.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) negative_prompt: String,
@@ -102,21 +110,21 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", default_value_t = PrecisionName::Auto)]
     pub(crate) precision: PrecisionName,
 
-    /// Autoencoder of its own: a .safetensors file or folder, full or tiny (TAESD3).
+    /// Autoencoder of its own: a .safetensors file, a folder or a repository, full or tiny (TAESD3).
     #[arg(long, value_name = "PATH")]
     vae: Option<PathBuf>,
-    /// CLIP-L of its own.
+    /// CLIP-L of its own, a file, a folder or a repository; `none` draws without the model's.
     #[arg(long, value_name = "PATH")]
     clip_l: Option<PathBuf>,
-    /// CLIP-G of its own.
+    /// CLIP-G of its own; `none` draws without.
     #[arg(long, value_name = "PATH")]
     clip_g: Option<PathBuf>,
-    /// T5 XXL of its own.
+    /// T5 XXL of its own; `none` draws without, and does not download it.
     #[arg(long, value_name = "PATH")]
     t5xxl: Option<PathBuf>,
     /// A diffusers folder or .dduf file whose configurations and tokenizers go with a single file.
     #[arg(long, value_name = "DIR")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) loras: LoraOptions,
@@ -180,13 +188,10 @@ impl Arguments {
         Ok(prompts)
     }
 
-    /// Components of the model that lie in files of their own.
-    pub(crate) fn components(&self) -> ComponentPaths {
+    /// What was given for the components of the model.
+    pub(crate) fn given_components(&self) -> impl Iterator<Item = (ComponentId, Option<&Path>)> {
         let given = [(CLIP_L, &self.clip_l), (CLIP_G, &self.clip_g), (T5XXL, &self.t5xxl), (VAE, &self.vae)];
-        let given = given.into_iter().filter_map(|(component, path)| Some((component, path.as_ref()?)));
-        let mut paths = ComponentPaths::new();
-        paths.config.clone_from(&self.config);
-        given.fold(paths, |paths, (component, path)| paths.with(component, path))
+        given.into_iter().map(|(component, path)| (component, path.as_deref()))
     }
 
     /// The model's settings, with what was given in their place.

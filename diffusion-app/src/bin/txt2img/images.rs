@@ -8,6 +8,7 @@ use diffusion_app::output::check_writable;
 use diffusion_models::Settings;
 
 use crate::arguments::Arguments;
+use crate::given::display_name;
 
 /// The images of a run: every prompt with as many seeds as asked for, counted through.
 pub(crate) struct Images<'a> {
@@ -94,7 +95,7 @@ impl<'a> Images<'a> {
     /// Prompt and settings in the form that AUTOMATIC1111's web interface introduced and other programs read.
     pub(crate) fn parameters(&self, settings: &Settings, image: u64) -> String {
         let Arguments { model, negative_prompt, .. } = self.arguments;
-        let model = model.as_deref().and_then(Path::file_stem).map_or_else(|| "mini-sd3".into(), |stem| stem.to_string_lossy());
+        let model = model.as_deref().map_or_else(|| "mini-sd3".to_owned(), display_name);
         let Settings { width, height, num_steps, guidance_scale, sampler, .. } = settings;
         let negative = match negative_prompt.as_str() {
             "" => String::new(),

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use diffusion_app::hub::HubReference;
 use diffusion_core::Residency;
 use diffusion_core::weights::PatchMode;
 use diffusion_lora::{Lora, LoraError, LoraSet};
 
-/// A LoRA file and its strength: `FILE`, or `FILE:STRENGTH`.
+use crate::given::display_name;
+
+/// A LoRA and its strength: `FILE`, `FILE:STRENGTH`, or in place of the file a repository, `ORG/NAME[@REVISION][:FILE]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LoraArgument {
-    /// The file, or a folder with it.
+    /// The file, a folder with it, or a repository.
     pub(crate) path: PathBuf,
     /// How strong it is; 1 is what it was trained with.
     pub(crate) scale: f64,
@@ -27,10 +30,12 @@ impl FromStr for LoraArgument {
         }
         match argument.rsplit_once(':') {
             Some((path, scale)) if !scale.contains(['/', '\\']) => {
-                let scale = scale.parse().ok().filter(|scale: &f64| scale.is_finite());
-                let scale =
-                    scale.ok_or_else(|| format!("{argument:?} does not end in a strength, as in lora.safetensors:0.8"))?;
-                Ok(Self { path: path.into(), scale })
+                match scale.parse().ok().filter(|scale: &f64| scale.is_finite()) {
+                    Some(scale) => Ok(Self { path: path.into(), scale }),
+                    // The last colon was that before a file of a repository.
+                    None if HubReference::parse(argument).is_some() => Ok(whole()),
+                    None => Err(format!("{argument:?} does not end in a strength, as in lora.safetensors:0.8")),
+                }
             }
             _ => Ok(whole()),
         }
@@ -40,8 +45,8 @@ impl FromStr for LoraArgument {
 /// What `txt2img` is told about LoRAs.
 #[derive(clap::Args, Debug)]
 pub(crate) struct LoraOptions {
-    /// A LoRA, and its strength after a colon; may be given several times.
-    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    /// A LoRA, and its strength after a colon: a file, a folder or a repository; may be given several times.
+    #[arg(long, value_name = "LORA[:STRENGTH]")]
     pub(crate) lora: Vec<LoraArgument>,
     /// Merge LoRAs with the weights, or compute them beside the weights [default: merge, if memory suffices].
     #[arg(long, value_enum, value_name = "HOW", requires = "lora")]
@@ -61,12 +66,12 @@ pub(crate) enum LoraMode {
 }
 
 impl LoraOptions {
-    /// The files, opened, with their strengths.
+    /// The files, opened, with their strengths. `paths` are where they are on this machine.
     ///
     /// # Errors
     /// As [`Lora::open`].
-    pub(crate) fn set(&self) -> Result<LoraSet, LoraError> {
-        let set = self.lora.iter().try_fold(LoraSet::new(), |set, LoraArgument { path, scale }| {
+    pub(crate) fn set(&self, paths: &[PathBuf]) -> Result<LoraSet, LoraError> {
+        let set = self.lora.iter().zip(paths).try_fold(LoraSet::new(), |set, (LoraArgument { scale, .. }, path)| {
             Ok::<_, LoraError>(set.with(&Lora::open(path)?, *scale))
         })?;
         Ok(if self.allow_lora_misfits { set.allowing_mismatch() } else { set })
@@ -85,8 +90,7 @@ impl LoraOptions {
 
     /// Names and strengths, as they are written into an image.
     pub(crate) fn describe(&self) -> String {
-        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        self.lora.iter().fold(String::new(), |text, lora| format!("{text} <lora:{}:{}>", stem(&lora.path), lora.scale))
+        self.lora.iter().fold(String::new(), |text, lora| format!("{text} <lora:{}:{}>", display_name(&lora.path), lora.scale))
     }
 }
 
@@ -101,6 +105,11 @@ mod tests {
         assert_eq!(parsed("b.safetensors:-0.3"), Ok(("b.safetensors".into(), -0.3)));
         assert_eq!(parsed("b.safetensors"), Ok(("b.safetensors".into(), 1.0)));
         assert_eq!(parsed(r"C:\loras\b.safetensors"), Ok((r"C:\loras\b.safetensors".into(), 1.0)));
+        assert_eq!(parsed("org/name"), Ok(("org/name".into(), 1.0)));
+        assert_eq!(parsed("org/name:0.8"), Ok(("org/name".into(), 0.8)));
+        assert_eq!(parsed("org/name@main:b.safetensors"), Ok(("org/name@main:b.safetensors".into(), 1.0)));
+        assert_eq!(parsed("org/name:a/b.safetensors:0.8"), Ok(("org/name:a/b.safetensors".into(), 0.8)));
+        assert!(parsed("loras/b.safetensors:strong").is_err());
         assert!(parsed("b.safetensors:strong").is_err());
         assert!(parsed("b.safetensors:nan").is_err());
     }

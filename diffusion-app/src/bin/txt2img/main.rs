@@ -2,6 +2,7 @@
 
 mod arguments;
 mod drawing;
+mod given;
 mod guidance;
 mod help;
 mod images;
@@ -9,10 +10,12 @@ mod latents_file;
 mod loras;
 mod model;
 mod preview;
+mod sources;
 mod start;
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,8 +29,8 @@ use diffusion_models::{EncodedPrompt, Pipeline, PipelineOptions, Plan, Settings}
 use arguments::Arguments;
 use drawing::Drawing;
 use images::Images;
-use model::Model;
 use preview::Previews;
+use sources::Sources;
 use start::ImageStart;
 
 fn main() -> ExitCode {
@@ -37,11 +40,15 @@ fn main() -> ExitCode {
 
 fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    if arguments.list_models {
+        print!("{}", sources::list_models());
+        return Ok(());
+    }
     let images = Images::new(arguments)?;
-    let model = Model::open(arguments.model.as_deref())?;
     let device = arguments.device.open()?;
+    let Sources { model, components, loras } = Sources::find(arguments, verbosity)?;
     let precision = arguments.precision.on(arguments.device, &device);
-    let options = PipelineOptions { components: arguments.components(), precision, ..PipelineOptions::new(&device) };
+    let options = PipelineOptions { components, precision, ..PipelineOptions::new(&device) };
     let mut pipeline = Pipeline::open(model.path(), &options)?;
     let settings = arguments.settings(pipeline.info())?;
     pipeline.check(&settings)?;
@@ -67,7 +74,7 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let previews = Previews::new(arguments, &pipeline, &images)?;
     verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
     announce(arguments, &pipeline, &settings, verbosity);
-    set_loras(arguments, &mut pipeline, residency, &plan, verbosity)?;
+    set_loras(arguments, &loras, &mut pipeline, residency, &plan, verbosity)?;
 
     let prompts = encode(arguments, &images, &mut pipeline, &settings, verbosity)?;
     // Frees T5's memory before the transformer takes its own.
@@ -100,6 +107,7 @@ fn encode(
 /// Apply the LoRAs, and say what they are.
 fn set_loras(
     arguments: &Arguments,
+    paths: &[PathBuf],
     pipeline: &mut Pipeline,
     residency: Residency,
     plan: &Plan,
@@ -111,7 +119,7 @@ fn set_loras(
     let fused = plan.component(TRANSFORMER).map_or(0, |transformer| transformer.weights);
     let (needed, available) = (plan.peak_resident + fused, available_memory(arguments.device));
     let mode = arguments.loras.mode(residency, needed, available);
-    for report in pipeline.set_loras(&arguments.loras.set()?.with_mode(mode))? {
+    for report in pipeline.set_loras(&arguments.loras.set(paths)?.with_mode(mode))? {
         verbosity.note(format_args!("{report}"));
         if !report.fits() {
             eprintln!("warning: {} does not fit the model completely; what fits is used", report.path.display());

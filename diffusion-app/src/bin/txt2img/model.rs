@@ -14,15 +14,8 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    pub(crate) fn open(given: Option<&Path>) -> Result<Self, Box<dyn Error>> {
-        match given {
-            Some(path) => Ok(Self::Given(path.to_owned())),
-            None => Self::embedded(),
-        }
-    }
-
     #[cfg(feature = "embedded-model")]
-    fn embedded() -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn embedded() -> Result<Self, Box<dyn Error>> {
         let model = UnpackedModel::in_user_cache()?;
         if let Some(warning) = model.warning() {
             eprintln!("warning: {warning}: {}", warning.source);
@@ -31,7 +24,7 @@ impl Model {
     }
 
     #[cfg(not(feature = "embedded-model"))]
-    fn embedded() -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn embedded() -> Result<Self, Box<dyn Error>> {
         Err("this program was built without its feature embedded-model; give --model".into())
     }
 
