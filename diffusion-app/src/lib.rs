@@ -1,8 +1,9 @@
 //! What applications on the diffusion crates share, so that a program, a server or a tool begins with what it adds.
 //!
 //! - [`device`], [`precision`], [`memory`]: devices and precisions by name, and memory that is free.
-//! - [`image_file`]: images and inpaint masks read from files of any common format, PNGs written with their settings.
-//! - [`output`]: files that are written whole or not at all.
+//! - [`image_file`]: images and inpaint masks read from files of any common format, and images written with their settings.
+//! - [`prompts_file`], [`latents_file`]: prompts in text files, latents in safetensors files.
+//! - [`input_file`], [`output`]: files that are read whole with a bound, and written whole or not at all.
 //! - [`mod@embedded_model`]: a miniature model that the program carries, so that it draws with no download.
 //! - [`hub`], [`known_models`]: models by name, downloaded from the Hugging Face hub into the cache that all its programs share.
 //! - [`cli`]: the frame of a program for the terminal: errors with their causes, progress with time left.
@@ -46,10 +47,13 @@ pub mod device;
 pub mod embedded_model;
 pub mod hub;
 pub mod image_file;
+pub mod input_file;
 pub mod known_models;
+pub mod latents_file;
 pub mod memory;
 pub mod output;
 pub mod precision;
+pub mod prompts_file;
 #[cfg(feature = "vulkan")]
 mod vulkan;
 

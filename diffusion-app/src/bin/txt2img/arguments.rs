@@ -5,9 +5,10 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use diffusion_app::device::DeviceName;
 use diffusion_app::precision::PrecisionName;
+use diffusion_app::prompts_file::{PromptsFileError, read_prompts};
 use diffusion_core::weights::ComponentId;
 use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, VAE};
 use diffusion_models::{GuidanceKind, ModelInfo, NoiseShift, Settings, StepCache, Tiling};
@@ -16,6 +17,7 @@ use diffusion_schedulers::schedules::CustomSigmas;
 
 use crate::guidance::GuidanceArguments;
 use crate::loras::LoraOptions;
+use crate::numbers::{number, number_above, whole};
 
 /// Draw an image from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
@@ -27,7 +29,8 @@ pub(crate) struct Arguments {
     /// What the image shall show; each further prompt is an image of its own.
     #[arg(required_unless_present_any = ["prompts_file", "list_models"])]
     prompt: Vec<String>,
-    /// A text file with a prompt in each line, drawn after those of the command line; empty lines do not count.
+    /// A text file with a prompt in each line, drawn after those of the command line; empty lines do not count. UTF-8, or
+    /// UTF-16 with a byte order mark.
     #[arg(long, value_name = "FILE")]
     prompts_file: Option<PathBuf>,
 
@@ -45,7 +48,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) negative_prompt: String,
     /// Number of steps [default: what the model's authors recommend].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=MAX_STEPS))]
     steps: Option<usize>,
     /// Sampler: euler, heun, dpmpp_2m, uni_pc, ddim, euler_ancestral, dpmpp_2m_sde, lcm ...; any other word lists them all.
     #[arg(long, value_name = "NAME", default_value = "euler")]
@@ -54,52 +57,52 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     schedule: Option<ScheduleKind>,
     /// Shift of the noise levels towards noise: a factor, or `dynamic` for one that grows with the image [default: the model's].
-    #[arg(long, value_name = "X")]
+    #[arg(long, allow_hyphen_values = true, value_name = "X")]
     shift: Option<NoiseShift>,
     /// Noise level of the last step, which the others are stretched to.
-    #[arg(long, value_name = "SIGMA")]
+    #[arg(long, value_name = "SIGMA", value_parser = number_above(0.0, 1.0))]
     shift_terminal: Option<f64>,
     /// Exactly these noise levels, in place of --schedule, --shift, --shift-terminal and --steps.
-    #[arg(long, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "shift_terminal", "steps"])]
+    #[arg(long, allow_hyphen_values = true, value_name = "LIST", conflicts_with_all = ["schedule", "shift", "shift_terminal", "steps"])]
     sigmas: Option<CustomSigmas>,
     /// An image to start from: PNG, JPEG, WebP, GIF, BMP or TIFF; resampled if it has another size than the one to draw.
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,
     /// How far to go from the image, above 0 and at most 1.
-    #[arg(long, value_name = "X", default_value_t = 0.6, requires = "image")]
+    #[arg(long, value_name = "X", default_value_t = 0.6, value_parser = number_above(0.0, 1.0), requires = "image")]
     pub(crate) strength: f64,
     /// Which part of --image to regenerate: white to regenerate, black to keep, to the bit.
     #[arg(long, value_name = "FILE", requires = "image")]
     pub(crate) mask: Option<PathBuf>,
     /// Pixels over which the edge of the mask rises, inwards.
-    #[arg(long, value_name = "PIXELS", default_value_t = 0, requires = "mask")]
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, value_parser = whole(0..=MAX_SIDE), requires = "mask")]
     pub(crate) mask_feather: usize,
     /// How strictly to follow the prompt [default: the authors' choice].
     ///
     /// Stable Diffusion 3: scale of classifier-free guidance; 1 draws without, twice as fast. FLUX.1-dev: the distilled
     /// guidance. FLUX.1-schnell has none.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = number(0.0..=MAX_SCALE))]
     guidance_scale: Option<f64>,
     /// Classifier-free guidance for FLUX.1, which is made to do without; above 1 the negative prompt counts.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = number(0.0..=MAX_SCALE))]
     true_cfg_scale: Option<f64>,
     /// Width in pixels, a multiple of 16 [default: the model's].
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = whole(16..=MAX_SIDE))]
     width: Option<usize>,
     /// Height in pixels, a multiple of 16 [default: the model's].
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = whole(16..=MAX_SIDE))]
     height: Option<usize>,
     /// Seed of the noise; the same seed draws the same image, on every device. Further images count up from it.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=u64::MAX))]
     pub(crate) seed: u64,
-    /// Number of images of each prompt.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Number of images of each prompt; at most 10000 in all.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1..=MAX_IMAGES))]
     pub(crate) count: u64,
     /// Images that are drawn at once: the same images, faster on a GPU and with more memory.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1..=MAX_BATCH))]
     pub(crate) batch_size: u64,
     /// Tokens of the prompt that T5 sees [default: its tokenizer's limit, at most 256; 512 for FLUX.1-dev].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=MAX_TOKENS))]
     max_sequence_length: Option<usize>,
 
     /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan[:N]`, `metal[:N]` or `webgpu[:N]`, if the program was built with it.
@@ -136,7 +139,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     step_cache: Option<StepCache>,
     /// Relative change that --step-cache lets pass [default: 0.05 for first-block, 0.2 for easy].
-    #[arg(long, value_name = "X", requires = "step_cache")]
+    #[arg(long, value_name = "X", value_parser = number(0.0..=MAX_SCALE), requires = "step_cache")]
     step_cache_threshold: Option<f64>,
     /// Read the weights of large networks from their files block by block [default: if they do not fit into memory].
     #[arg(long)]
@@ -158,15 +161,18 @@ pub(crate) struct Arguments {
     pub(crate) save_all_latents: bool,
     /// Show what the image will be like in the terminal, at every step or every K-th one.
     #[arg(long, value_name = "K", num_args = 0..=1, require_equals = true, default_missing_value = "1",
-        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+        value_parser = whole(1..=MAX_STEPS))]
     pub(crate) preview: Option<usize>,
-    /// Write these images, with the number of the step before the extension.
+    /// Write these images, with the number of the step before the extension; formats are those of --output.
     #[arg(long, value_name = "FILE")]
     pub(crate) preview_file: Option<PathBuf>,
     /// A tiny autoencoder (TAESD3, TAEF1) for previews in full detail.
     #[arg(long, value_name = "FILE")]
     pub(crate) preview_vae: Option<PathBuf>,
-    /// The image, a PNG; where there are several, a number is put before the extension.
+    /// The image, in the format of its extension: .png, .jpg, .jpeg or .webp; `-` writes a PNG to standard output.
+    ///
+    /// Where there are several images, a number is put before the extension. A link is followed. A device or a pipe is written
+    /// into, and gets a PNG if its name has none of these extensions.
     #[arg(long, short, value_name = "FILE", default_value = "output.png")]
     pub(crate) output: PathBuf,
     /// Print errors and warnings only.
@@ -174,16 +180,38 @@ pub(crate) struct Arguments {
     pub(crate) quiet: bool,
 }
 
+/// More steps than anybody needs.
+const MAX_STEPS: usize = 10_000;
+/// Pixels a side of the largest image that can be asked for; models end earlier.
+const MAX_SIDE: usize = 16_384;
+/// Images that a run draws at most, and of as many prompts.
+pub(crate) const MAX_IMAGES: u64 = 10_000;
+/// Images that are drawn at once at most.
+const MAX_BATCH: u64 = 64;
+/// Tokens beyond what any model takes.
+const MAX_TOKENS: usize = 4_096;
+/// Scales beyond which there is nothing but noise.
+pub(crate) const MAX_SCALE: f64 = 1_000.0;
+
 impl Arguments {
+    /// What the program was called with. Ends the program if that is wrong, or help was asked for.
+    pub(crate) fn of_command_line() -> Self {
+        let parsed = Self::checked_command().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line, where negative numbers are values: what is said about them is then their range, and not that no
+    /// option has their name.
+    fn checked_command() -> clap::Command {
+        let is_option = |argument: &clap::Arg| argument.get_long().is_some() && argument.get_action().takes_values();
+        Self::command().mut_args(|argument| if is_option(&argument) { argument.allow_negative_numbers(true) } else { argument })
+    }
+
     /// The prompts, those of the file last.
-    pub(crate) fn prompts(&self) -> Result<Vec<String>, Box<dyn Error>> {
+    pub(crate) fn prompts(&self) -> Result<Vec<String>, PromptsFileError> {
         let mut prompts = self.prompt.clone();
         if let Some(path) = &self.prompts_file {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            prompts.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
-            if prompts.is_empty() {
-                return Err(format!("{} has no prompt; write one in each line", path.display()).into());
-            }
+            prompts.extend(read_prompts(path)?);
         }
         Ok(prompts)
     }

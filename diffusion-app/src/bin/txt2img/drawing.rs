@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
 use diffusion_app::cli::Verbosity;
-use diffusion_app::image_file::write_png;
+use diffusion_app::image_file::write_image;
+use diffusion_app::latents_file::write_latents;
+use diffusion_app::output::WriteError;
 use diffusion_models::{EncodedPrompt, Event, Pipeline, Settings, StepCache, StepCacheReport};
 
 use crate::images::Images;
-use crate::latents_file;
 use crate::preview::Previews;
 use crate::start::ImageStart;
 
@@ -41,21 +42,27 @@ impl Drawing<'_> {
                 "step cache: {reused} of {evaluations} evaluations reused, the largest change let pass was {largest_change:.3}"
             ));
         }
-        if let Some(path) = &images.arguments.save_latents {
-            for (row, image) in batch.clone().enumerate() {
-                let of_image = latents.iter().map(|(name, latents)| (name.clone(), latents.clone().narrow(0, row, 1)));
-                latents_file::write_latents(&images.path_of(path, image), &of_image.collect())?;
-            }
-        }
+        // Whether they can be kept or not, the images are not lost.
+        let kept = self.keep(&batch, &latents);
 
         let mut stage = verbosity.stage("decoding the image", batch.clone().count());
         let drawn = self.pipeline.decode(latents[FINAL].clone(), settings.tiling, &mut |event| stage.show(&event))?;
         stage.finish("decoded the image");
         for (image, drawn) in batch.zip(drawn) {
             let output = images.path_of(&images.arguments.output, image);
-            write_png(&output, &self.start.finish(drawn), &images.parameters(settings, image))?;
+            write_image(&output, &self.start.finish(drawn), &images.parameters(settings, image))?;
             let (seed, seconds) = (images.seed_of(image), began.elapsed().as_secs_f64());
             verbosity.note(format_args!("wrote {} (seed {seed}, {seconds:.1} s)", output.display()));
+        }
+        Ok(kept?)
+    }
+
+    /// Write the latents of a batch, if they are to be kept.
+    fn keep(&self, batch: &Range<u64>, latents: &BTreeMap<String, Tensor<4>>) -> Result<(), WriteError> {
+        let Some(path) = &self.images.arguments.save_latents else { return Ok(()) };
+        for (row, image) in batch.clone().enumerate() {
+            let of_image = latents.iter().map(|(name, latents)| (name.clone(), latents.clone().narrow(0, row, 1)));
+            write_latents(&self.images.path_of(path, image), &of_image.collect())?;
         }
         Ok(())
     }
@@ -65,7 +72,7 @@ impl Drawing<'_> {
         let Self { images, prompts, settings, previews, .. } = *self;
         let of_images: Vec<_> = batch.clone().map(|image| &prompts[images.prompt_of(image)]).collect();
         let (prompt, start) = (EncodedPrompt::batch(&of_images), self.start.of(&images.seeds_of(batch.clone())));
-        let (mut kept, mut failure, mut num_steps) = (BTreeMap::new(), None, 0);
+        let (mut kept, mut num_steps) = (BTreeMap::new(), 0);
         let mut stage = self.verbosity.stage("drawing", settings.num_steps);
         let mut observer = |event: Event| {
             let flow = stage.show(&event);
@@ -74,19 +81,12 @@ impl Drawing<'_> {
             if images.arguments.save_all_latents {
                 kept.insert(format!("latents_{num_steps}"), step.latents);
             }
-            let Some(previews) = previews else { return flow };
-            match previews.after(num_steps, step.denoised, |path, row| images.path_of(path, batch.start + row), &stage) {
-                Ok(()) => flow,
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
+            if let Some(previews) = previews {
+                previews.after(num_steps, step.denoised, |path, row| images.path_of(path, batch.start + row), &stage);
             }
+            flow
         };
         let latents = self.pipeline.denoise(&prompt, &start, settings, &mut observer);
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
         kept.insert(FINAL.to_owned(), latents?);
         stage.finish(format_args!("drew {num_steps} steps"));
         Ok(kept)

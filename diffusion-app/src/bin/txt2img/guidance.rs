@@ -8,6 +8,9 @@ use clap::Args;
 use diffusion_models::{Guidance, GuidanceEvaluation, GuidanceMethod};
 use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
 
+use crate::arguments::MAX_SCALE;
+use crate::numbers::{number, number_above, whole};
+
 /// How the velocities under both prompts are combined.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Guidance")]
@@ -20,35 +23,35 @@ pub(crate) struct GuidanceArguments {
     #[arg(long)]
     sequential_guidance: bool,
     /// Share, from 0 to 1, to which the guided velocity is scaled back to the deviation of the unguided one; 0.7 in the paper.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = number(0.0..=1.0))]
     guidance_rescale: f64,
     /// Guide only at noise levels above LOW and up to HIGH, such as 0.2,0.9; elsewhere steps take half of the time.
-    #[arg(long, value_name = "LOW,HIGH")]
+    #[arg(long, allow_hyphen_values = true, value_name = "LOW,HIGH")]
     guidance_interval: Option<Interval>,
     /// Steps at the start that --guidance zero-star stands still in.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=10_000_usize))]
     zero_steps: usize,
     /// Share that --guidance apg keeps of the guidance parallel to the image.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, alias = "apg-along")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, alias = "apg-along", value_parser = number(-MAX_SCALE..=MAX_SCALE))]
     apg_eta: f64,
     /// Largest norm of the guidance of --guidance apg [default: no limit].
-    #[arg(long, value_name = "X", alias = "apg-longest")]
+    #[arg(long, value_name = "X", alias = "apg-longest", value_parser = number_above(0.0, 1e6))]
     apg_norm_threshold: Option<f64>,
     /// Share of the past guidance that --guidance apg adds, such as -0.5.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = number(-1.0..=1.0))]
     apg_momentum: f64,
 
     /// Blocks to leave out for skip-layer guidance, such as 7,8,9 for Stable Diffusion 3.5 Medium.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = whole(0..=999_usize))]
     skip_layers: Vec<usize>,
     /// Scale of skip-layer guidance.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
+    #[arg(long, value_name = "X", value_parser = number(0.0..=MAX_SCALE), requires = "skip_layers")]
     slg_scale: Option<f64>,
     /// Share of the steps after which skip-layer guidance starts.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
+    #[arg(long, value_name = "X", value_parser = number(0.0..=1.0), requires = "skip_layers")]
     slg_start: Option<f64>,
     /// Share of the steps before which skip-layer guidance stops.
-    #[arg(long, value_name = "X", requires = "skip_layers")]
+    #[arg(long, value_name = "X", value_parser = number(0.0..=1.0), requires = "skip_layers")]
     slg_stop: Option<f64>,
 }
 

@@ -4,10 +4,11 @@ use std::error::Error;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use diffusion_app::output::check_writable;
+use diffusion_app::image_file::{ImageFileError, OutputFormat, check_image_file};
+use diffusion_app::output::{OutputKind, check_writable, output_kind, with_suffix};
 use diffusion_models::Settings;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, MAX_IMAGES};
 use crate::given::display_name;
 
 /// The images of a run: every prompt with as many seeds as asked for, counted through.
@@ -21,12 +22,13 @@ impl<'a> Images<'a> {
     /// All that was asked for.
     pub(crate) fn new(arguments: &'a Arguments) -> Result<Self, Box<dyn Error>> {
         let prompts = arguments.prompts()?;
-        if arguments.count == 0 || arguments.batch_size == 0 {
-            let option = if arguments.count == 0 { "--count" } else { "--batch-size" };
-            return Err(format!("{option} is 0; ask for at least one image").into());
+        let count = arguments.count.saturating_mul(prompts.len() as u64);
+        if count > MAX_IMAGES {
+            let (of_each, prompts) = (arguments.count, prompts.len());
+            let problem =
+                format!("{of_each} images of each of {prompts} prompts are more than {MAX_IMAGES}; draw them in several runs");
+            return Err(problem.into());
         }
-        let count =
-            arguments.count.checked_mul(prompts.len() as u64).ok_or("--count asks for more images than can be counted")?;
         if arguments.latents.is_some() && count > 1 {
             let problem =
                 "--latents gives the noise of one image, --count or several prompts ask for more; leave one of them out";
@@ -71,25 +73,41 @@ impl<'a> Images<'a> {
         batch.map(|image| self.seed_of(image)).collect()
     }
 
-    /// The same path, with a number before the extension where there are several images.
+    /// The same path, with a number before the extension where there are several images. What is no file keeps its name.
     pub(crate) fn path_of(&self, path: &Path, image: u64) -> PathBuf {
-        if self.is_single() {
+        if self.is_single() || output_kind(path).is_ok_and(|kind| kind != OutputKind::File) {
             return path.to_owned();
         }
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-        path.with_file_name(format!("{stem}-{}{extension}", image + 1))
+        with_suffix(path, &format!("-{}", image + 1))
     }
 
     /// Check that every file can be written, before work is spent on what goes into it.
     pub(crate) fn check_writable(&self) -> Result<(), Box<dyn Error>> {
         let Arguments { output, save_latents, .. } = self.arguments;
-        for image in 0..self.count {
-            for path in [Some(output), save_latents.as_ref()].into_iter().flatten() {
-                check_writable(&self.path_of(path, image))?;
+        OutputFormat::of(output)?;
+        for path in [Some(output), save_latents.as_ref()].into_iter().flatten() {
+            if !self.is_single() && output_kind(path)? == OutputKind::Pipe {
+                return Err(format!(
+                    "{} is a pipe, which takes one output, and there are several; give the name of a file",
+                    path.display()
+                )
+                .into());
             }
+            (0..self.count).try_for_each(|image| check_writable(&self.path_of(path, image)))?;
+        }
+        if save_latents.as_ref() == Some(output) && output_kind(output)? == OutputKind::File {
+            return Err(format!("--output and --save-latents are both {}; give them two names", output.display()).into());
         }
         Ok(())
+    }
+
+    /// Check that the formats have room for images of this size and their settings.
+    pub(crate) fn check_room(&self, settings: &Settings) -> Result<(), ImageFileError> {
+        let Settings { width, height, .. } = *settings;
+        // Those of one prompt differ in the digits of their seed.
+        (0..self.count)
+            .step_by(self.arguments.count as usize)
+            .try_for_each(|image| check_image_file(&self.arguments.output, width, height, &self.parameters(settings, image)))
     }
 
     /// Prompt and settings in the form that AUTOMATIC1111's web interface introduced and other programs read.

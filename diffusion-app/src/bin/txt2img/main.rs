@@ -6,20 +6,20 @@ mod given;
 mod guidance;
 mod help;
 mod images;
-mod latents_file;
 mod loras;
 mod model;
+mod numbers;
 mod preview;
 mod sources;
 mod start;
+mod terminal;
 
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use diffusion_app::cli::{Verbosity, run_with_help};
+use diffusion_app::cli::{Verbosity, print, run_with_help, say};
 use diffusion_app::memory::available_memory;
 use diffusion_core::Residency;
 use diffusion_lora::SetLoras;
@@ -31,20 +31,22 @@ use drawing::Drawing;
 use images::Images;
 use preview::Previews;
 use sources::Sources;
-use start::ImageStart;
+use start::StartFiles;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of_command_line();
     run_with_help(|| draw_all(&arguments), help::help)
 }
 
 fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     if arguments.list_models {
-        print!("{}", sources::list_models());
-        return Ok(());
+        return Ok(print(sources::list_models().trim_end())?);
     }
     let images = Images::new(arguments)?;
+    if !arguments.plan {
+        images.check_writable()?;
+    }
     let device = arguments.device.open()?;
     let Sources { model, components, loras } = Sources::find(arguments, verbosity)?;
     let precision = arguments.precision.on(arguments.device, &device);
@@ -60,22 +62,23 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         verbosity.note(format_args!("{left_out}"));
     }
     for warning in pipeline.warnings(&settings)? {
-        eprintln!("warning: {warning}");
+        say(format_args!("warning: {warning}"));
     }
     let plan = pipeline.plan(&settings, images.largest_batch());
     let residency = residency(arguments, &plan, verbosity);
     pipeline.set_residency(residency);
     if arguments.plan {
-        println!("{plan}");
+        print(&plan)?;
         return Ok(());
     }
-    images.check_writable()?;
-    let start = ImageStart::read(arguments, &pipeline, &settings, verbosity)?;
+    images.check_room(&settings)?;
+    let start = StartFiles::read(arguments, &pipeline, &settings)?;
     let previews = Previews::new(arguments, &pipeline, &images)?;
     verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
     announce(arguments, &pipeline, &settings, verbosity);
     set_loras(arguments, &loras, &mut pipeline, residency, &plan, verbosity)?;
 
+    let start = start.encode(&pipeline, verbosity)?;
     let prompts = encode(arguments, &images, &mut pipeline, &settings, verbosity)?;
     // Frees T5's memory before the transformer takes its own.
     pipeline.free_prompt_encoder();
@@ -99,7 +102,7 @@ fn encode(
     stage.finish("encoded the prompt");
     let truncated = encoded.iter().flat_map(|prompt| &prompt.truncated).map(ToString::to_string);
     for warning in truncated.collect::<BTreeSet<_>>() {
-        eprintln!("warning: {warning}");
+        say(format_args!("warning: {warning}"));
     }
     Ok(encoded)
 }
@@ -122,27 +125,27 @@ fn set_loras(
     for report in pipeline.set_loras(&arguments.loras.set(paths)?.with_mode(mode))? {
         verbosity.note(format_args!("{report}"));
         if !report.fits() {
-            eprintln!("warning: {} does not fit the model completely; what fits is used", report.path.display());
+            say(format_args!("warning: {} does not fit the model completely; what fits is used", report.path.display()));
         }
     }
     Ok(())
 }
 
-/// Whether weights stay in memory: as asked, and otherwise if they fit.
+/// Whether weights stay in memory: as asked, and otherwise if they fit. Says if even streamed ones do not.
 fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Residency {
     let gigabytes = |bytes: usize| bytes as f64 / 1e9;
     let available = available_memory(arguments.device);
     if let Some(shortage) = available.and_then(|available| plan.shortage(available)) {
-        eprintln!("warning: {shortage}");
+        say(format_args!("warning: {shortage}"));
     }
     if arguments.stream_weights {
         return Residency::Streamed;
     }
     let chosen = available.map_or(Residency::Resident, |available| plan.residency(available));
     if let (Residency::Streamed, Some(available)) = (chosen, available) {
-        let (needed, available) = (gigabytes(plan.peak_resident), gigabytes(available));
+        let (resident, available) = (gigabytes(plan.peak_resident), gigabytes(available));
         verbosity.note(format_args!(
-            "streaming weights from their files: they take {needed:.1} GB, {available:.1} GB of memory are free"
+            "streaming weights from their files: they take {resident:.1} GB, {free:.1} GB of memory are free"
         ));
     }
     chosen
@@ -159,6 +162,6 @@ fn announce(arguments: &Arguments, pipeline: &Pipeline, settings: &Settings, ver
         distilled.unwrap_or_default()
     ));
     for warning in arguments.without_effect(info.guidance, settings) {
-        eprintln!("warning: {warning}");
+        say(format_args!("warning: {warning}"));
     }
 }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "embedded-model")]
+use diffusion_app::cli::say;
+#[cfg(feature = "embedded-model")]
 use diffusion_app::embedded_model::UnpackedModel;
 
 /// A model of the user's, or the one that the program carries.
@@ -18,7 +20,7 @@ impl Model {
     pub(crate) fn embedded() -> Result<Self, Box<dyn Error>> {
         let model = UnpackedModel::in_user_cache()?;
         if let Some(warning) = model.warning() {
-            eprintln!("warning: {warning}: {}", warning.source);
+            say(format_args!("warning: {warning}: {}", warning.source));
         }
         Ok(Self::Embedded(model))
     }

@@ -1,13 +1,13 @@
 //! Images on the way.
 
+use std::cell::Cell;
 use std::error::Error;
-use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use diffusion_app::cli::Stage;
-use diffusion_app::image_file::write_png;
-use diffusion_app::output::check_writable;
+use diffusion_app::cli::{Stage, say};
+use diffusion_app::image_file::{OutputFormat, write_image};
+use diffusion_app::output::{OutputKind, check_writable, output_kind, with_suffix};
 use diffusion_core::image::RgbImage;
 use diffusion_core::{LatentDecoder, Loading, Precision, checkpoint::Checkpoint};
 use diffusion_models::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
@@ -16,13 +16,16 @@ use image::imageops::FilterType;
 
 use crate::arguments::Arguments;
 use crate::images::Images;
+use crate::terminal::{Terminal, show};
 
 /// Shows and writes what the network believes in at every k-th step.
 pub(crate) struct Previews<'a> {
     every: usize,
-    on_terminal: bool,
+    terminal: Option<Terminal>,
     file: Option<&'a Path>,
     colors: Colors,
+    /// Whether previews failed once, and are left out since.
+    failed: Cell<bool>,
 }
 
 /// How latents become colours.
@@ -43,14 +46,17 @@ impl<'a> Previews<'a> {
         if preview.is_none() && preview_file.is_none() {
             return Ok(None);
         }
-        let on_terminal = preview.is_some() && cfg!(feature = "terminal") && stdout().is_terminal();
-        if !on_terminal && preview_file.is_none() {
-            if cfg!(not(feature = "terminal")) {
-                return Err("this program was built without the feature terminal; add it, or use --preview-file".into());
-            }
-            eprintln!("warning: --preview shows nothing, because standard output is no terminal; --preview-file writes images");
+        if preview.is_some() && cfg!(not(feature = "terminal")) && preview_file.is_none() {
+            return Err("this program was built without the feature terminal; add it, or use --preview-file".into());
         }
+        let terminal = preview.is_some().then(Terminal::find).transpose().unwrap_or_else(|reason| {
+            if preview_file.is_none() {
+                say(format_args!("warning: --preview shows nothing, because {reason}; --preview-file writes images"));
+            }
+            None
+        });
         if let Some(path) = preview_file {
+            OutputFormat::of(path)?;
             check_writable(&of_step(&images.path_of(path, 0), 1))?;
         }
         let colors = if let Some(path) = preview_vae {
@@ -62,29 +68,38 @@ impl<'a> Previews<'a> {
             let colors = info.latent_rgb.ok_or("the colours of this model's latents are not known; leave --preview out")?;
             Colors::Linear(Box::new(colors), info.geometry.downscale_factor)
         };
-        Ok(Some(Self { every: preview.unwrap_or(1), on_terminal, file: preview_file.as_deref(), colors }))
+        let (every, file) = (preview.unwrap_or(1), preview_file.as_deref());
+        Ok(Some(Self { every, terminal, file, colors, failed: Cell::new(false) }))
     }
 
-    /// Show and write the images of a batch after a step, counted from 1.
+    /// Show and write the images of a batch after a step, counted from 1. If that fails, the image goes on without previews.
     ///
     /// # Shapes
     /// - denoised: `[batch, 16, height, width]`
-    pub(crate) fn after(
+    pub(crate) fn after(&self, step: usize, denoised: Tensor<4>, path_of: impl Fn(&Path, u64) -> PathBuf, stage: &Stage) {
+        if self.failed.get() || !step.is_multiple_of(self.every) {
+            return;
+        }
+        if let Err(error) = self.show(step, denoised, path_of, stage) {
+            self.failed.set(true);
+            let because = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            stage.suspend(|| say(format_args!("warning: there are no more previews: {error}{because}")));
+        }
+    }
+
+    fn show(
         &self,
         step: usize,
         denoised: Tensor<4>,
         path_of: impl Fn(&Path, u64) -> PathBuf,
         stage: &Stage,
     ) -> Result<(), Box<dyn Error>> {
-        if !step.is_multiple_of(self.every) {
-            return Ok(());
-        }
         for (row, image) in (0..).zip(self.images(denoised)?) {
             if let Some(path) = self.file {
-                write_png(&of_step(&path_of(path, row), step), &image, &format!("preview after step {step}"))?;
+                write_image(&of_step(&path_of(path, row), step), &image, &format!("preview after step {step}"))?;
             }
-            if self.on_terminal {
-                stage.suspend(|| show(image))?;
+            if let Some(terminal) = &self.terminal {
+                stage.suspend(|| show(&as_image(image)?.into(), terminal))?;
             }
         }
         Ok(())
@@ -106,30 +121,15 @@ impl<'a> Previews<'a> {
     }
 }
 
-/// Show an image in the terminal, as well as it can.
-#[cfg(feature = "terminal")]
-fn show(image: RgbImage) -> Result<(), Box<dyn Error>> {
-    /// Columns of an image.
-    const COLUMNS: u32 = 48;
-    let config = viuer::Config { absolute_offset: false, width: Some(COLUMNS), ..viuer::Config::default() };
-    viuer::print(&image::DynamicImage::from(as_image(image)?), &config)?;
-    Ok(())
-}
-
-#[cfg(not(feature = "terminal"))]
-#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
-fn show(_: RgbImage) -> Result<(), Box<dyn Error>> {
-    Ok(())
-}
-
 fn as_image(image: RgbImage) -> Result<image::RgbImage, Box<dyn Error>> {
     let RgbImage { width, height, pixels } = image;
     image::RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "an image has the wrong size".into())
 }
 
-/// The same path, with the number of a step before the extension.
+/// The same path, with the number of a step before the extension. What is no file keeps its name.
 fn of_step(path: &Path, number: usize) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().unwrap_or("png".as_ref()).to_string_lossy();
-    path.with_file_name(format!("{stem}-step-{number}.{extension}"))
+    match output_kind(path) {
+        Ok(OutputKind::Stream | OutputKind::Pipe) => path.to_owned(),
+        _ => with_suffix(path, &format!("-step-{number}")),
+    }
 }

@@ -3,40 +3,49 @@
 use std::error::Error;
 
 use burn::tensor::Tensor;
-use diffusion_app::cli::Verbosity;
+use diffusion_app::cli::{Verbosity, say};
 use diffusion_app::image_file::{Stretched, read_image, read_mask};
+use diffusion_app::latents_file::read_noise;
 use diffusion_core::image::RgbImage;
 use diffusion_core::mask::Mask;
 use diffusion_models::{InitImage, InitLatents, Pipeline, Settings, Start};
 
 use crate::arguments::Arguments;
-use crate::latents_file;
 
-/// What every image starts from, read before any work is spent.
-pub(crate) struct ImageStart {
+/// Files that images start from, read before any work is spent.
+pub(crate) struct StartFiles {
     /// Noise from a file, in place of the seed's.
+    noise: Option<Tensor<4>>,
+    /// The image to start from.
+    image: Option<InitImage>,
+}
+
+impl StartFiles {
+    pub(crate) fn read(arguments: &Arguments, pipeline: &Pipeline, settings: &Settings) -> Result<Self, Box<dyn Error>> {
+        let noise = arguments.latents.as_deref();
+        let noise = noise.map(|path| read_noise(path, pipeline.latent_shape(settings), pipeline.device())).transpose()?;
+        Ok(Self { noise, image: init_image(arguments, settings)? })
+    }
+
+    /// Encode the image.
+    pub(crate) fn encode(self, pipeline: &Pipeline, verbosity: Verbosity) -> Result<ImageStart, Box<dyn Error>> {
+        let Self { noise, image } = self;
+        let Some(image) = image else { return Ok(ImageStart { noise, init: None }) };
+        let mut stage = verbosity.stage("encoding the image", 1);
+        let latents = pipeline.encode_init_image(&image, &mut |event| stage.show(&event))?;
+        stage.finish("encoded the image");
+        Ok(ImageStart { noise, init: Some((image, latents)) })
+    }
+}
+
+/// What every image starts from.
+pub(crate) struct ImageStart {
     noise: Option<Tensor<4>>,
     /// The image to start from, and its latents.
     init: Option<(InitImage, InitLatents)>,
 }
 
 impl ImageStart {
-    pub(crate) fn read(
-        arguments: &Arguments,
-        pipeline: &Pipeline,
-        settings: &Settings,
-        verbosity: Verbosity,
-    ) -> Result<Self, Box<dyn Error>> {
-        let noise = arguments.latents.as_deref();
-        let noise = noise.map(|path| latents_file::read_noise(path, pipeline.latent_shape(settings), pipeline.device()));
-        let noise = noise.transpose()?;
-        let Some(init) = init_image(arguments, settings)? else { return Ok(Self { noise, init: None }) };
-        let mut stage = verbosity.stage("encoding the image", 1);
-        let latents = pipeline.encode_init_image(&init, &mut |event| stage.show(&event))?;
-        stage.finish("encoded the image");
-        Ok(Self { noise, init: Some((init, latents)) })
-    }
-
     /// The start of a batch with these seeds.
     pub(crate) fn of(&self, seeds: &[u64]) -> Start {
         let init = self.init.as_ref().map(|(_, latents)| latents.clone());
@@ -63,7 +72,7 @@ fn init_image(arguments: &Arguments, settings: &Settings) -> Result<Option<InitI
         let (mask, warning) = read_mask(path, width, height)?;
         warn(warning);
         if Mask::is_empty(&mask) {
-            eprintln!("warning: {} is black everywhere, so the image stays as it is", path.display());
+            say(format_args!("warning: {} is black everywhere, so the image stays as it is", path.display()));
         }
         init.mask = Some(mask);
     }
@@ -72,6 +81,6 @@ fn init_image(arguments: &Arguments, settings: &Settings) -> Result<Option<InitI
 
 fn warn(stretched: Option<Stretched>) {
     if let Some(stretched) = stretched {
-        eprintln!("warning: {stretched}; --width and --height choose other sides");
+        say(format_args!("warning: {stretched}; --width and --height choose other sides"));
     }
 }

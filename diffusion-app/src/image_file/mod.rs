@@ -1,36 +1,71 @@
-//! Images in files: PNG, JPEG, WebP, GIF, BMP and TIFF are read, PNG is written.
+//! Images in files: PNG, JPEG, WebP, GIF, BMP and TIFF are read, PNG, JPEG and WebP are written.
 
+mod structure;
+mod write;
+
+use std::error::Error;
 use std::fmt::{self, Display};
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
 use diffusion_core::image::RgbImage;
 use diffusion_core::mask::Mask;
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Pixel};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Limits, Pixel};
 
-use crate::output::{WriteError, write_whole};
+use crate::input_file::{ReadFileError, read_bounded};
+use structure::Flaw;
+pub use write::{ImageFileError, OutputFormat, check_image_file, write_image, write_png};
 
 /// Why an image could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadImageError {
-    /// The file cannot be opened.
-    #[error("cannot open {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] ReadFileError),
     /// The file is no image.
     #[error("{} is no image that can be read; PNG, JPEG, WebP, GIF, BMP and TIFF can", path.display())]
     Format {
         /// The file.
         path: PathBuf,
     },
-    /// The image is damaged, of an unusual kind, or too large.
+    /// The image has more pixels than are read.
+    #[error(
+        "{} has {width} x {height} pixels; at most {MAX_SIDE} a side and {} megapixels are read, so make it smaller",
+        path.display(), MAX_PIXELS / 1_000_000
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+    },
+    /// The image claims to have more pixels than its file can hold.
+    #[error(
+        "{} claims to have {width} x {height} pixels, which {num_bytes} bytes cannot hold; it is damaged, or so even that PNG \
+         is the format for it", path.display()
+    )]
+    Hollow {
+        /// The file.
+        path: PathBuf,
+        /// Width in pixels that it claims to have.
+        width: u32,
+        /// Height in pixels that it claims to have.
+        height: u32,
+        /// Bytes of the file.
+        num_bytes: usize,
+    },
+    /// The file ends before the image does.
+    #[error("{} is cut off: the file ends before the image does; download or copy it again", path.display())]
+    Cut {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The image is damaged, or of an unusual kind.
     #[error("cannot read the image {}; convert it to PNG or JPEG", path.display())]
     Decode {
         /// The file.
@@ -39,6 +74,13 @@ pub enum ReadImageError {
         source: ImageError,
     },
 }
+
+/// Most pixels a side of an image that is read.
+const MAX_SIDE: u32 = 16_384;
+/// Most pixels of an image that is read.
+const MAX_PIXELS: u64 = 1 << 28;
+/// Most bytes of an image's file: as many as the largest image has in 8-bit RGBA.
+const MAX_BYTES: u64 = 4 * MAX_PIXELS;
 
 /// A warning: an image was given other proportions than it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +101,7 @@ impl Display for Stretched {
     }
 }
 
-/// Read a PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF as an image of `width` x `height` pixels.
+/// Read a PNG, JPEG, WebP, GIF, BMP or TIFF as an image of `width` x `height` pixels; of an animation, the first frame.
 ///
 /// It is turned as its EXIF data say, laid on white where it is transparent, and resampled (Lanczos) if it has another size.
 /// Other proportions give a warning.
@@ -67,7 +109,20 @@ impl Display for Stretched {
 /// # Errors
 /// [`ReadImageError`] naming the file.
 pub fn read_image(path: &Path, width: usize, height: usize) -> Result<(RgbImage, Option<Stretched>), ReadImageError> {
-    let found = on(WHITE, upright(path)?);
+    decode_image(&bytes_of(path)?, path, width, height)
+}
+
+/// As [`read_image`], of the bytes of a file. Errors and warnings name `path`.
+///
+/// # Errors
+/// As [`read_image`].
+pub fn decode_image(
+    bytes: &[u8],
+    path: &Path,
+    width: usize,
+    height: usize,
+) -> Result<(RgbImage, Option<Stretched>), ReadImageError> {
+    let found = on(WHITE, upright(bytes, path)?);
     let warning = stretched(path, found.dimensions(), (width, height));
     Ok((RgbImage { width, height, pixels: fitted(found, width, height, FilterType::Lanczos3) }, warning))
 }
@@ -77,10 +132,22 @@ pub fn read_image(path: &Path, width: usize, height: usize) -> Result<(RgbImage,
 /// # Errors
 /// As [`read_image`].
 pub fn read_mask(path: &Path, width: usize, height: usize) -> Result<(Mask, Option<Stretched>), ReadImageError> {
-    let found = DynamicImage::from(on(BLACK, upright(path)?)).into_luma8();
+    decode_mask(&bytes_of(path)?, path, width, height)
+}
+
+/// As [`read_mask`], of the bytes of a file. Errors and warnings name `path`.
+///
+/// # Errors
+/// As [`read_image`].
+pub fn decode_mask(bytes: &[u8], path: &Path, width: usize, height: usize) -> Result<(Mask, Option<Stretched>), ReadImageError> {
+    let found = DynamicImage::from(on(BLACK, upright(bytes, path)?)).into_luma8();
     let warning = stretched(path, found.dimensions(), (width, height));
     // A kernel without overshoot, which would soil what is to be preserved.
     Ok((Mask { width, height, levels: fitted(found, width, height, FilterType::Triangle) }, warning))
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, ReadFileError> {
+    read_bounded(path, "image", MAX_BYTES)
 }
 
 /// The values of an image, resampled if it has another size than this.
@@ -98,20 +165,65 @@ fn fitted<P: Pixel<Subpixel = u8> + 'static>(
 }
 
 /// The image of a file, turned as its EXIF data say.
-fn upright(path: &Path) -> Result<DynamicImage, ReadImageError> {
-    let open = |source| ReadImageError::Open { path: path.to_owned(), source };
-    let decode = |source| ReadImageError::Decode { path: path.to_owned(), source };
-    let file = File::open(path).map_err(open)?;
+///
+/// All that costs memory or time is checked first: what the image claims to be, and whether the file can hold that.
+fn upright(bytes: &[u8], path: &Path) -> Result<DynamicImage, ReadImageError> {
+    let path = || path.to_owned();
+    let no_image = || ReadImageError::Format { path: path() };
     // Contents decide, not the file's extension.
-    let reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(open)?;
-    if reader.format().is_none() {
-        return Err(ReadImageError::Format { path: path.to_owned() });
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| no_image())?;
+    let format = reader.format().ok_or_else(no_image)?;
+    let cut = || ReadImageError::Cut { path: path() };
+    let decode = |source| if ends_early(&source) { cut() } else { ReadImageError::Decode { path: path(), source } };
+
+    let flaw = structure::check(format, bytes);
+    if flaw == Err(Flaw::Cut) {
+        return Err(cut());
     }
+    reader.limits(limits(0));
     let mut decoder = reader.into_decoder().map_err(decode)?;
-    let orientation = decoder.orientation().map_err(decode)?;
+    let (width, height) = decoder.dimensions();
+    let num_pixels = u64::from(width) * u64::from(height);
+    if width > MAX_SIDE || height > MAX_SIDE || num_pixels > MAX_PIXELS {
+        return Err(ReadImageError::TooLarge { path: path(), width, height });
+    }
+    let bits_per_pixel = decoder.original_color_type().bits_per_pixel();
+    if flaw.is_err() || !structure::can_hold(format, bytes.len(), num_pixels, bits_per_pixel) {
+        return Err(ReadImageError::Hollow { path: path(), width, height, num_bytes: bytes.len() });
+    }
+    decoder.set_limits(limits(decoder.total_bytes())).map_err(decode)?;
+    // Damaged EXIF data do not make an image worthless.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(decode)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// What a decoder may allocate for an image that has so many bytes, besides the image.
+fn limits(image_bytes: u64) -> Limits {
+    /// For colour profiles, texts and rows.
+    const BESIDES: u64 = 16 << 20;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(2 * image_bytes + BESIDES);
+    limits
+}
+
+/// Whether a decoder wanted to read beyond the end of the file.
+fn ends_early(error: &ImageError) -> bool {
+    // Its source would be what is in that error, not the error.
+    let mut cause: Option<&(dyn Error + 'static)> = match error {
+        ImageError::IoError(error) => Some(error),
+        other => other.source(),
+    };
+    while let Some(error) = cause {
+        let is_end = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+        // The decoder of GIF has an error of its own for it, which no code but its own can name.
+        if is_end || error.to_string().eq_ignore_ascii_case("unexpected end of file") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// What lies under transparent images.
@@ -145,29 +257,10 @@ fn stretched(path: &Path, (found_width, found_height): (u32, u32), (width, heigh
     })
 }
 
-/// Write an image as PNG with a text chunk `parameters`, in which other programs look for prompt and settings.
-///
-/// # Errors
-/// [`WriteError`].
-pub fn write_png(path: &Path, image: &RgbImage, parameters: &str) -> Result<(), WriteError> {
-    write_whole(path, |file| {
-        let mut encoder = png::Encoder::new(file, image.width as u32, image.height as u32);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        // Plain text chunks hold Latin-1 only.
-        if parameters.chars().all(|c| u32::from(c) < 256) {
-            encoder.add_text_chunk("parameters".to_owned(), parameters.to_owned())?;
-        } else {
-            encoder.add_itxt_chunk("parameters".to_owned(), parameters.to_owned())?;
-        }
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&image.pixels)?;
-        Ok(writer.finish()?)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use image::codecs::png::PngEncoder;
     use image::{ExtendedColorType, ImageEncoder, ImageFormat};
@@ -257,31 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn a_png_carries_its_parameters_in_any_script() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("drawn.png");
-        let drawn = RgbImage { width: WIDTH as usize, height: HEIGHT as usize, pixels: image().into_raw() };
-        for parameters in ["un café\nSteps: 2", "猫"] {
-            write_png(&path, &drawn, parameters).unwrap();
-            assert!(read(&path) == drawn.pixels);
-            let reader = png::Decoder::new(BufReader::new(File::open(&path).unwrap())).read_info().unwrap();
-            let plain = reader.info().uncompressed_latin1_text.iter().map(|chunk| chunk.text.clone());
-            let unicode = reader.info().utf8_text.iter().map(|chunk| chunk.get_text().unwrap());
-            assert_eq!(plain.chain(unicode).collect::<Vec<_>>(), [parameters]);
-        }
-    }
-
-    #[test]
     fn files_that_are_no_images_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.png");
         let error = || read_image(&path, 16, 16).unwrap_err();
-        assert!(matches!(error(), ReadImageError::Open { .. }));
+        assert!(matches!(error(), ReadImageError::File(ReadFileError::Open { .. })));
         std::fs::write(&path, "no image").unwrap();
         assert!(matches!(error(), ReadImageError::Format { .. }));
-        image().save(&path).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        assert!(matches!(error(), ReadImageError::Decode { .. }) && error().to_string().contains("notes.png"));
+        assert!(matches!(read_image(folder.path(), 16, 16).unwrap_err(), ReadImageError::File(ReadFileError::NoFile { .. })));
     }
 }
