@@ -119,24 +119,36 @@ fn set_loras(
 
 /// Whether weights stay in memory: as asked, and otherwise if they fit. Says if even streamed ones do not.
 fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Residency {
-    let gigabytes = |bytes: usize| bytes as f64 / 1e9;
     let Some(available) = available_memory(arguments.device) else {
         return if arguments.stream_weights { Residency::Streamed } else { Residency::Resident };
     };
     let chosen = if arguments.stream_weights { Residency::Streamed } else { plan.residency(available) };
-    let (resident, streamed, free) = (gigabytes(plan.peak_resident), gigabytes(plan.peak_streamed), gigabytes(available));
-    if chosen == Residency::Streamed && plan.peak_streamed > available {
-        say(format_args!(
-            "warning: the run takes {streamed:.1} GB even with weights streamed from their files, and {free:.1} GB of memory are \
-             free; it will be slow or end early. Smaller images, a smaller --batch-size, --tile-vae, or weights of fewer bits \
-             take less"
-        ));
-    } else if chosen == Residency::Streamed && !arguments.stream_weights {
-        verbosity.note(format_args!(
-            "streaming weights from their files: they take {resident:.1} GB, {free:.1} GB of memory are free"
-        ));
+    if chosen == Residency::Streamed {
+        if let Some(warning) = too_little_memory(plan.peak_streamed, available) {
+            say(format_args!("warning: {warning}"));
+        } else if !arguments.stream_weights {
+            let (needed, free) = (gigabytes(plan.peak_resident), gigabytes(available));
+            verbosity.note(format_args!(
+                "streaming weights from their files: they take {needed:.1} GB, {free:.1} GB of memory are free"
+            ));
+        }
     }
     chosen
+}
+
+/// A warning if a run takes more memory than is free, whatever is done about it.
+fn too_little_memory(needed: usize, available: usize) -> Option<String> {
+    let (takes, free) = (gigabytes(needed), gigabytes(available));
+    (needed > available).then(|| {
+        format!(
+            "the run takes {takes:.1} GB even with weights streamed from their files, and {free:.1} GB of memory are free, so it \
+             will be slow or end early; a smaller image, a smaller --batch-size, --tile-vae and weights of fewer bits take less"
+        )
+    })
+}
+
+fn gigabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e9
 }
 
 /// Say what is about to be drawn, and which options have no effect.
@@ -151,5 +163,18 @@ fn announce(arguments: &Arguments, pipeline: &Pipeline, settings: &Settings, ver
     ));
     for warning in arguments.without_effect(info.guidance, settings) {
         say(format_args!("warning: {warning}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_is_told_with_what_takes_less() {
+        assert_eq!(too_little_memory(2_000_000_000, 2_000_000_000), None);
+        let warning = too_little_memory(10_740_000_000, 2_000_000_000).unwrap();
+        assert!(warning.contains("takes 10.7 GB even with") && warning.contains("2.0 GB of memory are free"), "{warning}");
+        assert!(warning.contains("--tile-vae"), "{warning}");
     }
 }
