@@ -46,7 +46,8 @@ pub fn read_bounded(path: &Path, kind: &'static str, limit: u64) -> Result<Vec<u
     let open = |source| ReadFileError::Open { path: path.to_owned(), source };
     // Before it is opened: opening a pipe waits for whoever writes.
     let metadata = fs::metadata(path).map_err(open)?;
-    if !metadata.is_file() && !(is_already_open(path) && is_pipe(&metadata)) {
+    let ends = metadata.is_file() || is_already_open(path) && is_pipe(&metadata);
+    if !ends {
         let found = if metadata.is_dir() { "a folder" } else { "a device or a pipe" };
         return Err(ReadFileError::NoFile { path: path.to_owned(), found });
     }

@@ -14,12 +14,16 @@ pub const STDOUT: &str = "-";
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}{}", path.display(), advice(source))]
+#[error("cannot write {}{}", name(path), advice(source))]
 pub struct WriteError {
     /// The file.
     pub path: PathBuf,
     /// What the operating system says.
     pub source: io::Error,
+}
+
+fn name(path: &Path) -> String {
+    if path == Path::new(STDOUT) { "standard output".to_owned() } else { path.display().to_string() }
 }
 
 /// What to do about an error.

@@ -25,10 +25,8 @@ pub(super) fn can_hold(format: ImageFormat, num_bytes: usize, num_pixels: u64, b
     let pixels_per_byte = match format {
         // A bit for every block of 8 x 8 pixels.
         ImageFormat::Jpeg => 8 * 64,
-        // A code of 9 to 12 bits for at most 4096 pixels.
-        ImageFormat::Gif => 4096,
-        // Arithmetic coding has no bound of its own; what is evener than this is blank.
-        ImageFormat::WebP => 4096,
+        // A code of 9 to 12 bits for at most 4096 pixels. WebP has no bound; what is evener than this is blank.
+        ImageFormat::Gif | ImageFormat::WebP => 4096,
         // Two bytes for a run of 255 pixels.
         ImageFormat::Bmp => 128,
         _ => DEFLATE * 8 / u64::from(bits_per_pixel.max(1)),
@@ -116,7 +114,7 @@ fn check_tiff(bytes: &[u8]) -> Result<(), Flaw> {
     TiffDirectory::find(bytes).map_or(Err(Flaw::Cut), |directory| directory.check())
 }
 
-/// The first directory of a TIFF or BigTIFF.
+/// The first directory of a TIFF, be it one with numbers of 32 or of 64 bits.
 struct TiffDirectory<'a> {
     bytes: &'a [u8],
     is_little_endian: bool,

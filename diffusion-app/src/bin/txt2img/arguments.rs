@@ -17,7 +17,7 @@ use diffusion_schedulers::schedules::CustomSigmas;
 
 use crate::guidance::GuidanceArguments;
 use crate::loras::LoraOptions;
-use crate::numbers::{number, number_above, whole};
+use crate::numbers::{MAX_SCALE, number, number_above, whole};
 
 /// Draw an image from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
@@ -190,8 +190,6 @@ pub(crate) const MAX_IMAGES: u64 = 10_000;
 const MAX_BATCH: u64 = 64;
 /// Tokens beyond what any model takes.
 const MAX_TOKENS: usize = 4_096;
-/// Scales beyond which there is nothing but noise.
-pub(crate) const MAX_SCALE: f64 = 1_000.0;
 
 impl Arguments {
     /// What the program was called with. Ends the program if that is wrong, or help was asked for.

@@ -133,19 +133,16 @@ fn set_loras(
 
 /// Whether weights stay in memory: as asked, and otherwise if they fit. Says if even streamed ones do not.
 fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Residency {
-    let gigabytes = |bytes: usize| bytes as f64 / 1e9;
-    let available = available_memory(arguments.device);
-    if let Some(shortage) = available.and_then(|available| plan.shortage(available)) {
+    let Some(available) = available_memory(arguments.device) else {
+        return if arguments.stream_weights { Residency::Streamed } else { Residency::Resident };
+    };
+    let chosen = if arguments.stream_weights { Residency::Streamed } else { plan.residency(available) };
+    if let Some(shortage) = plan.shortage(available) {
         say(format_args!("warning: {shortage}"));
-    }
-    if arguments.stream_weights {
-        return Residency::Streamed;
-    }
-    let chosen = available.map_or(Residency::Resident, |available| plan.residency(available));
-    if let (Residency::Streamed, Some(available)) = (chosen, available) {
-        let (resident, available) = (gigabytes(plan.peak_resident), gigabytes(available));
+    } else if chosen == Residency::Streamed && !arguments.stream_weights {
+        let [needed, free] = [plan.peak_resident, available].map(|bytes| bytes as f64 / 1e9);
         verbosity.note(format_args!(
-            "streaming weights from their files: they take {resident:.1} GB, {free:.1} GB of memory are free"
+            "streaming weights from their files: they take {needed:.1} GB, {free:.1} GB of memory are free"
         ));
     }
     chosen

@@ -4,6 +4,9 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+/// Scales of guidance beyond which there is nothing but noise.
+pub(crate) const MAX_SCALE: f64 = 1_000.0;
+
 /// A parser of whole numbers in a range.
 pub(crate) fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where
