@@ -229,7 +229,7 @@ mod tests {
             let at = |name: &str| folder.path().join(name);
             fs::create_dir(at("elsewhere")).unwrap();
             fs::write(at("elsewhere/target.png"), "old").unwrap();
-            fs::set_permissions(at("elsewhere/target.png"), Permissions::from_mode(0o640)).unwrap();
+            fs::set_permissions(at("elsewhere/target.png"), fs::Permissions::from_mode(0o640)).unwrap();
             symlink("elsewhere/target.png", at("link.png")).unwrap();
             symlink("link.png", at("link to link.png")).unwrap();
             symlink("elsewhere/new.png", at("dangling.png")).unwrap();

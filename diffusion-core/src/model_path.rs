@@ -41,6 +41,12 @@ pub fn exists(path: &Path) -> bool {
     }
 }
 
+/// Whether a path is one of this machine: it exists, or leads into a DDUF file that does, be that one broken or without such an
+/// entry. What else has the form of a path may be the name of something elsewhere.
+pub fn is_here(path: &Path) -> bool {
+    path.exists() || !matches!(enter(path), Ok(None))
+}
+
 /// The text that a path leads to.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use fancy_regex::{Regex, RegexBuilder};
 
-use crate::shown::Shown;
+use diffusion_core::files::Shown;
 
 /// The value of the first pattern that fits each of `modules`, in the order of the patterns.
 ///

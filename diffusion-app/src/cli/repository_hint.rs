@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use diffusion_core::model_path::is_here;
+
 use crate::hub::HubReference;
 
 /// What to do where the name of a repository was given to a program that downloads nothing.
@@ -13,7 +15,7 @@ use crate::hub::HubReference;
 /// assert_eq!(repository_hint("models/flux1-dev.safetensors".as_ref()), None);
 /// ```
 pub fn repository_hint(path: &Path) -> Option<String> {
-    if path.exists() {
+    if is_here(path) {
         return None;
     }
     let HubReference { repository, revision, file } = HubReference::parse(path.to_str()?)?;

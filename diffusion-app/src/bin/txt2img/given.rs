@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use diffusion_app::hub::HubReference;
 use diffusion_app::known_models::{self, KnownModel, KnownVariant};
+use diffusion_core::model_path::is_here;
 
 /// In place of a component, this word leaves it out.
 pub(crate) const NONE: &str = "none";
@@ -21,24 +22,24 @@ pub(crate) enum Given {
 impl Given {
     /// What exists counts first, whatever it is called. A path that does not exist stays one, and opening it tells.
     pub(crate) fn file(path: &Path) -> Self {
-        let reference = path.to_str().filter(|_| !path.exists()).and_then(HubReference::parse);
+        let reference = path.to_str().filter(|_| !is_here(path)).and_then(HubReference::parse);
         reference.map_or_else(|| Self::Path(path.to_owned()), Self::Repository)
     }
 
     pub(crate) fn component(path: &Path) -> Self {
-        if path == Path::new(NONE) && !path.exists() { Self::Nothing } else { Self::file(path) }
+        if path == Path::new(NONE) && !is_here(path) { Self::Nothing } else { Self::file(path) }
     }
 }
 
 /// The known model of a name. A name is one word that is no file, and ends like none.
 pub(crate) fn known(path: &Path) -> Result<Option<(&'static KnownModel, &'static KnownVariant)>, Box<dyn Error>> {
-    let name = path.to_str().filter(|name| !path.exists() && HubReference::parse(&format!("known/{name}")).is_some());
+    let name = path.to_str().filter(|name| !is_here(path) && HubReference::parse(&format!("known/{name}")).is_some());
     Ok(name.map(known_models::find).transpose()?)
 }
 
 /// What a model or a LoRA is called in an image.
 pub(crate) fn display_name(path: &Path) -> String {
-    if !path.exists()
+    if !is_here(path)
         && let Some(text) = path.to_str()
     {
         if let Some(reference) = HubReference::parse(text) {
@@ -65,6 +66,16 @@ mod tests {
         assert_eq!(Given::file("src/bin".as_ref()), Given::Path("src/bin".into()));
         assert!(matches!(Given::file("src/nothing".as_ref()), Given::Repository(_)));
         assert!(known("src".as_ref()).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_in_a_dduf_file_is_a_path() {
+        let folder = tempfile::tempdir().unwrap();
+        // A broken one too: opening it says what is wrong.
+        std::fs::write(folder.path().join("model.dduf"), "").unwrap();
+        let inside = folder.path().join("model.dduf/vae");
+        assert!(is_here(&inside) && !is_here(&folder.path().join("other.dduf/vae")));
+        assert_eq!(Given::component(&inside), Given::Path(inside.clone()));
     }
 
     #[test]
