@@ -117,8 +117,11 @@ fn mistakes_are_explained_and_exit_with_an_error() {
     assert!(replaced.status.success(), "{}", errors(&replaced));
 }
 
+/// Name, type and shape of a tensor.
+type Spec<'a> = (&'a str, Dtype, &'a [usize]);
+
 /// Tensors of zeros: names, types and shapes are all that counts.
-fn write_zeros(path: &Path, tensors: &[(&str, Dtype, &[usize])], about: &[(&str, &str)]) {
+fn write_zeros(path: &Path, tensors: &[Spec], about: &[(&str, &str)]) {
     let bytes = vec![0; 1 << 16];
     let view = |dtype: Dtype, shape: &[usize]| {
         TensorView::new(dtype, shape.to_vec(), &bytes[..shape.iter().product::<usize>() * dtype.bitsize() / 8]).unwrap()
@@ -132,13 +135,13 @@ fn write_zeros(path: &Path, tensors: &[(&str, Dtype, &[usize])], about: &[(&str,
 fn what_cannot_be_converted_is_refused_by_its_name_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("model.safetensors");
-    let nf4: [(&str, Dtype, &[usize]); 3] = [
+    let nf4: [Spec; 3] = [
         ("double_blocks.0.img_attn.qkv.weight", Dtype::U8, &[64, 1]),
         ("double_blocks.0.img_attn.qkv.weight.absmax", Dtype::F32, &[2]),
         ("double_blocks.0.img_attn.qkv.weight.quant_state.bitsandbytes__nf4", Dtype::U8, &[2]),
     ];
     let other = |name: &'static str| [(name, Dtype::BF16, &[8, 8][..])];
-    let cases: [(&[(&str, Dtype, &[usize])], &str); 4] = [
+    let cases: [(&[Spec], &str); 4] = [
         (&nf4, "bitsandbytes NF4"),
         (&other("distilled_guidance_layer.in_proj.weight"), "Chroma"),
         (&other("double_stream_modulation_img.lin.weight"), "FLUX.2"),

@@ -20,11 +20,13 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Open a safetensors or GGUF file, a `.safetensors.index.json` with its shards, or a component folder with either.
     ///
-    /// A GGUF file is known by its first bytes. Names stay as they are in the file. The path may lead into a DDUF file, as in
-    /// `model.dduf/vae`; see [`model_path`](crate::model_path).
+    /// A GGUF file is known by its first bytes. Names stay as they are in the file. In a folder, files without a variant such as
+    /// `fp16` go before those with one. An index is obeyed: every tensor comes from the shard that it names. The path may
+    /// lead into a DDUF file, as in `model.dduf/vae`; see [`model_path`](crate::model_path).
     ///
     /// # Errors
-    /// [`CheckpointError`] when a file is missing, truncated or malformed.
+    /// [`CheckpointError`] when a file is missing, no ordinary one, truncated or malformed, when index and shards do not fit, and
+    /// when weights are quantised in a format that is not read, with its name.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         Ok(Self { path: path.to_owned(), model: "the model".to_owned(), tensors: open::open(path)? })
     }

@@ -74,7 +74,9 @@ fn other_text(bytes: &[u8]) -> Option<OtherKind> {
     if ["<!doctype", "<!--", "<html", "<head", "<?xml", "<error"].into_iter().any(starts) {
         return Some(WEB_PAGE);
     }
-    let is_text = std::str::from_utf8(bytes).is_ok_and(|text| !text.trim().is_empty() && !text.contains('\0'));
+    // A safetensors file that was cut has zeros in its first bytes, the number that tells the length of its header.
+    let is_shown = |char: char| char.is_whitespace() || !char.is_control();
+    let is_text = bytes.len() >= 8 && std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(is_shown));
     if bytes.len() >= SHORT || !is_text {
         None
     } else if starts("{") || starts("[") {

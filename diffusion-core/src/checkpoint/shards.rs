@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::error::CheckpointError;
 use super::stored_tensor::Tensors;
-use crate::files::Shown;
+use crate::files::{OneLine, Shown};
 use crate::model_path;
 
 #[derive(Deserialize)]
@@ -19,7 +19,7 @@ struct ShardIndex {
 ///
 /// # Errors
 /// [`CheckpointError`] when a shard is missing or cannot be read, when it lacks a tensor of the index, and when it holds one
-/// that the index does not know. A copy of a tensor that the index takes from another shard is left out with a warning.
+/// that the index does not know. Copies of tensors that the index takes from another shard are left out with a warning.
 pub(super) fn open(index: &Path, open: impl Fn(&Path) -> Result<Tensors, CheckpointError>) -> Result<Tensors, CheckpointError> {
     let text = model_path::read_text(index).map_err(|source| CheckpointError::Open { path: index.to_owned(), source })?;
     let ShardIndex { weight_map } = serde_json::from_str(&text).map_err(|source| CheckpointError::Json {
@@ -49,17 +49,20 @@ pub(super) fn open(index: &Path, open: impl Fn(&Path) -> Result<Tensors, Checkpo
         })?;
         found.insert(tensor.clone(), stored);
     }
+    let mut copies = Vec::new();
     for (shard, left) in shards {
         for tensor in left.into_keys() {
-            let Some(right) = weight_map.get(&tensor) else {
+            if !weight_map.contains_key(&tensor) {
                 return Err(CheckpointError::TensorNotInIndex { index: index.to_owned(), shard: shard.to_owned(), tensor });
-            };
-            let [tensor, shard, right] = [&tensor, shard, right].map(Shown);
-            tracing::warn!(
-                "{}: the copy of tensor {tensor} in {shard} is not used, the index takes it from {right}",
-                index.display()
-            );
+            }
+            copies.push(format!("{} in {}", Shown(&tensor), Shown(shard)));
         }
+    }
+    if let Some(first) = copies.first() {
+        let (index, copies) = (OneLine(index.display()), copies.len());
+        tracing::warn!(
+            "{index} takes {copies} tensors from other shards than those with a copy, which is not used, such as {first}"
+        );
     }
     Ok(found)
 }

@@ -60,13 +60,14 @@ fn a_note_in_the_header_counts_as_one_beside_the_weight() {
 
 #[test]
 fn notes_that_do_not_fit_are_named() {
+    type Case<'a> = (Tensor<'a>, &'a [u8], Option<Tensor<'a>>, &'a [&'a str]);
     let one = f32_bytes(&[1.0]);
     let nan = f32_bytes(&[f32::NAN]);
     let two = f32_bytes(&[1.0, 2.0]);
     let weight: Tensor = ("a.weight", "F8_E4M3", &[2, 2], &CODES);
     let scale: Option<Tensor> = Some(("a.weight_scale", "F32", &[], &one));
     let plain = f32_bytes(&[1.0; 4]);
-    let cases: [(Tensor, &[u8], Option<Tensor>, &[&str]); 9] = [
+    let cases: [Case; 9] = [
         (weight, &note("float8_e4m3fn"), None, &["a.weight", "a.weight_scale"]),
         (weight, &note("float8_e5m2"), scale, &["a.comfy_quant", "F8E4M3"]),
         (("a.weight", "F32", &[2, 2], &plain), &note("float8_e4m3fn"), scale, &["a.comfy_quant", "F32"]),
@@ -105,7 +106,7 @@ fn quantised_files_are_refused_by_the_name_of_their_format() {
     let cases: [(&[(&str, &str)], &str); 16] = [
         (&[("a.weight", "U8"), ("a.weight.absmax", "F32"), ("a.weight.quant_state.bitsandbytes__nf4", "U8")], "bitsandbytes NF4"),
         (&[("a.weight", "U8"), ("a.weight.absmax", "F32"), ("a.weight.quant_state.bitsandbytes__fp4", "U8")], "bitsandbytes FP4"),
-        (&[("a.weight", "U8"), ("a.weight.absmax", "F32"), ("a.weight.quant_map", "F32")], "bitsandbytes"),
+        (&[("a.weight", "U8"), ("a.weight.absmax", "F32"), ("a.weight.quant_map", "F32")], "bitsandbytes with 4 or 8 bits"),
         (&[("a.weight", "I8"), ("a.SCB", "F32")], "bitsandbytes int8"),
         (&[("a.weight", "U8"), ("a.weight_scale", "F8_E4M3"), ("a.weight_scale_2", "F32")], "NVFP4"),
         (
@@ -121,7 +122,7 @@ fn quantised_files_are_refused_by_the_name_of_their_format() {
         (&[("a.weight", "F8_E4M3"), ("a.weight_scale", "F8_E8M0")], "MXFP8"),
         (&[("a.weight", "F8_E4M3"), ("a.weight_scale", "F32"), ("a.pre_quant_scale", "F32")], "ModelOpt AWQ"),
         (&[("a.weight", "I8"), ("a.weight_scale", "F32")], "int8"),
-        (&[("a.weight", "U8")], "packed numbers"),
+        (&[("a.weight", "U8")], "packed numbers of a format that is not named"),
     ];
     for (tensors, format) in cases {
         let size = |dtype: &str| match dtype {

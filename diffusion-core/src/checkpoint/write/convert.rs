@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::about::{About, kept_entries};
+use super::about::About;
 use super::container::{Container, TensorSpec};
 use super::error::WriteError;
+use super::kept_entries::kept_entries;
 use super::target::Target;
 use super::writer::CheckpointWriter;
 use crate::checkpoint::checkpoint::Checkpoint;

@@ -6,6 +6,7 @@ mod about;
 mod container;
 mod convert;
 mod error;
+mod kept_entries;
 mod target;
 mod writer;
 
