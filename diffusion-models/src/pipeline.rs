@@ -158,7 +158,13 @@ impl Pipeline {
             return Err(ScheduleError::TooFew { found: 1 }.into());
         }
         Self::require_steps(settings.num_steps)?;
-        self.model.schedule(settings)
+        self.model.schedule(settings).map_err(|error| match error {
+            PipelineError::Schedule(ScheduleError::NotFalling { .. }) => {
+                let expected = "fewer, or a shift closer to 1: the noise levels of so many no longer differ";
+                PipelineError::setting("number of steps", expected, settings.num_steps)
+            }
+            other => other,
+        })
     }
 
     /// Choices that work, but not well.

@@ -588,7 +588,11 @@ fn a_transformer_of_another_family_is_called_by_its_name() {
     }
     let damaged = Damaged::copy_of("sd3");
     damaged.edit("model_index.json", "StableDiffusion3Pipeline", "StableDiffusionXLPipeline");
-    damaged.assert_refused(&["model_index.json", "StableDiffusionXLPipeline", "one of Stable Diffusion 3: StableDiffusion3Pipeline"]);
+    damaged.assert_refused(&[
+        "model_index.json",
+        "StableDiffusionXLPipeline",
+        "one of Stable Diffusion 3: StableDiffusion3Pipeline",
+    ]);
 }
 
 fn sd3() -> (Fixture, Pipeline) {

@@ -53,8 +53,8 @@ impl Pipeline {
         self.sampler(&[0], settings)?;
         let num_steps = self.sigmas(settings)?.num_steps();
         match settings.guidance.method {
-            GuidanceMethod::ZeroStar { zero_steps } if zero_steps >= num_steps => {
-                let expected = format!("below {num_steps}, the number of steps: in all others the image stands still");
+            GuidanceMethod::ZeroStar { zero_steps } if zero_steps > num_steps => {
+                let expected = format!("at most {num_steps}, the number of steps");
                 Err(PipelineError::setting("number of zero steps", expected, zero_steps))
             }
             _ => Ok(()),

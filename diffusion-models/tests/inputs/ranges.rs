@@ -81,6 +81,10 @@ fn settings_have_ranges() {
         (Settings { guidance_scale: 1e6, ..good.clone() }, ["guidance scale is 1000000", "to 1000"]),
         (Settings { shift: Some(NoiseShift::Constant(nan)), ..good.clone() }, ["shift is NaN", "from 1e-9 to 1e9"]),
         (Settings { shift: Some(NoiseShift::Constant(1e300)), ..good.clone() }, ["shift is 1e300", "from 1e-9 to 1e9"]),
+        (
+            Settings { shift: Some(NoiseShift::Constant(1e9)), num_steps: 28, ..good.clone() },
+            ["number of steps is 28", "a shift closer to 1"],
+        ),
         (Settings { shift_terminal: Some(nan), ..good.clone() }, ["shift_terminal", "NaN"]),
         (Settings { num_steps: usize::MAX, ..good.clone() }, ["number of steps", "at most 100000"]),
         (
@@ -97,7 +101,7 @@ fn settings_have_ranges() {
         (Settings { guidance: Guidance { rescale: nan, ..Guidance::default() }, ..good.clone() }, ["rescale", "NaN"]),
         (
             Settings { guidance: guidance(GuidanceMethod::ZeroStar { zero_steps: usize::MAX }), ..good.clone() },
-            ["number of zero steps", "below 5"],
+            ["number of zero steps", "at most 5"],
         ),
         (Settings { step_cache: StepCache::FirstBlock { threshold: nan }, ..good.clone() }, ["step cache", "NaN"]),
         (
