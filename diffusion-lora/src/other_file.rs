@@ -3,7 +3,6 @@
 use diffusion_core::checkpoint::{Checkpoint, StoredTensor};
 use diffusion_core::files::Shown;
 
-
 /// Names of embeddings in the files that textual inversion makes.
 const EMBEDDINGS: [&str; 5] = ["emb_params", "clip_l", "clip_g", "t5xxl", "<concept>"];
 

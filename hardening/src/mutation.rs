@@ -34,23 +34,28 @@ const HEADER: usize = 4096;
 
 /// Numbers at the edges of what fields hold, as text.
 const NUMBERS: [&str; 17] = [
-    "0", "-1", "1", "2", "3", "7", "255", "65536", "4294967295", "9223372036854775807", "18446744073709551615", "1e400", "-0.0",
-    "1e-45", "0.5", "null", "\"\"",
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3",
+    "7",
+    "255",
+    "65536",
+    "4294967295",
+    "9223372036854775807",
+    "18446744073709551615",
+    "1e400",
+    "-0.0",
+    "1e-45",
+    "0.5",
+    "null",
+    "\"\"",
 ];
 
 /// Bytes at the edges of what fields hold.
-const BYTES: [&[u8]; 10] = [
-    &[0],
-    &[0xff],
-    &[0x80],
-    b"\"",
-    b"}",
-    b"[",
-    &[0xff; 4],
-    &[0xff, 0xff, 0xff, 0x7f],
-    &[0xff; 8],
-    &[0, 0, 0, 0, 0, 1, 0, 0],
-];
+const BYTES: [&[u8]; 10] =
+    [&[0], &[0xff], &[0x80], b"\"", b"}", b"[", &[0xff; 4], &[0xff, 0xff, 0xff, 0x7f], &[0xff; 8], &[0, 0, 0, 0, 0, 1, 0, 0]];
 
 /// `sample` with one to four damages: bytes changed, numbers replaced, parts cut, repeated or moved, or the end missing.
 pub fn mutated(sample: &[u8], random: &mut Random) -> Vec<u8> {

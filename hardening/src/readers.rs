@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use burn::tensor::Device;
 use diffusion_app::image_file::{read_image, read_mask};
+use diffusion_app::latents_file::read_noise;
+use diffusion_app::prompts_file::read_prompts;
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::weights::PatchTarget;
 use diffusion_lora::Lora;
@@ -132,15 +135,35 @@ pub const READERS: &[Reader] = &[
         samples: samples::pictures,
         open: |folder| read_mask(&folder.join("mask"), SIDE, SIDE).map(drop).map_err(sentence),
     },
+    Reader {
+        name: "prompts",
+        file: "prompts.txt",
+        around: "",
+        samples: samples::prompts,
+        open: |folder| read_prompts(&folder.join("prompts.txt")).map(drop).map_err(sentence),
+    },
+    Reader {
+        name: "latents",
+        file: "noise.safetensors",
+        around: "",
+        samples: || vec![samples::noise(NOISE_SHAPE)],
+        open: |folder| {
+            let noise = read_noise(&folder.join("noise.safetensors"), NOISE_SHAPE, &Device::flex());
+            noise.map(drop).map_err(sentence)
+        },
+    },
+    Reader {
+        name: "dduf",
+        file: "model.dduf",
+        around: "",
+        samples: || vec![samples::dduf("fixtures/flux-schnell")],
+        open: |folder| model_folder(&folder.join("model.dduf")),
+    },
 ];
 
 /// A file in a diffusers folder, which is opened whole and drawn up a plan for.
 const fn model(name: &'static str, around: &'static str, file: &'static str, samples: fn() -> Vec<Vec<u8>>) -> Reader {
-    let open = |folder: &Path| {
-        let model = open_model(folder, &ComponentPaths::default()).map_err(sentence)?;
-        model.schedule(&model.info().defaults).map(drop).map_err(sentence)
-    };
-    Reader { name, file, around, samples, open }
+    Reader { name, file, around, samples, open: model_folder }
 }
 
 /// A file of CLIP's tokenizer, which is then given a prompt.
@@ -179,6 +202,9 @@ pub fn fuzz(name: &str, bytes: &[u8]) {
 /// Pixels on a side of what images are brought to.
 const SIDE: usize = 16;
 
+/// Of the noise that is asked for: one image of 16 channels.
+const NOISE_SHAPE: [usize; 4] = [1, 16, 4, 6];
+
 /// What tokenizers are given: several alphabets, a special token, spaces at odd places.
 const PROMPT: &str = "  a red house,\u{3000}un été «à la mer»  <|endoftext|> 家の写真 \u{1f600}";
 
@@ -202,6 +228,12 @@ fn checkpoint(path: &Path) -> Result<(), String> {
     let checkpoint = Checkpoint::open(path).map_err(sentence)?;
     let mut floats = checkpoint.tensors().filter(|(_, tensor)| tensor.format().is_float());
     floats.try_for_each(|(_, tensor)| tensor.to_f32().map(drop)).map_err(sentence)
+}
+
+/// A whole model, and the noise levels of a run with it.
+fn model_folder(path: &Path) -> Result<(), String> {
+    let model = open_model(path, &ComponentPaths::default()).map_err(sentence)?;
+    model.schedule(&model.info().defaults).map(drop).map_err(sentence)
 }
 
 /// What the adapters are, and whether they fit a small FLUX.1.

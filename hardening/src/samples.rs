@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use image::ImageFormat;
+use safetensors::tensor::{Dtype, TensorView};
 
 /// A place in the repository.
 pub fn in_repository(place: &str) -> PathBuf {
@@ -33,4 +34,27 @@ pub(crate) fn pictures() -> Vec<Vec<u8>> {
     pictures.push(encoded(&small.to_luma_alpha16().into(), ImageFormat::Png));
     pictures.push(encoded(&small.to_rgba8().into(), ImageFormat::Tiff));
     pictures
+}
+
+/// Prompts in the encodings that editors write.
+pub(crate) fn prompts() -> Vec<Vec<u8>> {
+    const TEXT: &str = "a red house\r\n\r\nun été à la mer\n家の写真 \u{1f600}\n";
+    let utf16 = |bytes_of: fn(u16) -> [u8; 2]| "\u{feff}".encode_utf16().chain(TEXT.encode_utf16()).flat_map(bytes_of).collect();
+    vec![TEXT.into(), format!("\u{feff}{TEXT}").into(), utf16(u16::to_le_bytes), utf16(u16::to_be_bytes)]
+}
+
+/// Noise of this shape, as a file to draw from.
+pub(crate) fn noise(shape: [usize; 4]) -> Vec<u8> {
+    let len: usize = shape.iter().product();
+    let values: Vec<u8> = (0..len).flat_map(|index| (index as f32 / len as f32).to_le_bytes()).collect();
+    let tensor = TensorView::new(Dtype::F32, shape.to_vec(), &values).expect("as many bytes as the shape says");
+    safetensors::serialize([("noise", tensor)], None).expect("a tensor that can be written")
+}
+
+#[path = "../../diffusion-models/tests/common/dduf.rs"]
+mod archive;
+
+/// A diffusers folder in one file.
+pub(crate) fn dduf(folder: &str) -> Vec<u8> {
+    archive::archive(&archive::entries_of(&in_repository(folder)), false)
 }

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use diffusion_hardening::READERS;
 use diffusion_hardening::mutation::{Random, mutated};
 use diffusion_hardening::peak_memory::{PeakMemory, peak_of};
-use diffusion_hardening::READERS;
 
 #[global_allocator]
 static MEMORY: PeakMemory = PeakMemory;
@@ -97,4 +97,7 @@ readers! {
     special_tokens: "special tokens",
     pictures: "picture",
     masks: "mask",
+    prompts: "prompts",
+    latents: "latents",
+    ddufs: "dduf",
 }

@@ -141,9 +141,8 @@ fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Reside
         say(format_args!("warning: {shortage}"));
     } else if chosen == Residency::Streamed && !arguments.stream_weights {
         let [needed, free] = [plan.peak_resident, available].map(|bytes| bytes as f64 / 1e9);
-        verbosity.note(format_args!(
-            "streaming weights from their files: they take {needed:.1} GB, {free:.1} GB of memory are free"
-        ));
+        verbosity
+            .note(format_args!("streaming weights from their files: they take {needed:.1} GB, {free:.1} GB of memory are free"));
     }
     chosen
 }
