@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Checks that what documents name in backticks is there. Plain Python, nothing to install.
 
-    python3 scripts/check_architecture.py [DOCUMENT...]        (ARCHITECTURE.md and docs/DECISIONS.md unless given)
+    python3 scripts/check_architecture.py [DOCUMENT...]        (ARCHITECTURE.md, docs/DECISIONS.md and docs/INPUTS.md unless given)
 
 A file or folder, such as `checkpoint/open.rs`, `checkpoint/open` or `scripts/`, must be the end of a path in the repository;
-`{a,b}` stands for either, `*` and `<name>` for any name. A name, such as `Pipeline::open` or `key_map`, must be a word of the sources or a file's
+`{a,b}` stands for either, `*` and `<name>` for any name. A test, such as `gguf.rs::a_file_is_read`, must be a function of that file. A name, such as `Pipeline::open` or `key_map`, must be a word of the sources or a file's
 stem. Everything else in backticks, and blocks between fences, is not looked at. Exit status 1 if something is not there.
 """
 
@@ -17,6 +17,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SKIPPED = {".git", "target"}
 SOURCES = {".rs", ".toml"}
 FILE = re.compile(r"[\w.{},*<>/-]+\.(rs|py|sh|md|toml|json|gz|safetensors|yml)|[\w.{},*<>-]+/[\w.{},*<>/-]*|\.ci/run")
+TEST = re.compile(r"([\w./-]+\.rs)::(\w+)")
 NAME = re.compile(r"[A-Za-z_]\w*(::[A-Za-z_]\w*)*(\(\)|!)?")
 
 
@@ -25,7 +26,9 @@ def main(documents):
     failures = 0
     for document in documents:
         for number, span in spans((REPOSITORY / document).read_text(encoding="utf-8")):
-            if FILE.fullmatch(span):
+            if test := TEST.fullmatch(span):
+                missing = [] if has_function(*test.groups(), paths) else [span]
+            elif FILE.fullmatch(span):
                 missing = [path for path in expand(span) if not find(path, paths)]
             elif NAME.fullmatch(span):
                 missing = [word for word in re.findall(r"\w+", span) if word not in words]
@@ -76,5 +79,11 @@ def find(path, paths):
     return any(pattern.fullmatch(known) for known in paths)
 
 
+def has_function(file, name, paths):
+    pattern = re.compile(f"/(.*/)?{re.escape(file)}")
+    texts = ((REPOSITORY / path[1:]).read_text(encoding="utf-8") for path in paths if pattern.fullmatch(path))
+    return any(re.search(rf"\bfn {name}\b", text) for text in texts)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["ARCHITECTURE.md", "docs/DECISIONS.md"]))
+    sys.exit(main(sys.argv[1:] or ["ARCHITECTURE.md", "docs/DECISIONS.md", "docs/INPUTS.md"]))

@@ -62,7 +62,7 @@ pub enum CheckpointError {
         expected: String,
     },
     /// A folder is of a whole model, where the weights of one component are wanted.
-    #[error("{} is a whole model, not one of its components; give the folder of one in it, such as {}", path.display(), path.join("transformer").display())]
+    #[error("{} is a whole model, not one of its components; give the folder of one in it, such as {}", OneLine(path.display()), OneLine(path.join("transformer").display()))]
     WholeModel {
         /// The folder, or the DDUF file.
         path: PathBuf,

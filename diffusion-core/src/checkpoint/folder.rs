@@ -70,12 +70,10 @@ fn no_weights(folder: &Path) -> CheckpointError {
     let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
     let shard = files.iter().filter(|file| ends(file, &["safetensors"])).filter_map(name).find(|name| name.contains("-of-"));
     let path = folder.to_owned();
-    if let Some(shard) = shard {
-        return CheckpointError::NoIndex { path, shard };
+    match shard {
+        Some(shard) => CheckpointError::NoIndex { path, shard },
+        None => CheckpointError::NoWeights { path, expected: weight_names()[..4].join(", ") },
     }
-    let is_pipeline = folder.join("model_index.json").exists();
-    let of_component = if is_pipeline { "; they are in the folders of its components, such as transformer" } else { "" };
-    CheckpointError::NoWeights { path, expected: weight_names()[..4].join(", ") + of_component }
 }
 
 fn first_bytes(file: fs::File) -> Vec<u8> {

@@ -44,6 +44,15 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Tokenizer, TokenizerError>
             found: "another kind of vocabulary".to_owned(),
         });
     }
+    // Without it, a text with a character outside the vocabulary would have no ids.
+    if model.unk_id.is_none() {
+        return Err(TokenizerError::Unexpected {
+            path: path.to_path_buf(),
+            item: "unk_id".to_owned(),
+            expected: "the id of the token for unknown characters".to_owned(),
+            found: "none".to_owned(),
+        });
+    }
     let vocab: Vec<(String, f64)> = serde_json::from_value(model.vocab).map_err(|source| malformed(source.into()))?;
     let unigram = Unigram::from(vocab, model.unk_id, model.byte_fallback).map_err(malformed)?;
     let mut tokenizer = Tokenizer::new(unigram);
