@@ -95,6 +95,6 @@ mod tests {
         assert!(refused(r"((\w{500}){500}){500}", "a").contains("pattern"));
         assert!(refused(r"(?=(a+)+\3b)(x+x+)+y", &"a".repeat(5000)).contains("pattern"));
         let many = vec![("a".to_owned(), 1.0); 2000];
-        assert!(values_of(&many, &["a"; 2000]).unwrap_err().contains("2000 patterns"));
+        assert!(values_of(&many, &vec!["a"; 2000]).unwrap_err().contains("2000 patterns"));
     }
 }

@@ -179,10 +179,10 @@ fn a_gated_model_says_which_page_to_accept_and_how_to_log_in() {
 fn names_that_do_not_exist_are_told_apart() {
     let case = Case::new();
     let error = |reference: &str| fetch_from(case.options(), reference).unwrap_err();
-    said(&error("org/nmae"), &["has no model org/nmae", "no file or folder of that name here", "spelling", "private"]);
+    said(&error("org/mane"), &["has no model org/mane", "no file or folder of that name here", "spelling", "private"]);
     said(&error("org/name@v9"), &["org/name has no revision \"v9\"", "/org/name/tree/main"]);
     said(&error("org/name:modle.gguf"), &["org/name:modle.gguf does not exist", "did you mean model.gguf?"]);
-    assert!(!case.cache.path().join("models--org--nmae").exists());
+    assert!(!case.cache.path().join("models--org--mane").exists());
 }
 
 #[test]

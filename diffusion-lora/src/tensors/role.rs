@@ -77,11 +77,10 @@ enum Tail {
 
 impl Form {
     fn allows(self, tail: Tail, has_adapter: bool) -> bool {
-        match (self, tail, has_adapter) {
-            (_, Tail::Bias, _) => false,
-            (_, Tail::Nothing, false) => true,
-            (Self::Layer | Self::Both, Tail::Weight, _) | (Self::Parameter | Self::Both, Tail::Nothing, true) => true,
-            _ => false,
+        match tail {
+            Tail::Nothing => !has_adapter || matches!(self, Self::Parameter | Self::Both),
+            Tail::Weight => matches!(self, Self::Layer | Self::Both),
+            Tail::Bias => false,
         }
     }
 }

@@ -190,7 +190,7 @@ fn product(shape: &[usize]) -> usize {
 
 /// Whether there are `len` numbers in one line: no other dimension is longer than 1.
 fn is_line(shape: &[usize], len: usize) -> bool {
-    product(shape) == len && (len == 1 || shape.iter().any(|&n| n == len))
+    product(shape) == len && (len == 1 || shape.contains(&len))
 }
 
 /// First dimension, and all others.
