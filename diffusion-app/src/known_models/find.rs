@@ -7,7 +7,7 @@ use super::table::KNOWN_MODELS;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownName {
     /// No model is called so.
-    #[error("there is no file or folder {name:?}, and no known model is called so{}; known are {}", meant(*nearest), names())]
+    #[error("there is no file or folder {name:?}, and no known model is called so; known are {}{}", names(), meant(*nearest))]
     Model {
         /// The name.
         name: String,
