@@ -1,0 +1,71 @@
+//! The micro-kernel that all products rest on: a tile of sums in registers, one operand taken number by number, the other
+//! vector by vector.
+//!
+//! Operands are cut into *units* of 32 bits: one f32, or a pair of bf16 that follow one another along the summed dimension. So
+//! layouts, packing and loops are the same for both. Units are kept in slices of f32, whatever their bits mean.
+
+mod arith;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
+mod taps;
+
+pub(crate) use arith::{Arith, F32, Rounded};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use pairs::Pairs;
+pub(crate) use taps::{Offsets, taps};
+
+use crate::simd::Simd;
+
+/// What a tile does with the sums that are there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sums {
+    /// Writes over them.
+    New,
+    /// Adds to them.
+    Added,
+}
+
+/// `c[i, j] (+)= sum over k < steps of a[i, k] b[k, j]`, for `MR` rows and `NV` vectors.
+///
+/// Unit `a[i, k]` lies at `a[i * AR + k * AK]`, `b[k, ..]` at `b[k * NV * LANES ..]`, and `c[i, ..]` at `c[i * row_len ..]`.
+///
+/// # Panics
+/// If a slice is too short.
+#[inline(always)]
+pub(crate) fn tile<A: Arith, const MR: usize, const NV: usize, const AR: usize, const AK: usize>(
+    arith: A,
+    steps: usize,
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    row_len: usize,
+    sums: Sums,
+) {
+    let width = NV * A::S::LANES;
+    assert!(steps == 0 || a.len() > (MR - 1) * AR + (steps - 1) * AK, "units of the first operand");
+    let (b, c) = (&b[..steps * width], &mut c[..(MR - 1) * row_len + width]);
+    let s = arith.simd();
+    let mut acc = [[s.zero(); NV]; MR];
+    let mut first = a.as_ptr();
+    for b in b.chunks_exact(width) {
+        let lanes: [_; NV] = std::array::from_fn(|j| s.load(&b[j * A::S::LANES..]));
+        for (i, acc) in acc.iter_mut().enumerate() {
+            // SAFETY: step k reads up to `a[(MR - 1) * AR + k * AK]`, and k < steps; checked above.
+            let unit = s.splat(unsafe { *first.add(i * AR) });
+            for (acc, lanes) in acc.iter_mut().zip(lanes) {
+                *acc = arith.dot(*acc, unit, lanes);
+            }
+        }
+        first = first.wrapping_add(AK);
+    }
+    for (i, acc) in acc.iter().enumerate() {
+        for (j, acc) in acc.iter().enumerate() {
+            let c = &mut c[i * row_len + j * A::S::LANES..];
+            let sum = if sums == Sums::Added { s.add(s.load(c), *acc) } else { *acc };
+            s.store(sum, c);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
