@@ -21,8 +21,10 @@
 
 mod cpu;
 mod memory;
+mod product;
 mod simd;
 mod tile;
 
 pub use cpu::{Cpu, Instructions};
 pub use memory::release_scratch;
+pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WeightFormat, WidenRows, linear};

@@ -65,6 +65,10 @@ impl Simd for Avx2 {
         intrinsics!(_mm256_set1_ps(value))
     }
     #[inline(always)]
+    fn splat_f16(self, bytes: [u8; 2]) -> __m256 {
+        intrinsics!(_mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes(bytes))))
+    }
+    #[inline(always)]
     fn load(self, values: &[f32]) -> __m256 {
         let values = &values[..LANES];
         intrinsics!(_mm256_loadu_ps(values.as_ptr()))
@@ -178,6 +182,11 @@ impl Simd for Avx2 {
             let chosen = _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), not_a_number);
             _mm256_and_ps(chosen, _mm256_castsi256_ps(_mm256_set1_epi32(!0xffff)))
         })
+    }
+    #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        // It never fails, whatever the address.
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
     }
     #[inline(always)]
     fn zero_block(self) -> [__m256; LANES] {

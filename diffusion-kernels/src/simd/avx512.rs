@@ -64,6 +64,10 @@ impl Simd for Avx512 {
         intrinsics!(_mm512_set1_ps(value))
     }
     #[inline(always)]
+    fn splat_f16(self, bytes: [u8; 2]) -> __m512 {
+        intrinsics!(_mm512_cvtph_ps(_mm256_set1_epi16(i16::from_le_bytes(bytes))))
+    }
+    #[inline(always)]
     fn load(self, values: &[f32]) -> __m512 {
         let values = &values[..LANES];
         intrinsics!(_mm512_loadu_ps(values.as_ptr()))
@@ -159,6 +163,11 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        // It never fails, whatever the address.
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
+    }
+    #[inline(always)]
     fn zero_block(self) -> [__m512; LANES] {
         [self.zero(); LANES]
     }
@@ -224,32 +233,31 @@ impl Simd for Avx512 {
 
 /// Transpose 16 x 16 lanes.
 #[inline(always)]
-pub(crate) fn transpose_16(_: Avx512, block: [__m512; 16]) -> [__m512; 16] {
+pub(crate) fn transpose_16(_: Avx512, r: [__m512; 16]) -> [__m512; 16] {
     intrinsics!({
-        let r: [__m512i; 16] = block.map(|row| _mm512_castps_si512(row));
         let mut t = r;
         for i in 0..8 {
-            t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-            t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+            t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+            t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
         }
         // u[4 g + c], lane l of 128 bits: column 4 l + c of rows 4 g to 4 g + 3.
         let mut u = t;
-        for g in (0..16).step_by(4) {
-            u[g] = _mm512_unpacklo_epi64(t[g], t[g + 2]);
-            u[g + 1] = _mm512_unpackhi_epi64(t[g], t[g + 2]);
-            u[g + 2] = _mm512_unpacklo_epi64(t[g + 1], t[g + 3]);
-            u[g + 3] = _mm512_unpackhi_epi64(t[g + 1], t[g + 3]);
+        for g in [0, 4, 8, 12] {
+            u[g] = _mm512_shuffle_ps::<0x44>(t[g], t[g + 2]);
+            u[g + 1] = _mm512_shuffle_ps::<0xee>(t[g], t[g + 2]);
+            u[g + 2] = _mm512_shuffle_ps::<0x44>(t[g + 1], t[g + 3]);
+            u[g + 3] = _mm512_shuffle_ps::<0xee>(t[g + 1], t[g + 3]);
         }
-        let mut out = block;
+        let mut out = r;
         for c in 0..4 {
-            let even = _mm512_shuffle_i32x4::<0x88>(u[c], u[4 + c]);
-            let odd = _mm512_shuffle_i32x4::<0xdd>(u[c], u[4 + c]);
-            let even2 = _mm512_shuffle_i32x4::<0x88>(u[8 + c], u[12 + c]);
-            let odd2 = _mm512_shuffle_i32x4::<0xdd>(u[8 + c], u[12 + c]);
-            out[c] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<0x88>(even, even2));
-            out[4 + c] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<0x88>(odd, odd2));
-            out[8 + c] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<0xdd>(even, even2));
-            out[12 + c] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<0xdd>(odd, odd2));
+            let even = _mm512_shuffle_f32x4::<0x88>(u[c], u[4 + c]);
+            let odd = _mm512_shuffle_f32x4::<0xdd>(u[c], u[4 + c]);
+            let even2 = _mm512_shuffle_f32x4::<0x88>(u[8 + c], u[12 + c]);
+            let odd2 = _mm512_shuffle_f32x4::<0xdd>(u[8 + c], u[12 + c]);
+            out[c] = _mm512_shuffle_f32x4::<0x88>(even, even2);
+            out[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd, odd2);
+            out[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even, even2);
+            out[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd, odd2);
         }
         out
     })

@@ -62,6 +62,10 @@ impl Simd for Generic {
         [value; LANES]
     }
     #[inline(always)]
+    fn splat_f16(self, bytes: [u8; 2]) -> V {
+        self.splat(half_to_f32(u16::from_le_bytes(bytes)))
+    }
+    #[inline(always)]
     fn load(self, values: &[f32]) -> V {
         let values = &values[..LANES];
         lanes(|i| values[i])
@@ -164,6 +168,8 @@ impl Simd for Generic {
             f32::from_bits(bits & 0xffff_0000)
         })
     }
+    #[inline(always)]
+    fn prefetch(self, _: *const u8) {}
     #[inline(always)]
     fn zero_block(self) -> [V; LANES] {
         [[0.0; LANES]; LANES]

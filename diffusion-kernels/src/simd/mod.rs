@@ -17,7 +17,8 @@ pub(crate) use generic::{Generic, half_to_f32};
 /// Vectors of [`LANES`](Self::LANES) f32. A value of it is proof that the processor has the instructions.
 ///
 /// Every method is inlined, and so must be every function between a method and [`vectorize`](Self::vectorize): there alone
-/// the compiler may use the instructions. A method called elsewhere is right, but slow.
+/// the compiler may use the instructions. A method called elsewhere is right, but slow: also in a closure that is handed to a
+/// function of the standard library, such as `map` or `from_fn` of arrays, which need not be inlined. Loops are.
 ///
 /// Slices are read and written within their bounds; where a method wants more numbers than there are, it panics, but for the
 /// `_part` methods, which take what exists.
@@ -37,6 +38,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn load(self, values: &[f32]) -> Self::V;
     /// The first numbers of `values`, then zeros.
     fn load_part(self, values: &[f32]) -> Self::V;
+    /// A half-precision number, little-endian, in every lane.
+    fn splat_f16(self, bytes: [u8; 2]) -> Self::V;
     fn store(self, vector: Self::V, out: &mut [f32]);
     /// Write as many numbers as `out` has room for.
     fn store_part(self, vector: Self::V, out: &mut [f32]);
@@ -66,6 +69,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Rounded to bf16, ties to even; what is no number stays none.
     fn round_bf16(self, a: Self::V) -> Self::V;
+
+    /// Ask for the memory at an address, which need not be valid.
+    fn prefetch(self, address: *const u8);
 
     fn zero_block(self) -> Self::Block;
     /// Rows become columns.

@@ -37,6 +37,7 @@ fn check_bytes<S: Simd>(s: S) {
         let bytes: Vec<u8> = chunk.iter().flat_map(|bits| bits.to_le_bytes()).collect();
         let halves = numbers(s, s.from_f16(&bytes)).into_iter().zip(numbers(s, s.from_bf16(&bytes)));
         for ((f16, bf16), &bits) in halves.zip(chunk) {
+            assert!(same(numbers(s, s.splat_f16(bits.to_le_bytes()))[S::LANES - 1], f16));
             assert!(same(f16, half::f16::from_bits(bits).to_f32()), "f16 {bits:#x}: {f16}");
             assert!(same(bf16, half::bf16::from_bits(bits).to_f32()), "bf16 {bits:#x}: {bf16}");
         }

@@ -9,7 +9,7 @@ mod arith;
 mod pairs;
 mod taps;
 
-pub(crate) use arith::{Arith, F32, Rounded};
+pub(crate) use arith::{Arith, F32, Rounded, Vector};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use pairs::Pairs;
 pub(crate) use taps::{Offsets, taps};
@@ -48,7 +48,10 @@ pub(crate) fn tile<A: Arith, const MR: usize, const NV: usize, const AR: usize, 
     let mut acc = [[s.zero(); NV]; MR];
     let mut first = a.as_ptr();
     for b in b.chunks_exact(width) {
-        let lanes: [_; NV] = std::array::from_fn(|j| s.load(&b[j * A::S::LANES..]));
+        let mut lanes = [s.zero(); NV];
+        for (j, lanes) in lanes.iter_mut().enumerate() {
+            *lanes = s.load(&b[j * A::S::LANES..]);
+        }
         for (i, acc) in acc.iter_mut().enumerate() {
             // SAFETY: step k reads up to `a[(MR - 1) * AR + k * AK]`, and k < steps; checked above.
             let unit = s.splat(unsafe { *first.add(i * AR) });

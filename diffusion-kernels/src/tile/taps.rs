@@ -43,10 +43,11 @@ pub(crate) fn taps<A: Arith, const MR: usize, const NV: usize>(
     let c = &mut c[..MR * NV * lanes_len];
     let mut acc = [[s.zero(); NV]; MR];
     for (a, &offset) in a.chunks_exact(MR).zip(&offsets.offsets) {
-        let lanes: [_; NV] = std::array::from_fn(|j| {
+        let mut lanes = [s.zero(); NV];
+        for (lanes, b) in lanes.iter_mut().zip(b) {
             // SAFETY: `LANES` units exist after the highest offset, as checked above, and no offset is higher.
-            s.load(unsafe { b[j].get_unchecked(offset as usize..offset as usize + lanes_len) })
-        });
+            *lanes = s.load(unsafe { b.get_unchecked(offset as usize..offset as usize + lanes_len) });
+        }
         for (acc, &unit) in acc.iter_mut().zip(a) {
             let unit = s.splat(unit);
             for (acc, lanes) in acc.iter_mut().zip(lanes) {
