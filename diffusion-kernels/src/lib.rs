@@ -12,6 +12,8 @@
 //! - `cpu`: which instructions there are
 //! - `simd`: vectors of f32, and functions of them
 //! - `tile`: the micro-kernel of products
+//! - `product`: [`linear`], from weights as files hold them
+//! - `rows`: what lies between products, one pass each
 //! - `memory`: scratch that is kept, pieces of a slice that threads write
 #![allow(
     clippy::inline_always,
@@ -22,9 +24,14 @@
 mod cpu;
 mod memory;
 mod product;
+mod rows;
 mod simd;
 mod tile;
 
 pub use cpu::{Cpu, Instructions};
 pub use memory::release_scratch;
 pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WeightFormat, WidenRows, linear};
+pub use rows::{
+    Affine, ChannelNorm, GroupNorm, HeadNorm, Rope, Source, activate, activate_and_multiply, add_gated, group_norm, layer_norm,
+    normalise_heads, rms_norm, softmax,
+};

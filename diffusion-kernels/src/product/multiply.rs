@@ -154,7 +154,7 @@ fn run_task<A: Arith, const MR: usize, const NV: usize>(
 ) {
     let width = NV * A::S::LANES;
     let part = packed.part;
-    let [outputs, inputs] = job.weight.shape();
+    let [_, inputs] = job.weight.shape();
     let units = inputs.div_ceil(A::PER_UNIT);
     let panels = columns.len().div_ceil(width);
     let row_panels = rows.len().div_ceil(MR);

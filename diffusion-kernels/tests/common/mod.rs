@@ -4,7 +4,7 @@
 use diffusion_kernels::{WeightFormat, WidenRows};
 use half::{bf16, f16};
 
-pub const FORMATS: [WeightFormat; 8] = [
+pub(crate) const FORMATS: [WeightFormat; 8] = [
     WeightFormat::F32,
     WeightFormat::F16,
     WeightFormat::Bf16,
@@ -16,7 +16,7 @@ pub const FORMATS: [WeightFormat; 8] = [
 ];
 
 /// Evenly spread bits.
-pub fn random_bits(len: usize, seed: u64) -> impl Iterator<Item = u32> {
+pub(crate) fn random_bits(len: usize, seed: u64) -> impl Iterator<Item = u32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len).map(move |_| {
         state ^= state << 13;
@@ -27,17 +27,17 @@ pub fn random_bits(len: usize, seed: u64) -> impl Iterator<Item = u32> {
 }
 
 /// Numbers in [-1, 1).
-pub fn random(len: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn random(len: usize, seed: u64) -> Vec<f32> {
     random_bits(len, seed).map(|bits| (bits >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
 }
 
 /// Rounded to bf16 and widened again.
-pub fn rounded(values: &[f32]) -> Vec<f32> {
+pub(crate) fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|&value| bf16::from_f32(value).to_f32()).collect()
 }
 
 /// Root of the mean square of the difference, relative to that of the values.
-pub fn error(found: &[f32], exact: &[f64]) -> f64 {
+pub(crate) fn error(found: &[f32], exact: &[f64]) -> f64 {
     assert_eq!(found.len(), exact.len());
     let difference: f64 = found.iter().zip(exact).map(|(&found, exact)| (f64::from(found) - exact).powi(2)).sum();
     let size: f64 = exact.iter().map(|exact| exact * exact).sum();
@@ -46,14 +46,14 @@ pub fn error(found: &[f32], exact: &[f64]) -> f64 {
 
 /// A matrix as a file holds it, and its numbers.
 #[derive(Clone)]
-pub struct Stored {
-    pub format: WeightFormat,
-    pub bytes: Vec<u8>,
-    pub numbers: Vec<f32>,
+pub(crate) struct Stored {
+    pub(crate) format: WeightFormat,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) numbers: Vec<f32>,
 }
 
 /// Numbers of usual size in `format`; as many as whole blocks hold.
-pub fn stored(format: WeightFormat, len: usize, seed: u64) -> Stored {
+pub(crate) fn stored(format: WeightFormat, len: usize, seed: u64) -> Stored {
     let (block_len, block_bytes) = format.block();
     assert_eq!(len % block_len, 0);
     let mut bytes: Vec<u8> = random_bits(len / block_len * block_bytes, seed).map(|bits| bits as u8).collect();
@@ -113,7 +113,7 @@ fn number(format: WeightFormat, block: &[u8], at: usize) -> f32 {
 }
 
 /// `input · weightᵀ` in f64.
-pub fn product(input: &[f32], weight: &[f32], [rows, outputs, inputs]: [usize; 3]) -> Vec<f64> {
+pub(crate) fn product(input: &[f32], weight: &[f32], [rows, outputs, inputs]: [usize; 3]) -> Vec<f64> {
     let dot = |i: usize, j: usize| -> f64 {
         (0..inputs).map(|k| f64::from(input[i * inputs + k]) * f64::from(weight[j * inputs + k])).sum()
     };
@@ -121,10 +121,10 @@ pub fn product(input: &[f32], weight: &[f32], [rows, outputs, inputs]: [usize; 3
 }
 
 /// Rows of f32 in blocks, as another format would hand them out.
-pub struct Blocks<'a> {
-    pub numbers: &'a [f32],
-    pub row_len: usize,
-    pub block_len: usize,
+pub(crate) struct Blocks<'a> {
+    pub(crate) numbers: &'a [f32],
+    pub(crate) row_len: usize,
+    pub(crate) block_len: usize,
 }
 
 impl WidenRows for Blocks<'_> {
