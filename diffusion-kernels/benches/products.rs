@@ -1,17 +1,19 @@
 //! Rates of products at the widths of published models, beside the crate `gemm` in the same run.
 //!
 //! ```text
-//! cargo bench -p diffusion-kernels --bench products [-- PART_OF_A_NAME]
+//! cargo bench -p diffusion-kernels --bench products [-- PART_OF_A_NAME] [-- --avx2]
 //! ```
 //!
 //! Ways are measured in turn, several times; medians are printed in GFLOP/s (for few rows in GB/s of weight, beside a sum of the
 //! bytes of a weight in f32), with the ratio to `gemm` in f32 or that sum, by the clock and by processor time. On a machine that
 //! does something else too, only the ratios mean much, and those by processor time most.
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+mod common;
 
-use diffusion_kernels::{Cpu, Epilogue, Instructions, Products, Weight, WeightFormat, linear};
+use std::hint::black_box;
+
+use common::{arguments, medians};
+use diffusion_kernels::{Cpu, Epilogue, Products, Weight, WeightFormat, linear};
 use rayon::prelude::*;
 
 /// Rows, outputs and inputs.
@@ -36,13 +38,7 @@ const RUNS: usize = 7;
 const FEW: usize = 16;
 
 fn main() {
-    // Cargo passes `--bench`.
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let instructions = std::env::args().find_map(|argument| {
-        Instructions::ALL.into_iter().find(|instructions| argument == format!("--{instructions:?}").to_lowercase())
-    });
-    let cpu = Cpu::detect().at_most(instructions.unwrap_or(Instructions::Avx512Bf16));
-    println!("{:?}, {} threads", cpu.instructions(), rayon::current_num_threads());
+    let (filter, cpu) = arguments();
     for (name, size) in SIZES.into_iter().filter(|(name, _)| name.contains(&filter)) {
         measure(cpu, name, size);
     }
@@ -86,29 +82,19 @@ fn measure(cpu: Cpu, name: &str, [rows, outputs, inputs]: Size) {
     let wide: Vec<f32> =
         weights[0].chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
     let mut out = vec![0.0; rows * outputs];
-    let mut times = vec![(vec![], vec![]); ways.len() + 1];
     let few = rows <= FEW;
-    for run in 0..=RUNS {
-        for way in 0..times.len() {
-            std::thread::sleep(Duration::from_millis(2));
-            let (start, busy) = (Instant::now(), processor_time());
-            if way == 0 {
-                if few { sum_bytes(&weights[0]) } else { by_gemm(&input, &wide, &mut out, [rows, outputs, inputs]) }
-            } else {
-                let (products, format) = ways[way - 1];
-                let weight = Weight::new(format, &weights[way - 1], [outputs, inputs]);
-                linear(cpu, products, &input, &weight, &Epilogue::default(), &mut out);
-            }
-            if run > 0 {
-                times[way].0.push(start.elapsed().as_secs_f64());
-                times[way].1.push((processor_time() - busy) / rayon::current_num_threads() as f64);
-            }
+    let times = medians(RUNS, ways.len() + 1, |way| match way {
+        0 if few => sum_bytes(&weights[0]),
+        0 => by_gemm(&input, &wide, &mut out, [rows, outputs, inputs]),
+        _ => {
+            let (products, format) = ways[way - 1];
+            let weight = Weight::new(format, &weights[way - 1], [outputs, inputs]);
+            linear(cpu, products, &input, &weight, &Epilogue::default(), &mut out);
         }
-    }
+    });
     println!("{name}, {rows} x {outputs} x {inputs}:");
     let gflop = 2.0 * (rows * outputs * inputs) as f64 * 1e-9;
-    let medians: Vec<[f64; 2]> = times.into_iter().map(|(clock, busy)| [median(clock), median(busy)]).collect();
-    for (way, seconds) in medians.iter().enumerate() {
+    for (way, seconds) in times.iter().enumerate() {
         let label = match way {
             0 if few => "sum of f32".to_owned(),
             0 => "gemm in f32".to_owned(),
@@ -116,28 +102,13 @@ fn measure(cpu: Cpu, name: &str, [rows, outputs, inputs]: Size) {
         };
         let work = |way: usize| if few { weights[way.saturating_sub(1)].len() as f64 * 1e-9 } else { gflop };
         let unit = if few { "GB/s" } else { "GFLOP/s" };
-        let [clock, busy] = seconds.map(|seconds| work(way) / seconds);
-        let ratio = |i: usize| work(way) / seconds[i] / (work(0) / medians[0][i]);
-        let milliseconds = seconds[0] * 1e3;
+        let [clock, busy] = [seconds.clock, seconds.busy].map(|seconds| work(way) / seconds);
+        let [of_clock, of_busy] = [clock / (work(0) / times[0].clock), busy / (work(0) / times[0].busy)];
+        let milliseconds = seconds.clock * 1e3;
         println!(
-            "    {label:18} {milliseconds:8.2} ms {clock:6.1} {unit} ({:.2}), by processor time {busy:6.1} ({:.2})",
-            ratio(0),
-            ratio(1)
+            "    {label:18} {milliseconds:8.2} ms {clock:6.1} {unit} ({of_clock:.2}), by processor time {busy:6.1} ({of_busy:.2})"
         );
     }
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// Seconds of all threads of this process.
-fn processor_time() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is valid; the clock exists on every Unix.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// What memory gives: every byte read once.

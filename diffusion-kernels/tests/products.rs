@@ -87,10 +87,10 @@ fn stored_numbers_are_widened_to_the_last_bit() {
             let found = run(cpu, Products::F32, &identity, &matrix, inputs);
             let found_bf16 = run(cpu, Products::Bf16, &identity, &matrix, inputs);
             let numbers_bf16 = rounded(&weight.numbers);
-            for at in 0..20 * inputs {
+            for (at, (&number, number_bf16)) in weight.numbers.iter().zip(numbers_bf16).enumerate() {
                 let (row, column) = (at / inputs, at % inputs);
-                assert_eq!(found[column * 20 + row], weight.numbers[at], "{cpu:?} {format:?} {row} {column}");
-                assert_eq!(found_bf16[column * 20 + row], numbers_bf16[at], "{cpu:?} bf16 {format:?} {row} {column}");
+                assert_eq!(found[column * 20 + row], number, "{cpu:?} {format:?} {row} {column}");
+                assert_eq!(found_bf16[column * 20 + row], number_bf16, "{cpu:?} bf16 {format:?} {row} {column}");
             }
         }
     }
@@ -134,7 +134,7 @@ fn long_sums_stay_exact() {
 fn activated(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::None => x,
-        Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh()),
         Activation::GeluErf => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         Activation::GeluQuick => x / (1.0 + (-1.702 * x).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),

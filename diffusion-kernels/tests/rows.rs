@@ -151,7 +151,7 @@ fn gated_residuals_follow_their_definition() {
 fn exact_activation(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::None => x,
-        Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh()),
         Activation::GeluErf => {
             let z = x / std::f64::consts::SQRT_2;
             let (mut term, mut sum) = (z, z);

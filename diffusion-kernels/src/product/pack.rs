@@ -36,18 +36,21 @@ fn pack<A: Arith, D: Decode>(arith: A, matrix: D, piece: &Piece, out: &mut [f32]
     let row_bytes = lanes * A::PER_UNIT * D::BLOCK.1 * size_of::<D::Stored>() / D::BLOCK.0;
     for group in (0..width).step_by(lanes) {
         let mut parts: [&[D::Stored]; MAX_LANES] = [&[]; MAX_LANES];
-        let parts = &mut parts[..rows.len().saturating_sub(group).min(lanes)];
-        for (row, part) in rows.clone().skip(group).zip(&mut *parts) {
+        let existing = rows.len().saturating_sub(group).min(lanes);
+        for (row, part) in rows.clone().skip(group).zip(&mut parts[..existing]) {
             *part = matrix.part(row, &numbers);
         }
         for unit in (0..units).step_by(lanes) {
             let first = unit * A::PER_UNIT;
             let ahead = first / D::BLOCK.0 * D::BLOCK.1 * size_of::<D::Stored>() + AHEAD;
-            let mut block = s.zero_block();
-            for (vector, part) in block.as_mut().iter_mut().zip(&*parts) {
+            for part in &parts[..existing] {
                 for line in (0..row_bytes).step_by(LINE) {
                     s.prefetch(part.as_ptr().wrapping_byte_add(ahead + line).cast());
                 }
+            }
+            let mut block = s.zero_block();
+            // As many as the compiler knows, so that the loop is unrolled; what does not exist is empty.
+            for (vector, part) in block.as_mut().iter_mut().zip(&parts[..lanes]) {
                 *vector = D::units(arith, part, first);
             }
             let block = s.transpose(block);

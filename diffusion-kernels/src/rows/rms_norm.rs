@@ -96,7 +96,7 @@ pub fn normalise_heads(cpu: Cpu, norm: HeadNorm<'_>, rope: Option<Rope<'_>>, hea
     )));
 }
 
-impl<'a> Rope<'a> {
+impl Rope<'_> {
     /// Cosines and sines of one token.
     #[inline(always)]
     pub(crate) fn of_token(self, token: usize, dim: usize) -> Self {

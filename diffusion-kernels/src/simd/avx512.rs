@@ -1,5 +1,6 @@
 //! Vectors of 16 lanes.
 
+#[allow(clippy::wildcard_imports, reason = "nearly everything there has a prefix of its own")]
 use std::arch::x86_64::*;
 
 use super::Simd;
@@ -233,7 +234,7 @@ impl Simd for Avx512 {
 
 /// Transpose 16 x 16 lanes.
 #[inline(always)]
-pub(crate) fn transpose_16(_: Avx512, r: [__m512; 16]) -> [__m512; 16] {
+fn transpose_16(_: Avx512, r: [__m512; 16]) -> [__m512; 16] {
     intrinsics!({
         let mut t = r;
         for i in 0..8 {

@@ -26,12 +26,12 @@ fn exp2_by<S: Simd, const N: usize>(s: S, x: S::V, coefficients: [f32; N]) -> S:
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
     const COEFFICIENTS: [f32; 6] = [
-        0.0013276469688921553,
-        0.009675541316077388,
-        0.055507132806238,
-        0.24022119724297392,
-        0.6931469670603991,
-        1.0000000716545436,
+        0.001_327_646_968_892_155_3,
+        0.009_675_541_316_077_388,
+        0.055_507_132_806_238,
+        0.240_221_197_242_973_92,
+        0.693_146_967_060_399_1,
+        1.000_000_071_654_543_6,
     ];
     exp2_by(s, x, COEFFICIENTS)
 }
@@ -39,7 +39,7 @@ pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
 /// `2^x`, relative error 1e-4: for what is then rounded to bf16.
 #[inline(always)]
 pub(crate) fn exp2_coarse<S: Simd>(s: S, x: S::V) -> S::V {
-    exp2_by(s, x, [0.055171648942240296, 0.24261112065176257, 0.6932609891735956, 0.9999280737291816])
+    exp2_by(s, x, [0.055_171_648_942_240_296, 0.242_611_120_651_762_57, 0.693_260_989_173_595_6, 0.999_928_073_729_181_6])
 }
 
 /// `x / (1 + 2^exponent)`.
@@ -60,11 +60,11 @@ pub(crate) fn gelu_quick<S: Simd>(s: S, x: S::V) -> S::V {
     logistic_share(s, x, s.mul(x, s.splat(-1.702 * LOG2_E)))
 }
 
-/// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³)))`, that is `x / (1 + e^-2u)`. arXiv 1606.08415, section 2.
+/// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044_715 x³)))`, that is `x / (1 + e^-2u)`. arXiv 1606.08415, section 2.
 #[inline(always)]
 pub(crate) fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
     const FACTOR: f32 = -2.0 * 0.797_884_56 * LOG2_E;
-    let cubic = s.mul_add(s.mul(x, x), s.splat(FACTOR * 0.044715), s.splat(FACTOR));
+    let cubic = s.mul_add(s.mul(x, x), s.splat(FACTOR * 0.044_715), s.splat(FACTOR));
     logistic_share(s, x, s.mul(x, cubic))
 }
 

@@ -23,7 +23,7 @@ fn widen<const BYTES: usize>(bytes: &[u8], value: impl Fn([u8; BYTES]) -> f32) -
 
 /// A half-precision number, without branches.
 #[inline(always)]
-pub(crate) fn half_to_f32(bits: u16) -> f32 {
+fn half_to_f32(bits: u16) -> f32 {
     const TWO_TO_112: u32 = (112 + 127) << 23;
     const EXPONENT: u16 = 0x7c00;
     let magnitude = u32::from(bits & 0x7fff) << 13;

@@ -10,9 +10,9 @@ mod generic;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::{Avx512, transpose_16};
+pub(crate) use avx512::Avx512;
 pub(crate) use functions::{exp2, exp2_coarse, gelu_erf, gelu_quick, gelu_tanh, silu};
-pub(crate) use generic::{Generic, half_to_f32};
+pub(crate) use generic::Generic;
 
 /// Vectors of [`LANES`](Self::LANES) f32. A value of it is proof that the processor has the instructions.
 ///
@@ -22,6 +22,7 @@ pub(crate) use generic::{Generic, half_to_f32};
 ///
 /// Slices are read and written within their bounds; where a method wants more numbers than there are, it panics, but for the
 /// `_part` methods, which take what exists.
+#[expect(clippy::wrong_self_convention, reason = "the value says which instructions to use, not what to convert")]
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// A vector. Its bits are kept by everything but arithmetic, so it can hold pairs of bf16 too.
     type V: Copy + Send + Sync;

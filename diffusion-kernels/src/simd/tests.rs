@@ -11,13 +11,18 @@ fn numbers<S: Simd>(s: S, vector: S::V) -> Vec<f32> {
     out
 }
 
+type Case<S> = (&'static str, fn(S, &[u8]) -> <S as Simd>::V, fn(u8) -> f32);
+
+type Binary<S> = (fn(S, <S as Simd>::V, <S as Simd>::V) -> <S as Simd>::V, fn(f32, f32) -> f32);
+
+type Function<S> = (&'static str, fn(S, <S as Simd>::V) -> <S as Simd>::V, fn(f64) -> f64, f64);
+
 fn same(found: f32, expected: f32) -> bool {
     found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan())
 }
 
 fn check_bytes<S: Simd>(s: S) {
     let codes: Vec<u8> = (0..=255).collect();
-    type Case<S> = (&'static str, fn(S, &[u8]) -> <S as Simd>::V, fn(u8) -> f32);
     let cases: [Case<S>; 5] = [
         ("i8", S::from_i8, |code| f32::from(code as i8)),
         ("low nibbles", |s, bytes| s.from_low_nibbles(bytes, 8), |code| f32::from(code & 15) - 8.0),
@@ -60,7 +65,6 @@ fn check_lanes<S: Simd>(s: S) {
     let a: Vec<f32> = (0..n).map(|i| i as f32 - 3.3).collect();
     let b: Vec<f32> = (0..n).map(|i| 2.5 - i as f32 * 0.7).collect();
     let (va, vb) = (s.load(&a), s.load(&b));
-    type Binary<S> = (fn(S, <S as Simd>::V, <S as Simd>::V) -> <S as Simd>::V, fn(f32, f32) -> f32);
     let binaries: [Binary<S>; 6] = [
         (S::add, |a, b| a + b),
         (S::sub, |a, b| a - b),
@@ -123,7 +127,6 @@ fn check_rounding<S: Simd>(s: S) {
 }
 
 fn check_functions<S: Simd>(s: S) {
-    type Function<S> = (&'static str, fn(S, <S as Simd>::V) -> <S as Simd>::V, fn(f64) -> f64, f64);
     let functions: [Function<S>; 6] = [
         ("exp2", exp2, f64::exp2, 3e-7),
         ("exp2_coarse", exp2_coarse, f64::exp2, 1e-4),
@@ -132,7 +135,7 @@ fn check_functions<S: Simd>(s: S) {
         (
             "gelu_tanh",
             gelu_tanh,
-            |x| x / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).exp()),
+            |x| x / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).exp()),
             2e-5,
         ),
         ("gelu_erf", gelu_erf, |x| 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)), f64::INFINITY),

@@ -1,5 +1,6 @@
 //! Products of pairs of bf16.
 
+#[allow(clippy::wildcard_imports, reason = "nearly everything there has a prefix of its own")]
 use std::arch::x86_64::*;
 
 use super::Arith;
