@@ -8,8 +8,8 @@
 
 use rayon::prelude::*;
 
-use super::Epilogue;
 use super::decode::Floats;
+use super::epilogue::Epilogue;
 use super::pack::{Piece, pack_input, pack_weight};
 use super::weight::{Data, Weight};
 use crate::memory::{Disjoint, with_scratch};

@@ -49,9 +49,15 @@ fn pack<A: Arith, D: Decode>(arith: A, matrix: D, piece: &Piece, out: &mut [f32]
                 }
             }
             let mut block = s.zero_block();
-            // As many as the compiler knows, so that the loop is unrolled; what does not exist is empty.
-            for (vector, part) in block.as_mut().iter_mut().zip(&parts[..lanes]) {
-                *vector = D::units(arith, part, first);
+            if existing == lanes {
+                // As many as the compiler knows, so that the loop is unrolled.
+                for (vector, part) in block.as_mut().iter_mut().zip(&parts[..lanes]) {
+                    *vector = D::units(arith, part, first);
+                }
+            } else {
+                for (vector, part) in block.as_mut().iter_mut().zip(&parts[..existing]) {
+                    *vector = D::units(arith, part, first);
+                }
             }
             let block = s.transpose(block);
             let out = &mut out[unit * width + group..];

@@ -32,17 +32,44 @@ pub(super) fn get_or<S: Simd>(s: S, row: &[f32], first: usize, fill: f32) -> S::
     s.load(&padded)
 }
 
-/// Partial sums, so that additions need not wait for one another.
-pub(super) const SUMS: usize = 4;
+/// Partial results, so that operations need not wait for one another.
+const PARTS: usize = 4;
 
-/// The sum of `term(vector)` over a row that goes on with `fill`.
+/// `add` over the vectors of a row, which goes on with `fill`, from `start` on: in partial results, to be combined by the caller.
 #[inline(always)]
-pub(super) fn sum<S: Simd>(s: S, row: &[f32], fill: f32, add: impl Fn(S::V, S::V) -> S::V) -> f32 {
-    let mut sums = [s.zero(); SUMS];
-    for row in row.chunks(SUMS * S::LANES) {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = add(*sum, get_or(s, row, i * S::LANES, fill));
+fn fold<S: Simd>(s: S, row: &[f32], fill: f32, start: S::V, add: impl Fn(S::V, S::V) -> S::V) -> [S::V; PARTS] {
+    let mut parts = [start; PARTS];
+    let mut chunks = row.chunks_exact(PARTS * S::LANES);
+    // Without a branch for what does not exist, the partial results stay in registers.
+    for chunk in &mut chunks {
+        for (i, part) in parts.iter_mut().enumerate() {
+            *part = add(*part, s.load(&chunk[i * S::LANES..]));
         }
     }
-    s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
+    for (i, part) in parts.iter_mut().enumerate() {
+        *part = add(*part, get_or(s, chunks.remainder(), i * S::LANES, fill));
+    }
+    parts
+}
+
+/// The sum of what `add` adds for the vectors of a row, which goes on with `fill`.
+#[inline(always)]
+pub(super) fn sum<S: Simd>(s: S, row: &[f32], fill: f32, add: impl Fn(S::V, S::V) -> S::V) -> f32 {
+    let [a, b, c, d] = fold(s, row, fill, s.zero(), add);
+    s.sum(s.add(s.add(a, b), s.add(c, d)))
+}
+
+/// The largest number of a row.
+#[inline(always)]
+pub(super) fn highest<S: Simd>(s: S, row: &[f32]) -> f32 {
+    let lowest = f32::NEG_INFINITY;
+    let [a, b, c, d] = fold(
+        s,
+        row,
+        lowest,
+        s.splat(lowest),
+        #[inline(always)]
+        |highest, x| s.max(highest, x),
+    );
+    s.highest(s.max(s.max(a, b), s.max(c, d)))
 }

@@ -2,7 +2,7 @@
 
 use std::f32::consts::LOG2_E;
 
-use super::lanes::{SUMS, get, get_or, put};
+use super::lanes::{get, highest, put, sum};
 use super::{Source, each_rows};
 use crate::Cpu;
 use crate::cpu::with_vectors;
@@ -27,25 +27,19 @@ pub fn softmax(cpu: Cpu, source: Source<'_>, width: usize, scale: f32, out: &mut
 
 #[inline(always)]
 fn row<S: Simd>(s: S, source: Source<'_>, scale: f32, out: &mut [f32]) {
-    let lowest = s.splat(f32::NEG_INFINITY);
-    let mut highest = [lowest; SUMS];
-    for x in source.or(out).chunks(SUMS * S::LANES) {
-        for (i, highest) in highest.iter_mut().enumerate() {
-            *highest = s.max(*highest, get_or(s, x, i * S::LANES, f32::NEG_INFINITY));
-        }
-    }
-    let highest = s.highest(s.max(s.max(highest[0], highest[1]), s.max(highest[2], highest[3])));
     // The exponential is one of base 2.
-    let (highest, scale) = (s.splat(highest), s.splat(scale * LOG2_E));
-    let mut sums = [s.zero(); SUMS];
+    let (highest, scale) = (s.splat(highest(s, source.or(out))), s.splat(scale * LOG2_E));
     for first in (0..out.len()).step_by(S::LANES) {
-        let x = get_or(s, source.or(out), first, f32::NEG_INFINITY);
-        let power = exp2(s, s.mul(s.sub(x, highest), scale));
-        let sum = &mut sums[first / S::LANES % SUMS];
-        *sum = s.add(*sum, power);
-        put(s, power, out, first);
+        let x = get(s, source.or(out), first);
+        put(s, exp2(s, s.mul(s.sub(x, highest), scale)), out, first);
     }
-    let total = s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])));
+    let total = sum(
+        s,
+        out,
+        0.0,
+        #[inline(always)]
+        |sum, power| s.add(sum, power),
+    );
     let share = s.splat(total.recip());
     for first in (0..out.len()).step_by(S::LANES) {
         put(s, s.mul(get(s, out, first), share), out, first);

@@ -75,7 +75,10 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn load_part(self, values: &[f32]) -> __m512 {
-        // Masked lanes are not touched.
+        // An empty slice may lie anywhere: masked lanes are not touched, but an address without memory takes the processor long.
+        if values.is_empty() {
+            return self.zero();
+        }
         intrinsics!(_mm512_maskz_loadu_ps(mask(values.len()), values.as_ptr()))
     }
     #[inline(always)]
@@ -85,6 +88,10 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn store_part(self, vector: __m512, out: &mut [f32]) {
+        // As for `load_part`.
+        if out.is_empty() {
+            return;
+        }
         intrinsics!(_mm512_mask_storeu_ps(out.as_mut_ptr(), mask(out.len()), vector));
     }
     #[inline(always)]
