@@ -21,6 +21,7 @@
 )]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+mod attention;
 mod cpu;
 mod memory;
 mod product;
@@ -28,6 +29,7 @@ mod rows;
 mod simd;
 mod tile;
 
+pub use attention::{Attention, Bias, Strides, Tokens, TokensMut, attention};
 pub use cpu::{Cpu, Instructions};
 pub use memory::release_scratch;
 pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WeightFormat, WidenRows, linear};

@@ -12,7 +12,13 @@ const HIGHEST: f32 = 160.0;
 /// `2^x` by a polynomial, highest coefficient first, of what `x` is above the nearest whole number.
 #[inline(always)]
 fn exp2_by<S: Simd, const N: usize>(s: S, x: S::V, coefficients: [f32; N]) -> S::V {
-    let x = s.min(s.splat(HIGHEST), s.max(s.splat(LOWEST), x));
+    exp2_of_negative_by(s, s.min(s.splat(HIGHEST), x), coefficients)
+}
+
+/// The same for what is below [`HIGHEST`], such as no number above zero.
+#[inline(always)]
+fn exp2_of_negative_by<S: Simd, const N: usize>(s: S, x: S::V, coefficients: [f32; N]) -> S::V {
+    let x = s.max(s.splat(LOWEST), x);
     let whole = s.round(x);
     let part = s.sub(x, whole);
     let mut value = s.splat(coefficients[0]);
@@ -22,24 +28,34 @@ fn exp2_by<S: Simd, const N: usize>(s: S, x: S::V, coefficients: [f32; N]) -> S:
     s.scale(value, whole)
 }
 
+/// For a relative error of 2e-7.
+const FINE: [f32; 6] = [
+    0.001_327_646_968_892_155_3,
+    0.009_675_541_316_077_388,
+    0.055_507_132_806_238,
+    0.240_221_197_242_973_92,
+    0.693_146_967_060_399_1,
+    1.000_000_071_654_543_6,
+];
+/// For a relative error of 1e-4.
+const COARSE: [f32; 4] = [0.055_171_648_942_240_296, 0.242_611_120_651_762_57, 0.693_260_989_173_595_6, 0.999_928_073_729_181_6];
+
 /// `2^x`, relative error 2e-7.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
-    const COEFFICIENTS: [f32; 6] = [
-        0.001_327_646_968_892_155_3,
-        0.009_675_541_316_077_388,
-        0.055_507_132_806_238,
-        0.240_221_197_242_973_92,
-        0.693_146_967_060_399_1,
-        1.000_000_071_654_543_6,
-    ];
-    exp2_by(s, x, COEFFICIENTS)
+    exp2_by(s, x, FINE)
 }
 
-/// `2^x`, relative error 1e-4: for what is then rounded to bf16.
+/// `2^x` for `x` not above zero, relative error 2e-7.
 #[inline(always)]
-pub(crate) fn exp2_coarse<S: Simd>(s: S, x: S::V) -> S::V {
-    exp2_by(s, x, [0.055_171_648_942_240_296, 0.242_611_120_651_762_57, 0.693_260_989_173_595_6, 0.999_928_073_729_181_6])
+pub(crate) fn exp2_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
+    exp2_of_negative_by(s, x, FINE)
+}
+
+/// `2^x` for `x` not above zero, relative error 1e-4: for what is then rounded to bf16.
+#[inline(always)]
+pub(crate) fn exp2_of_negative_coarse<S: Simd>(s: S, x: S::V) -> S::V {
+    exp2_of_negative_by(s, x, COARSE)
 }
 
 /// `x / (1 + 2^exponent)`.

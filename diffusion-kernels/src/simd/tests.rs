@@ -127,9 +127,10 @@ fn check_rounding<S: Simd>(s: S) {
 }
 
 fn check_functions<S: Simd>(s: S) {
-    let functions: [Function<S>; 6] = [
+    let functions: [Function<S>; 7] = [
         ("exp2", exp2, f64::exp2, 3e-7),
-        ("exp2_coarse", exp2_coarse, f64::exp2, 1e-4),
+        ("exp2_of_negative", exp2_of_negative, f64::exp2, 3e-7),
+        ("exp2_of_negative_coarse", exp2_of_negative_coarse, f64::exp2, 1e-4),
         ("silu", silu, |x| x / (1.0 + (-x).exp()), 3e-6),
         ("gelu_quick", gelu_quick, |x| x / (1.0 + (-1.702 * x).exp()), 3e-6),
         (
@@ -151,14 +152,13 @@ fn check_functions<S: Simd>(s: S) {
             }
         }
     }
-    for function in [exp2, exp2_coarse] {
+    for function in [exp2, exp2_of_negative, exp2_of_negative_coarse] {
         let at = |x| numbers(s, function(s, s.splat(x)))[0];
-        assert_eq!(
-            (at(f32::NEG_INFINITY), at(-1e30), at(-151.0), at(f32::INFINITY), at(1e30), at(129.0)),
-            (0.0, 0.0, 0.0, f32::INFINITY, f32::INFINITY, f32::INFINITY)
-        );
+        assert_eq!([at(f32::NEG_INFINITY), at(-1e30), at(-151.0)], [0.0; 3]);
         assert!(at(f32::NAN).is_nan() && (at(-140.0) / 2f32.powi(-140) - 1.0).abs() < 2e-3 && at(127.5).is_finite());
     }
+    let at = |x| numbers(s, exp2(s, s.splat(x)))[0];
+    assert_eq!([at(f32::INFINITY), at(1e30), at(129.0)], [f32::INFINITY; 3]);
     let at = |x| numbers(s, silu(s, s.splat(x)))[0];
     assert_eq!((at(0.0), at(1e30), at(-1e30)), (0.0, 1e30, -0.0));
 }

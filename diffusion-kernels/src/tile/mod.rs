@@ -25,12 +25,7 @@ pub(crate) enum Sums {
     Added,
 }
 
-/// `c[i, j] (+)= sum over k < steps of a[i, k] b[k, j]`, for `MR` rows and `NV` vectors.
-///
-/// Unit `a[i, k]` lies at `a[i * AR + k * AK]`, `b[k, ..]` at `b[k * NV * LANES ..]`, and `c[i, ..]` at `c[i * row_len ..]`.
-///
-/// # Panics
-/// If a slice is too short.
+/// [`tile_at`] with strides that the compiler knows.
 #[inline(always)]
 pub(crate) fn tile<A: Arith, const MR: usize, const NV: usize, const AR: usize, const AK: usize>(
     arith: A,
@@ -41,8 +36,29 @@ pub(crate) fn tile<A: Arith, const MR: usize, const NV: usize, const AR: usize, 
     row_len: usize,
     sums: Sums,
 ) {
+    tile_at::<A, MR, NV>(arith, steps, a, [AR, AK], b, c, row_len, sums);
+}
+
+/// `c[i, j] (+)= sum over k < steps of a[i, k] b[k, j]`, for `MR` rows and `NV` vectors.
+///
+/// Unit `a[i, k]` lies at `a[i * ar + k * ak]`, `b[k, ..]` at `b[k * NV * LANES ..]`, and `c[i, ..]` at `c[i * row_len ..]`.
+///
+/// # Panics
+/// If a slice is too short.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "three operands with what is to know of them")]
+pub(crate) fn tile_at<A: Arith, const MR: usize, const NV: usize>(
+    arith: A,
+    steps: usize,
+    a: &[f32],
+    [ar, ak]: [usize; 2],
+    b: &[f32],
+    c: &mut [f32],
+    row_len: usize,
+    sums: Sums,
+) {
     let width = NV * A::S::LANES;
-    assert!(steps == 0 || a.len() > (MR - 1) * AR + (steps - 1) * AK, "units of the first operand");
+    assert!(steps == 0 || is_reached(a.len(), [MR - 1, ar], [steps - 1, ak]), "units of the first operand");
     let (b, c) = (&b[..steps * width], &mut c[..(MR - 1) * row_len + width]);
     let s = arith.simd();
     let mut acc = [[s.zero(); NV]; MR];
@@ -54,12 +70,12 @@ pub(crate) fn tile<A: Arith, const MR: usize, const NV: usize, const AR: usize, 
         }
         for (i, acc) in acc.iter_mut().enumerate() {
             // SAFETY: step k reads up to `a[(MR - 1) * AR + k * AK]`, and k < steps; checked above.
-            let unit = s.splat(unsafe { *first.add(i * AR) });
+            let unit = s.splat(unsafe { *first.add(i * ar) });
             for (acc, lanes) in acc.iter_mut().zip(lanes) {
                 *acc = arith.dot(*acc, unit, lanes);
             }
         }
-        first = first.wrapping_add(AK);
+        first = first.wrapping_add(ak);
     }
     for (i, acc) in acc.iter().enumerate() {
         for (j, acc) in acc.iter().enumerate() {
@@ -68,6 +84,13 @@ pub(crate) fn tile<A: Arith, const MR: usize, const NV: usize, const AR: usize, 
             s.store(sum, c);
         }
     }
+}
+
+/// Whether `len` numbers have one after so many steps of these strides.
+#[inline(always)]
+fn is_reached(len: usize, [rows, ar]: [usize; 2], [steps, ak]: [usize; 2]) -> bool {
+    let last = rows.checked_mul(ar).zip(steps.checked_mul(ak)).and_then(|(row, step)| row.checked_add(step));
+    last.is_some_and(|last| last < len)
 }
 
 #[cfg(test)]
