@@ -1,15 +1,17 @@
-//! Rates of attention at the sizes of published models.
+//! Rates of attention and its gradients at the sizes of published models.
 //!
 //! ```text
 //! cargo bench -p diffusion-kernels --bench attention [-- PART_OF_A_NAME] [--avx2]
 //! ```
 //!
-//! Ways are measured in turn, several times; medians are printed in GFLOP/s, by the clock and by processor time, counting the two
+//! Ways are measured in turn, several times; medians are printed in GFLOP/s, by the clock and by processor time, counting
 //! products alone. On a machine that does something else too, only the ratios mean much, and those by processor time most.
 
 use std::time::Instant;
 
-use diffusion_kernels::{Attention, Cpu, Instructions, Products, Strides, Tokens, TokensMut, attention};
+use diffusion_kernels::{
+    Attention, AttentionGradients, Cpu, Instructions, Products, Strides, Tokens, TokensMut, attention, attention_backward,
+};
 
 /// Heads, tokens and numbers of a head; what is masked.
 const SIZES: [(&str, [usize; 3], bool); 6] = [
@@ -38,7 +40,7 @@ fn main() {
 fn measure(cpu: Cpu, name: &str, [heads, len, head_dim]: [usize; 3], causal: bool) {
     let numbers = heads * len * head_dim;
     let input = |seed: usize| -> Vec<f32> { (0..numbers).map(|i| ((i * 7 + seed) * 31 % 997) as f32 / 500.0 - 1.0).collect() };
-    let (queries, keys, values, mut out) = (input(1), input(2), input(3), vec![0.0; numbers]);
+    let (queries, keys, values, grad_out, mut out) = (input(1), input(2), input(3), input(4), vec![0.0; numbers]);
     let strides = Strides::of_projection(len, heads, head_dim);
     let tokens = |values| [Tokens { values, len, strides }];
     let inputs = Attention {
@@ -53,28 +55,38 @@ fn measure(cpu: Cpu, name: &str, [heads, len, head_dim]: [usize; 3], causal: boo
         causal,
     };
     println!("{name}, {heads} x {len} x {head_dim}{}:", if causal { ", causal" } else { "" });
-    let ways = [Products::F32, Products::Bf16];
-    let mut times = [const { (vec![], vec![]) }; 2];
-    // Short ones several times.
+    let mut sums = vec![0.0; heads * len];
+    let mut gradients = [(); 3].map(|()| vec![0.0; numbers]);
+    let mut run = |way: usize| {
+        if let Some(products) = [Products::F32, Products::Bf16].get(way) {
+            let out = TokensMut { values: &mut out, len, strides };
+            return attention(cpu, *products, &inputs, &mut [out], Some(&mut sums));
+        }
+        let [queries, keys, values] = &mut gradients.each_mut().map(|values| [TokensMut { values, len, strides }]);
+        let gradients = AttentionGradients { queries, keys, values };
+        let result = [Tokens { values: &out, len, strides }];
+        attention_backward(cpu, &inputs, &result, &sums, &tokens(&grad_out), gradients);
+    };
+    // Multiplications and additions of the products: two, or five where scores and gradients of probabilities are made again.
     let gflop = 4e-9 * (numbers * len) as f64;
+    let ways = [("f32", gflop), ("bf16", gflop), ("gradients, f32", 2.5 * gflop)];
+    let mut times = ways.map(|_| (vec![], vec![]));
+    // Short ones several times.
     let repeats = (1.0 / gflop).ceil() as usize;
-    for run in 0..=RUNS {
-        for (products, times) in ways.into_iter().zip(&mut times) {
+    for round in 0..=RUNS {
+        for (way, times) in times.iter_mut().enumerate() {
             let (start, busy) = (Instant::now(), processor_time());
-            for _ in 0..repeats {
-                let out = TokensMut { values: &mut out, len, strides };
-                attention(cpu, products, &inputs, &mut [out], None);
-            }
-            if run > 0 {
+            (0..repeats).for_each(|_| run(way));
+            if round > 0 {
                 times.0.push(start.elapsed().as_secs_f64() / repeats as f64);
                 times.1.push((processor_time() - busy) / (repeats * rayon::current_num_threads()) as f64);
             }
         }
     }
-    for (products, (clock, busy)) in ways.into_iter().zip(times) {
+    for ((name, gflop), (clock, busy)) in ways.into_iter().zip(times) {
         let [clock, busy] = [clock, busy].map(median);
         let (milliseconds, by_clock, by_processor) = (clock * 1e3, gflop / clock, gflop / busy);
-        println!("    {products:?}: {milliseconds:8.2} ms {by_clock:6.1} GFLOP/s, by processor time {by_processor:6.1}");
+        println!("    {name:14} {milliseconds:8.2} ms {by_clock:6.1} GFLOP/s, by processor time {by_processor:6.1}");
     }
 }
 

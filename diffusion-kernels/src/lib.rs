@@ -13,6 +13,7 @@
 //! - `simd`: vectors of f32, and functions of them
 //! - `tile`: the micro-kernel of products
 //! - `product`: [`linear`], from weights as files hold them
+//! - `attention`: [`attention()`] and its gradients
 //! - `rows`: what lies between products, one pass each
 //! - `memory`: scratch that is kept, pieces of a slice that threads write
 #![allow(
@@ -29,7 +30,7 @@ mod rows;
 mod simd;
 mod tile;
 
-pub use attention::{Attention, Bias, Strides, Tokens, TokensMut, attention};
+pub use attention::{Attention, AttentionGradients, Bias, Strides, Tokens, TokensMut, attention, attention_backward};
 pub use cpu::{Cpu, Instructions};
 pub use memory::release_scratch;
 pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WeightFormat, WidenRows, linear};

@@ -1,8 +1,8 @@
 //! The loops of attention.
 //!
 //! Keys and values of some heads are cut into blocks and packed. Each task then takes some queries of a head past all blocks:
-//! scores of a few rows at a time, which stay in the first-level cache, their exponentials, and the product with the values, with
-//! the running maximum and sum of flash attention (arXiv 2205.14135, algorithm 1).
+//! scores, their exponentials and the product with the values, all of which stay in the second-level cache, with the running
+//! maximum and sum of flash attention (arXiv 2205.14135, algorithm 1).
 //!
 //! How keys are cut into blocks depends on the size of a head alone, and a query's numbers are made by the same operations
 //! wherever it stands, so results depend neither on the batch nor on the number of threads.

@@ -1,5 +1,6 @@
 //! Attention, and its gradients.
 
+mod backward;
 mod forward;
 mod pack;
 mod softmax;
@@ -11,6 +12,7 @@ use crate::cpu::{Cpu, Vectors};
 use crate::memory::Disjoint;
 use crate::product::Products;
 use crate::tile::{F32, Rounded};
+use backward::backward;
 use forward::{Job, forward};
 use tokens::RowsMut;
 
@@ -47,18 +49,23 @@ impl Attention<'_> {
     /// If slices are too short for their strides.
     fn check(&self) -> [usize; 2] {
         assert!(self.head_dim > 0, "heads without numbers");
-        let len = |segments: &[Tokens<'_>]| segments.iter().map(|segment| segment.len).sum::<usize>();
-        for (name, segments) in [("queries", self.queries), ("keys", self.keys), ("values", self.values)] {
-            for segment in segments {
-                segment.strides.check(name, [self.batch, self.heads, segment.len], self.head_dim, segment.values.len());
-            }
-        }
-        let (queries, keys) = (len(self.queries), len(self.keys));
-        assert_eq!(len(self.values), keys, "values, one for each key");
+        let (queries, keys) = (self.check_tokens("queries", self.queries), self.check_tokens("keys", self.keys));
+        assert_eq!(self.check_tokens("values", self.values), keys, "values, one for each key");
         if let Some(bias) = self.bias {
             bias.strides.check("bias", [self.batch, self.heads, queries], keys, bias.values.len());
         }
         [queries, keys]
+    }
+
+    /// How many tokens there are.
+    ///
+    /// # Panics
+    /// If slices are too short for their strides.
+    fn check_tokens(&self, name: &str, segments: &[Tokens<'_>]) -> usize {
+        for segment in segments {
+            segment.strides.check(name, [self.batch, self.heads, segment.len], self.head_dim, segment.values.len());
+        }
+        segments.iter().map(|segment| segment.len).sum()
     }
 }
 
@@ -136,6 +143,68 @@ pub fn attention(
             Some(pairs) => forward::<_, 6, 4>(pairs, &job),
             None => forward::<_, 6, 4>(Rounded(s), &job),
         },
+    }
+}
+
+/// Where [`attention_backward`] writes, in segments of any lengths and strides that suit.
+#[derive(Debug)]
+pub struct AttentionGradients<'a, 'b> {
+    /// Of the queries.
+    pub queries: &'a mut [TokensMut<'b>],
+    /// Of the keys.
+    pub keys: &'a mut [TokensMut<'b>],
+    /// Of the values.
+    pub values: &'a mut [TokensMut<'b>],
+}
+
+/// The gradients of queries, keys and values, from `grad_out`, that of the result; in f32.
+///
+/// `inputs` are what [`attention`] was called with, `out` and `log_sum_exp` what it gave. The bias gets no gradient. Scores are
+/// computed again: no more of them is kept than a block of 96 queries and 256 keys has, for each thread. A head is computed by one
+/// thread, and results do not depend on how many there are.
+///
+/// # Shapes
+/// - out, `grad_out`, `gradients.queries`: segments of `[batch, heads, len, head_dim]`, as many tokens in all as there are queries
+/// - `gradients.keys`, `gradients.values`: the same, as many as there are keys
+/// - `log_sum_exp`: `[batch, heads, queries]`
+///
+/// # Panics
+/// If slices are too short for their strides, numbers of tokens do not fit together, rows of gradients overlap, or `head_dim` is
+/// zero.
+///
+/// Reference: flash attention, arXiv 2205.14135, algorithm 4.
+pub fn attention_backward(
+    cpu: Cpu,
+    inputs: &Attention<'_>,
+    out: &[Tokens<'_>],
+    log_sum_exp: &[f32],
+    grad_out: &[Tokens<'_>],
+    gradients: AttentionGradients<'_, '_>,
+) {
+    let [queries, keys] = inputs.check();
+    let Attention { batch, heads, head_dim, .. } = *inputs;
+    for (name, segments) in [("the result", out), ("the result's gradient", grad_out)] {
+        assert_eq!(inputs.check_tokens(name, segments), queries, "tokens of {name}, one for each query");
+    }
+    assert_eq!(log_sum_exp.len(), batch * heads * queries, "log-sum-exps, one for each query");
+    let AttentionGradients { queries: of_queries, keys: of_keys, values: of_values } = gradients;
+    let places = |name, segments, len| {
+        let rows = RowsMut::new(name, segments, [batch, heads, head_dim]);
+        assert_eq!(rows.len(), len, "tokens of {name}, one for each that there is");
+        rows
+    };
+    let gradients = [
+        places("queries' gradients", of_queries, queries),
+        places("keys' gradients", of_keys, keys),
+        places("values' gradients", of_values, keys),
+    ];
+    let job = backward::Job { inputs, queries, keys, out, log_sum_exp, grad_out, gradients };
+    match cpu.vectors() {
+        Vectors::Generic(s) => backward::<_, GENERIC_ROWS, GENERIC_VECTORS>(s, &job),
+        #[cfg(target_arch = "x86_64")]
+        Vectors::Avx2(s) => backward::<_, 6, 2>(s, &job),
+        #[cfg(target_arch = "x86_64")]
+        Vectors::Avx512(s) => backward::<_, 6, 4>(s, &job),
     }
 }
 

@@ -97,6 +97,42 @@ fn add_bias<S: Simd>(s: S, row: &mut [f32], scores: &Scores<'_>) {
     }
 }
 
+/// What a row of scores is turned into probabilities and gradients by.
+pub(super) struct GradientScores<'a> {
+    /// Factor of scores.
+    pub(super) scale: f32,
+    /// Added to the scaled scores of the keys that are seen.
+    pub(super) bias: Option<&'a [f32]>,
+    /// Keys that the row sees.
+    pub(super) seen: usize,
+    /// The log-sum-exp, in powers of 2.
+    pub(super) log_sum: f32,
+    /// The sum of the result times its gradient.
+    pub(super) product: f32,
+}
+
+/// Turn a row of scores into probabilities and the gradients of those into gradients of products of queries and keys, in place.
+#[inline(always)]
+pub(super) fn gradient_row<S: Simd>(s: S, scores: &mut [f32], gradients: &mut [f32], known: &GradientScores<'_>) {
+    let (scale, log2_e) = (s.splat(known.scale), s.splat(LOG2_E));
+    let (offset, product) = (s.splat(-base(known.log_sum)), s.splat(-known.product));
+    let (seen_scores, hidden_scores) = scores.split_at_mut(known.seen);
+    let (seen_gradients, hidden_gradients) = gradients.split_at_mut(known.seen);
+    let pairs = seen_scores.chunks_mut(S::LANES).zip(seen_gradients.chunks_mut(S::LANES));
+    for (i, (scores, gradients)) in pairs.enumerate() {
+        let mut power = s.mul(s.mul(s.load_part(scores), scale), log2_e);
+        if let Some(bias) = known.bias {
+            power = s.mul_add(s.load_part(&bias[i * S::LANES..]), log2_e, power);
+        }
+        let probability = exp2_of_negative(s, s.add(power, offset));
+        let gradient = s.mul(s.mul(probability, scale), s.add(s.load_part(gradients), product));
+        s.store_part(probability, scores);
+        s.store_part(gradient, gradients);
+    }
+    hidden_scores.fill(0.0);
+    hidden_gradients.fill(0.0);
+}
+
 #[inline(always)]
 fn maximum<S: Simd>(s: S, row: &[f32]) -> f32 {
     let mut highest = [s.splat(f32::NEG_INFINITY); 2];

@@ -124,7 +124,7 @@ impl Inputs {
         }
     }
 
-    fn tokens<'a>(&'a self, segments: &'a [Guarded], lens: &[usize]) -> Vec<Tokens<'a>> {
+    pub fn tokens<'a>(&'a self, segments: &'a [Guarded], lens: &[usize]) -> Vec<Tokens<'a>> {
         let token = |(values, &len): (&'a Guarded, &usize)| Tokens { values, len, strides: self.case.strides(len) };
         segments.iter().zip(lens).map(token).collect()
     }

@@ -6,5 +6,6 @@ mod case;
 mod common;
 mod edges;
 mod exact;
+mod gradients;
 mod guarded;
 mod shapes;
