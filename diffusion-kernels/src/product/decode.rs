@@ -18,17 +18,18 @@ pub(super) trait Decode: Copy {
 
     /// A vector of the numbers of a part of a row, from number `first` on; zeros for those that do not exist.
     ///
-    /// The part begins at a block, and `first` is a multiple of the vector's length.
-    fn vector<S: Simd>(s: S, part: &[Self::Stored], first: usize) -> S::V;
+    /// The part begins at a block, and `first` is a multiple of the vector's length. `ALL` exist, or some may not: without
+    /// what is to be done then, loops are short enough to be unrolled.
+    fn vector<S: Simd, const ALL: bool>(s: S, part: &[Self::Stored], first: usize) -> S::V;
 
     /// A vector of units, otherwise as [`vector`](Self::vector).
     #[inline(always)]
-    fn units<A: Arith>(arith: A, part: &[Self::Stored], first: usize) -> Vector<A> {
+    fn units<A: Arith, const ALL: bool>(arith: A, part: &[Self::Stored], first: usize) -> Vector<A> {
         let s = arith.simd();
         arith.units(
-            Self::vector(s, part, first),
+            Self::vector::<_, ALL>(s, part, first),
             #[inline(always)]
-            || Self::vector(s, part, first + A::S::LANES),
+            || Self::vector::<_, ALL>(s, part, first + A::S::LANES),
         )
     }
 
@@ -61,8 +62,9 @@ impl Decode for Floats<'_> {
         self.row_len
     }
     #[inline(always)]
-    fn vector<S: Simd>(s: S, part: &[f32], first: usize) -> S::V {
+    fn vector<S: Simd, const ALL: bool>(s: S, part: &[f32], first: usize) -> S::V {
         match part.get(first..first + S::LANES) {
+            _ if ALL => s.load(&part[first..]),
             Some(values) => s.load(values),
             None => s.load_part(part.get(first..).unwrap_or_default()),
         }
@@ -71,7 +73,10 @@ impl Decode for Floats<'_> {
 
 /// `len` bytes from `start` on, zero where there are none.
 #[inline(always)]
-fn with_bytes<R>(bytes: &[u8], start: usize, len: usize, body: impl Fn(&[u8]) -> R) -> R {
+fn with_bytes<R, const ALL: bool>(bytes: &[u8], start: usize, len: usize, body: impl Fn(&[u8]) -> R) -> R {
+    if ALL {
+        return body(&bytes[start..start + len]);
+    }
     if let Some(bytes) = bytes.get(start..start + len) {
         return body(bytes);
     }
@@ -115,8 +120,8 @@ macro_rules! plain {
             1,
             $size,
             #[inline(always)]
-            fn vector<S: Simd>(s: S, part: &[u8], first: usize) -> S::V {
-                with_bytes(part, first * $size, S::LANES * $size, #[inline(always)] |bytes| s.$widen(bytes))
+            fn vector<S: Simd, const ALL: bool>(s: S, part: &[u8], first: usize) -> S::V {
+                with_bytes::<_, ALL>(part, first * $size, S::LANES * $size, #[inline(always)] |bytes| s.$widen(bytes))
             }
             $($units)*
         );
@@ -133,9 +138,9 @@ plain!(
     from_bf16,
     /// What is in bf16 already is not rounded again.
     #[inline(always)]
-    fn units<A: Arith>(arith: A, part: &[u8], first: usize) -> Vector<A> {
+    fn units<A: Arith, const ALL: bool>(arith: A, part: &[u8], first: usize) -> Vector<A> {
         let len = 2 * A::S::LANES * A::PER_UNIT;
-        with_bytes(
+        with_bytes::<_, ALL>(
             part,
             2 * first,
             len,
@@ -158,7 +163,7 @@ stored!(
     32,
     34,
     #[inline(always)]
-    fn vector<S: Simd>(s: S, part: &[u8], first: usize) -> S::V {
+    fn vector<S: Simd, const ALL: bool>(s: S, part: &[u8], first: usize) -> S::V {
         let Some((block, at)) = block_of::<32, 34>(part, first) else { return s.zero() };
         s.mul(s.from_i8(&block[2 + at..]), s.splat_f16([block[0], block[1]]))
     }
@@ -168,7 +173,7 @@ stored!(
     32,
     18,
     #[inline(always)]
-    fn vector<S: Simd>(s: S, part: &[u8], first: usize) -> S::V {
+    fn vector<S: Simd, const ALL: bool>(s: S, part: &[u8], first: usize) -> S::V {
         let Some((block, at)) = block_of::<32, 18>(part, first) else { return s.zero() };
         // Number j is in the low half of byte j, number j + 16 in its high half.
         let codes = if at < 16 { s.from_low_nibbles(&block[2 + at..], 8) } else { s.from_high_nibbles(&block[at - 14..], 8) };
@@ -180,7 +185,7 @@ stored!(
     256,
     144,
     #[inline(always)]
-    fn vector<S: Simd>(s: S, part: &[u8], first: usize) -> S::V {
+    fn vector<S: Simd, const ALL: bool>(s: S, part: &[u8], first: usize) -> S::V {
         let Some((block, at)) = block_of::<256, 144>(part, first) else { return s.zero() };
         let (sub_block, at) = (at / 32, at % 32);
         let codes = &block[16 + sub_block / 2 * 32 + at..];

@@ -49,14 +49,19 @@ fn pack<A: Arith, D: Decode>(arith: A, matrix: D, piece: &Piece, out: &mut [f32]
                 }
             }
             let mut block = s.zero_block();
-            if existing == lanes {
-                // As many as the compiler knows, so that the loop is unrolled.
-                for (vector, part) in block.as_mut().iter_mut().zip(&parts[..lanes]) {
-                    *vector = D::units(arith, part, first);
+            let vectors = block.as_mut().iter_mut();
+            if first + lanes * A::PER_UNIT > numbers.len() {
+                for (vector, part) in vectors.zip(&parts[..existing]) {
+                    *vector = D::units::<_, false>(arith, part, first);
+                }
+            } else if existing < lanes {
+                for (vector, part) in vectors.zip(&parts[..existing]) {
+                    *vector = D::units::<_, true>(arith, part, first);
                 }
             } else {
-                for (vector, part) in block.as_mut().iter_mut().zip(&parts[..existing]) {
-                    *vector = D::units(arith, part, first);
+                // As many as the compiler knows, so that the loop is unrolled.
+                for (vector, part) in vectors.zip(&parts[..lanes]) {
+                    *vector = D::units::<_, true>(arith, part, first);
                 }
             }
             let block = s.transpose(block);
