@@ -12,6 +12,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::listing::{Listing, RepositoryFile};
 use super::reference::is_inner_path;
@@ -88,13 +89,19 @@ impl RepositoryCache {
 
     /// Let a commit have a file that is whole.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> io::Result<PathBuf> {
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
         let pointer = self.snapshot(commit).join(file);
         make_parent(&pointer)?;
-        if pointer.symlink_metadata().is_ok() {
-            fs::remove_file(&pointer)?;
-        }
         let up = "../".repeat(2 + file.matches('/').count());
-        link(Path::new(&format!("{up}blobs/{etag}")), &self.blob(etag), &pointer)?;
+        let target = PathBuf::from(format!("{up}blobs/{etag}"));
+        if fs::read_link(&pointer).is_ok_and(|found| found == target) {
+            return Ok(pointer);
+        }
+        // Made under a name of its own and renamed, so that other programs find the old file or the new one at any time.
+        let own = format!(".{}-{}.link", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let unfinished = pointer.with_file_name(own);
+        link(&target, &self.blob(etag), &unfinished)?;
+        fs::rename(&unfinished, &pointer)?;
         Ok(pointer)
     }
 
