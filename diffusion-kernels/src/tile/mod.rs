@@ -7,12 +7,10 @@
 mod arith;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
-mod taps;
 
 pub(crate) use arith::{Arith, F32, Rounded, Vector};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use pairs::Pairs;
-pub(crate) use taps::{Offsets, taps};
 
 use crate::simd::Simd;
 

@@ -59,15 +59,6 @@ fn check<A: Arith>(arith: A, to_bf16: bool) {
             tile::<A, MR, NV, STEPS, 1>(arith, steps, &strided, &b_units, &mut c, row_len, Sums::New);
             assert!((f64::from(c[row_len + 1]) - exact(1, 1)).abs() < 1e-5);
         }
-
-        let mut offsets = Offsets::default();
-        (0..steps).for_each(|k| offsets.push((k * width) as u32));
-        let images = std::array::from_fn(|j| &b_units[j * A::S::LANES..]);
-        let mut c = vec![0.5; MR * width];
-        taps::<A, MR, NV>(arith, &offsets, &a_units, images, &mut c, Sums::Added);
-        for (at, found) in c.iter().enumerate() {
-            assert!((f64::from(*found) - 0.5 - exact(at / width, at % width)).abs() < 1e-5);
-        }
     }
 }
 
@@ -90,13 +81,4 @@ fn tiles_sum_products_exactly() {
 fn a_short_operand_is_refused() {
     let cpu = Cpu::detect().at_most(Instructions::Generic);
     with_vectors!(cpu, s => tile::<_, 2, 1, 1, 2>(F32(s), 3, &[0.0; 5], &[0.0; 48], &mut [0.0; 32], 16, Sums::New));
-}
-
-#[test]
-#[should_panic(expected = "units of the image")]
-fn a_short_image_is_refused() {
-    let cpu = Cpu::detect().at_most(Instructions::Generic);
-    let mut offsets = Offsets::default();
-    offsets.push(9);
-    with_vectors!(cpu, s => taps::<_, 2, 1>(F32(s), &offsets, &[0.0; 2], [&[0.0; 16]], &mut [0.0; 32], Sums::New));
 }
