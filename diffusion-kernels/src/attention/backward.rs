@@ -14,8 +14,8 @@ use std::f32::consts::LOG2_E;
 
 use rayon::prelude::*;
 
-use super::Attention;
 use super::forward::tile_of;
+use super::inputs::Attention;
 use super::pack::{pack_across, pack_down, pack_rows};
 use super::softmax::{GradientScores, gradient_row};
 use super::tokens::{Head, Rows, RowsMut, Tokens};

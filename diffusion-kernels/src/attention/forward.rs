@@ -9,7 +9,7 @@
 
 use rayon::prelude::*;
 
-use super::Attention;
+use super::inputs::Attention;
 use super::pack::{pack_across, pack_down, pack_rows};
 use super::softmax::{Scores, log_sum_exp, softmax_row};
 use super::tokens::{Head, Rows, RowsMut, Tokens};
