@@ -6,6 +6,7 @@ mod cast;
 mod frozen_product;
 #[cfg(feature = "flex")]
 mod large_buffer;
+mod linear;
 mod low_rank;
 mod unpack;
 
@@ -16,5 +17,6 @@ pub use frozen_product::frozen_product;
 pub(crate) use frozen_product::is_differentiated;
 #[cfg(feature = "autodiff")]
 pub use frozen_product::widen_again_on;
+pub(crate) use linear::{StoredMatrix, linear};
 pub use low_rank::LowRank;
 pub use unpack::unpack;

@@ -5,7 +5,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::format::Format;
-use crate::ops;
+use crate::ops::{self, StoredMatrix};
 
 /// The packed values of a matrix, [attached](super::AttachedWeight) to the parameter that stands for it.
 ///
@@ -42,16 +42,26 @@ impl PackedWeight {
         self.shape
     }
 
+    /// The bytes, as [`stored`](Self::stored) shows them.
+    pub(super) fn bytes(&self) -> Tensor<1, Int> {
+        self.bytes.val().without_autodiff()
+    }
+
+    /// The matrix as it is stored, in its [`bytes`](Self::bytes).
+    pub(super) fn stored<'a>(&self, bytes: &'a Tensor<1, Int>) -> StoredMatrix<'a> {
+        StoredMatrix::Packed { bytes, format: self.format, shape: self.shape, scale: self.scale }
+    }
+
     /// The matrix, `[rows, columns]`, in the type `compute`.
     pub fn unpack(&self, compute: FloatDType) -> Tensor<2> {
-        self.widened(self.bytes.val().without_autodiff(), self.shape, compute)
+        self.widened(self.bytes(), self.shape, compute)
     }
 
     /// Rows `ids` of the matrix, `[ids, columns]`, in the type `compute`; no other row is widened.
     pub fn unpack_rows(&self, ids: Tensor<1, Int>, compute: FloatDType) -> Tensor<2> {
         let [rows, columns] = self.shape;
         let [num_ids] = ids.dims();
-        let (bytes, ids) = (self.bytes.val().without_autodiff(), ids.without_autodiff());
+        let (bytes, ids) = (self.bytes(), ids.without_autodiff());
         let row_bytes = bytes.dims()[0] / rows;
         let bytes = bytes.reshape([rows, row_bytes]).select(0, ids).reshape([num_ids * row_bytes]);
         self.widened(bytes, [num_ids, columns], compute)

@@ -8,7 +8,7 @@ use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use super::attached_weight::{Adapter, AttachedWeight};
 use super::packed_weight::PackedWeight;
 use super::parameter::uninitialized;
-use crate::ops;
+use crate::ops::{self, StoredMatrix};
 
 /// A linear layer, `y = x Wᵀ + b`, with its weight as published: `[output_size, input_size]`, in any float type or packed.
 ///
@@ -79,14 +79,15 @@ impl Projection {
         };
         let beside =
             [low_rank.map(|low_rank| low_rank.forward(input.clone())), factors.map(|factors| factors.forward(input.clone()))];
-        let output = if weight.is_trained() {
-            input.matmul(weight.widened(compute).transpose())
-        } else {
-            ops::frozen_product(input, move |compute| weight.widened(compute))
+        let bias = self.bias.as_ref().map(Param::val);
+        let (output, bias) = match weight.product(&input, bias.as_ref()) {
+            Some(output) => (output, None),
+            None if weight.is_trained() => (input.matmul(weight.widened(compute).transpose()), bias),
+            None => (ops::frozen_product(input, move |compute| weight.widened(compute)), bias),
         };
         let output = beside.into_iter().flatten().fold(output, |output, beside| output + beside);
-        let output = match &self.bias {
-            Some(bias) => output + bias.val().cast(compute).unsqueeze(),
+        let output = match bias {
+            Some(bias) => output + bias.cast(compute).unsqueeze(),
             None => output,
         };
         output.reshape(dims)
@@ -110,6 +111,20 @@ impl MatrixInUse {
     /// Whether gradients of the matrix are asked for. Matrices are loaded frozen.
     fn is_trained(&self) -> bool {
         matches!(&self.values, Values::Plain(values) if ops::is_differentiated(values))
+    }
+
+    /// The product with the matrix as it is stored, and the bias, if there is a body for it and no gradient is asked for.
+    fn product(&self, input: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+        if self.adapter.is_some() || self.is_trained() {
+            return None;
+        }
+        match &self.values {
+            Values::Plain(values) => ops::linear(input, StoredMatrix::Plain(&values.clone().without_autodiff()), bias),
+            Values::Packed(packed) => {
+                let bytes = packed.bytes();
+                ops::linear(input, packed.stored(&bytes), bias)
+            }
+        }
     }
 
     fn widened(&self, compute: FloatDType) -> Tensor<2> {

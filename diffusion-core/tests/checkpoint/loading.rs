@@ -5,7 +5,8 @@ use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor, TensorD
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
 use diffusion_core::format::Format;
 use diffusion_core::weights::{
-    AttachedWeight, Loading, PackedWeight, Precision, ProjectionConfig, Storage, TokenEmbedding, load_into, uninitialized,
+    AttachedWeight, Loading, PackedWeight, Precision, Projection, ProjectionConfig, Storage, TokenEmbedding, load_into,
+    uninitialized,
 };
 
 use crate::files::{GgufFile, GgufTensor, assert_names, data, f32_bytes, metadata, open, safetensors, values};
@@ -52,7 +53,8 @@ fn matrices_of_blocks_stay_packed_and_multiply_as_if_widened() {
         let module = load(checkpoint, module, Precision::f32()).unwrap();
         assert!(packed(&module.weight).is_some(), "{format}");
         let input = Tensor::<2>::random([3, columns], Distribution::Default, &device);
-        assert_eq!(host(module.forward(input.clone())), host(input.matmul(weight.transpose())), "{format}");
+        let widened = Projection { weight: Param::from_tensor(weight), bias: None };
+        assert_eq!(host(module.forward(input.clone())), host(widened.forward(input)), "{format}");
     }
 }
 

@@ -1,0 +1,213 @@
+//! The loops of a product.
+//!
+//! The input is cut into panels of rows once. Each task then takes some columns of the result: it packs the rows of the weight
+//! that make them into its cache, a part of their length at a time, and runs the panels of the input past them.
+//!
+//! Where a sum is cut into parts depends on its length alone, so every number is made by the same additions however many rows
+//! there are. Few rows take tiles of few rows; the weight is read once in all cases.
+
+use rayon::prelude::*;
+
+use super::decode::Floats;
+use super::epilogue::Epilogue;
+use super::pack::{Piece, pack_input, pack_weight};
+use super::weight::{Data, Weight};
+use crate::memory::{Disjoint, with_scratch};
+use crate::simd::Simd;
+use crate::tile::{Arith, Sums, tile};
+
+/// Units of a part of a sum, at most: a panel of the weight of this length stays in the second-level cache, and the additions
+/// in a row are few enough for f32.
+const PART: usize = 384;
+/// Panels of the weight that a task takes, at most: so much is packed for each time the input is read.
+const PANELS: usize = 4;
+/// Rows that a task takes, at most: their sums are kept until they are complete.
+const TASK_ROWS: usize = 2048;
+/// Rows that a task takes at least, where rows are divided among tasks: for fewer, packing the weight again takes too long.
+const MIN_TASK_ROWS: usize = 128;
+/// Products of this many multiplications and fewer are not worth waking a thread.
+const SMALL: usize = 1 << 15;
+
+/// A product to be computed, its lengths checked.
+pub(super) struct Job<'a> {
+    pub(super) input: &'a [f32],
+    pub(super) weight: &'a Weight<'a>,
+    pub(super) epilogue: &'a Epilogue<'a>,
+    pub(super) out: Disjoint<'a>,
+    pub(super) rows: usize,
+}
+
+/// The product by tiles of `MR` rows and `NV` vectors, or fewer rows where there are fewer.
+pub(super) fn multiply<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>) {
+    match job.rows {
+        0 => {}
+        1 => multiply_by::<A, 1, NV>(arith, job),
+        2 => multiply_by::<A, 2, NV>(arith, job),
+        3 | 4 => multiply_by::<A, 4, NV>(arith, job),
+        _ => multiply_by::<A, MR, NV>(arith, job),
+    }
+}
+
+/// How a product is cut into tasks.
+struct Plan {
+    /// Columns, a multiple of a panel.
+    columns: usize,
+    /// Rows, a multiple of a panel.
+    rows: usize,
+}
+
+impl Plan {
+    fn new(rows: usize, outputs: usize, panel: [usize; 2]) -> Self {
+        let wanted = 4 * rayon::current_num_threads();
+        let panels = outputs.div_ceil(panel[1]);
+        // Enough tasks for the threads to finish together.
+        let columns = panel[1] * PANELS.min(panels / wanted).max(1);
+        let column_tasks = outputs.div_ceil(columns);
+        let per_task = (rows * column_tasks).div_ceil(wanted).clamp(MIN_TASK_ROWS, TASK_ROWS);
+        Self { columns, rows: rows.div_ceil(rows.div_ceil(per_task)).next_multiple_of(panel[0]) }
+    }
+}
+
+/// Units of a part of the sums: of about equal parts, whole vectors, and whole blocks of the weight.
+fn part_len<A: Arith>(weight: &Weight<'_>) -> usize {
+    let [_, inputs] = weight.shape();
+    let units = inputs.div_ceil(A::PER_UNIT);
+    let block_len = match weight.data {
+        Data::Widened(rows) => rows.block_len(),
+        Data::Bytes(format, _) => format.block().0,
+    };
+    let multiple = least_common_multiple(block_len, 16 * A::PER_UNIT) / A::PER_UNIT;
+    units.div_ceil(units.div_ceil(PART).max(1)).max(1).next_multiple_of(multiple)
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}
+
+fn multiply_by<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>) {
+    let width = NV * A::S::LANES;
+    let [outputs, inputs] = job.weight.shape();
+    let units = inputs.div_ceil(A::PER_UNIT);
+    let part = part_len::<A>(job.weight);
+    let panels = job.rows.div_ceil(MR);
+    let plan = Plan::new(job.rows, outputs, [MR, width]);
+    let threads = if job.rows * outputs * inputs <= SMALL { Threads::This } else { Threads::All };
+    // `[part][panel][unit of the part][MR]`
+    with_scratch(panels * MR * units, |packed| {
+        let all = Disjoint::new(packed);
+        each(panels, threads, |panel| {
+            let rows = panel * MR..job.rows.min((panel + 1) * MR);
+            for start in (0..units).step_by(part) {
+                let len = part.min(units - start);
+                let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
+                // SAFETY: each panel of each part is written once.
+                let out = unsafe { all.part((start * panels + panel * len) * MR, len * MR) };
+                let piece = Piece { rows: rows.clone(), numbers, width: MR };
+                pack_input(arith, Floats { stored: job.input, row_len: inputs }, &piece, out);
+            }
+        });
+        let packed = Packed { all: packed, panels, part };
+        let row_tasks = job.rows.div_ceil(plan.rows);
+        each(row_tasks * outputs.div_ceil(plan.columns), threads, |index| {
+            let (first_row, first_column) = (index % row_tasks * plan.rows, index / row_tasks * plan.columns);
+            let rows = first_row..job.rows.min(first_row + plan.rows);
+            let columns = first_column..outputs.min(first_column + plan.columns);
+            run_task::<A, MR, NV>(arith, job, &packed, rows, columns);
+        });
+    });
+}
+
+/// Who works on a product.
+#[derive(Clone, Copy)]
+enum Threads {
+    /// The caller alone.
+    This,
+    /// The current pool.
+    All,
+}
+
+/// Call `body` for every index.
+fn each(count: usize, threads: Threads, body: impl Fn(usize) + Sync + Send) {
+    match threads {
+        Threads::This => (0..count).for_each(body),
+        Threads::All => (0..count).into_par_iter().with_max_len(1).for_each(body),
+    }
+}
+
+/// The input in panels.
+struct Packed<'a> {
+    all: &'a [f32],
+    panels: usize,
+    part: usize,
+}
+
+fn run_task<A: Arith, const MR: usize, const NV: usize>(
+    arith: A,
+    job: &Job<'_>,
+    packed: &Packed<'_>,
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+) {
+    let width = NV * A::S::LANES;
+    let part = packed.part;
+    let [_, inputs] = job.weight.shape();
+    let units = inputs.div_ceil(A::PER_UNIT);
+    let panels = columns.len().div_ceil(width);
+    let row_panels = rows.len().div_ceil(MR);
+    let weight_len = panels * width * part;
+    with_scratch(weight_len + row_panels * MR * panels * width, |scratch| {
+        // Sums: `[row panel][panel][MR][width]`.
+        let (weights, sums) = scratch.split_at_mut(weight_len);
+        // Without inputs there is one part too, an empty one.
+        for start in (0..units.max(1)).step_by(part) {
+            let len = part.min(units - start);
+            let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
+            for (panel, out) in weights.chunks_exact_mut(width * part).enumerate() {
+                let first = columns.start + panel * width;
+                let piece = Piece { rows: first..columns.end.min(first + width), numbers: numbers.clone(), width };
+                pack_weight(arith, job.weight, &piece, out);
+            }
+            let input = &packed.all[(start * packed.panels + rows.start / MR * len) * MR..][..row_panels * len * MR];
+            let state = if start > 0 { Sums::Added } else { Sums::New };
+            let is_complete = start + len == units;
+            arith.vectorize(
+                #[inline(always)]
+                || {
+                    for (row_panel, sums) in sums.chunks_exact_mut(MR * panels * width).enumerate() {
+                        let a = &input[row_panel * len * MR..][..len * MR];
+                        for (panel, sums) in sums.chunks_exact_mut(MR * width).enumerate() {
+                            let b = &weights[panel * width * part..][..width * part];
+                            tile::<A, MR, NV, 1, MR>(arith, len, a, b, sums, width, state);
+                            if is_complete {
+                                let first = [rows.start + row_panel * MR, columns.start + panel * width];
+                                write_tile(arith, job, sums, width, &Tile { first, end: [rows.end, columns.end] });
+                            }
+                        }
+                    }
+                },
+            );
+        }
+    });
+}
+
+/// Write the complete sums of a tile of `width` columns, as far as they exist.
+#[inline(always)]
+fn write_tile<A: Arith>(arith: A, job: &Job<'_>, sums: &[f32], width: usize, tile: &Tile) {
+    let [outputs, _] = job.weight.shape();
+    let columns = width.min(tile.end[1] - tile.first[1]);
+    for (row, sums) in (tile.first[0]..tile.end[0]).zip(sums.chunks_exact(width)) {
+        // SAFETY: no other task has these rows of these columns.
+        let out = unsafe { job.out.part(row * outputs + tile.first[1], columns) };
+        job.epilogue.write(arith.simd(), job.weight.scale, sums, [row, tile.first[1]], outputs, out);
+    }
+}
+
+/// Row and column that a tile begins at, and those that its task ends before.
+struct Tile {
+    first: [usize; 2],
+    end: [usize; 2],
+}

@@ -1,0 +1,99 @@
+//! Weight matrices as files hold them.
+
+/// How the numbers of a [`Weight`] are stored. Little-endian throughout.
+///
+/// Formats with an underscore are those of GGUF: blocks along the rows, so that rows are whole numbers of blocks.
+/// Reference: ggml `src/ggml-common.h`, `src/ggml-quants.c` at d99724f.
+#[expect(non_camel_case_types, reason = "the names that the formats have everywhere")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightFormat {
+    /// 32-bit float.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// Brain float: the upper half of an f32.
+    Bf16,
+    /// 8-bit float with 4 exponent bits, no infinity (OCP `e4m3fn`).
+    F8E4M3,
+    /// 8-bit float with 5 exponent bits (OCP `e5m2`).
+    F8E5M2,
+    /// 8 bits, 32 numbers with one scale.
+    Q8_0,
+    /// 4 bits, 32 numbers with one scale.
+    Q4_0,
+    /// 4 bits, 32 numbers with a scale and a minimum of 6 bits, in blocks of 256.
+    Q4_K,
+}
+
+impl WeightFormat {
+    /// Numbers and bytes of a block; one number where they stand by themselves.
+    pub fn block(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::F8E4M3 | Self::F8E5M2 => (1, 1),
+            Self::Q8_0 => (32, 34),
+            Self::Q4_0 => (32, 18),
+            Self::Q4_K => (256, 144),
+        }
+    }
+}
+
+/// A matrix whose rows can be widened to f32 piece by piece: formats that the kernels do not read themselves.
+pub trait WidenRows: Sync {
+    /// Numbers that can be widened together only; pieces begin and end at multiples of it. It divides the length of a row.
+    fn block_len(&self) -> usize;
+
+    /// Widen the numbers of row `row` from number `first` on, as many as `out` has room for.
+    fn widen(&self, row: usize, first: usize, out: &mut [f32]);
+}
+
+/// A weight matrix, `[outputs, inputs]`, in the format that it is stored in.
+#[derive(Clone, Copy)]
+pub struct Weight<'a> {
+    pub(super) data: Data<'a>,
+    shape: [usize; 2],
+    pub(super) scale: f32,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Data<'a> {
+    Bytes(WeightFormat, &'a [u8]),
+    Widened(&'a dyn WidenRows),
+}
+
+impl<'a> Weight<'a> {
+    /// A matrix in `bytes`, row by row without gaps. They need not be aligned.
+    ///
+    /// # Panics
+    /// If `bytes` is not as long as the matrix, or its rows are no whole number of blocks.
+    pub fn new(format: WeightFormat, bytes: &'a [u8], [outputs, inputs]: [usize; 2]) -> Self {
+        let (block_len, block_bytes) = format.block();
+        assert!(inputs.is_multiple_of(block_len), "rows of {inputs} numbers in blocks of {block_len}");
+        let expected = outputs.checked_mul(inputs / block_len).and_then(|blocks| blocks.checked_mul(block_bytes));
+        assert_eq!(Some(bytes.len()), expected, "bytes of {outputs} rows of {inputs} numbers in {format:?}");
+        Self { data: Data::Bytes(format, bytes), shape: [outputs, inputs], scale: 1.0 }
+    }
+
+    /// A matrix that `rows` widens. Sums are cut into parts at multiples of its block length.
+    ///
+    /// # Panics
+    /// If its block length is zero or does not divide the rows.
+    pub fn widened_by(rows: &'a dyn WidenRows, [outputs, inputs]: [usize; 2]) -> Self {
+        let block_len = rows.block_len();
+        assert!(block_len > 0 && inputs.is_multiple_of(block_len), "rows of {inputs} numbers in blocks of {block_len}");
+        Self { data: Data::Widened(rows), shape: [outputs, inputs], scale: 1.0 }
+    }
+
+    /// The same matrix times `scale`, as files with scaled 8-bit floats want it. Sums are multiplied, not the numbers: they stay
+    /// as exact as they are.
+    pub fn scaled(self, scale: f32) -> Self {
+        Self { scale: self.scale * scale, ..self }
+    }
+
+    /// `[outputs, inputs]`
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+}

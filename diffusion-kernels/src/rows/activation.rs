@@ -1,0 +1,54 @@
+//! Activations.
+
+use super::lanes::{get, put};
+use super::{CHUNK, Source, each_rows};
+use crate::cpu::with_vectors;
+use crate::simd::Simd;
+use crate::{Activation, Cpu};
+use rayon::prelude::*;
+
+/// `out = activation(source)`.
+///
+/// # Panics
+/// If the source is not as long as the output.
+pub fn activate(cpu: Cpu, activation: Activation, source: Source<'_>, out: &mut [f32]) {
+    with_vectors!(cpu, s => each_rows(source, out, 1, |_, source, out| s.vectorize(
+        #[inline(always)]
+        || match activation {
+            // Chosen once, not for every vector.
+            Activation::None => apply(s, Activation::None, source, out),
+            Activation::GeluTanh => apply(s, Activation::GeluTanh, source, out),
+            Activation::GeluErf => apply(s, Activation::GeluErf, source, out),
+            Activation::GeluQuick => apply(s, Activation::GeluQuick, source, out),
+            Activation::Silu => apply(s, Activation::Silu, source, out),
+        },
+    )));
+}
+
+#[inline(always)]
+fn apply<S: Simd>(s: S, activation: Activation, source: Source<'_>, out: &mut [f32]) {
+    for first in (0..out.len()).step_by(S::LANES) {
+        let x = get(s, source.or(out), first);
+        put(s, activation.apply(s, x), out, first);
+    }
+}
+
+/// `out = activation(out) · factor`, the gated half of T5's feed-forward layers.
+///
+/// # Panics
+/// If the factors are not as many as the numbers.
+pub fn activate_and_multiply(cpu: Cpu, activation: Activation, factor: &[f32], out: &mut [f32]) {
+    assert_eq!(factor.len(), out.len(), "factors and numbers");
+    with_vectors!(cpu, s => out.par_chunks_mut(CHUNK).zip(factor.par_chunks(CHUNK)).for_each(|(out, factor)| s.vectorize(
+        #[inline(always)]
+        || multiply(s, activation, factor, out),
+    )));
+}
+
+#[inline(always)]
+fn multiply<S: Simd>(s: S, activation: Activation, factor: &[f32], out: &mut [f32]) {
+    for first in (0..out.len()).step_by(S::LANES) {
+        let x = activation.apply(s, get(s, out, first));
+        put(s, s.mul(x, get(s, factor, first)), out, first);
+    }
+}
