@@ -7,10 +7,11 @@
 //! Ways are measured in turn, several times; medians are printed in GFLOP/s, by the clock and by processor time, counting
 //! products alone. On a machine that does something else too, only the ratios mean much, and those by processor time most.
 
-use std::time::Instant;
+mod common;
 
+use common::{Seconds, arguments, medians};
 use diffusion_kernels::{
-    Attention, AttentionGradients, Cpu, Instructions, Products, Strides, Tokens, TokensMut, attention, attention_backward,
+    Attention, AttentionGradients, Cpu, Products, Strides, Tokens, TokensMut, attention, attention_backward,
 };
 
 /// Heads, tokens and numbers of a head; what is masked.
@@ -25,13 +26,7 @@ const SIZES: [(&str, [usize; 3], bool); 6] = [
 const RUNS: usize = 7;
 
 fn main() {
-    // Cargo passes `--bench`.
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let instructions = std::env::args().find_map(|argument| {
-        Instructions::ALL.into_iter().find(|instructions| argument == format!("--{instructions:?}").to_lowercase())
-    });
-    let cpu = Cpu::detect().at_most(instructions.unwrap_or(Instructions::Avx512Bf16));
-    println!("{:?}, {} threads", cpu.instructions(), rayon::current_num_threads());
+    let (filter, cpu) = arguments();
     for (name, size, causal) in SIZES.into_iter().filter(|(name, ..)| name.contains(&filter)) {
         measure(cpu, name, size, causal);
     }
@@ -70,35 +65,12 @@ fn measure(cpu: Cpu, name: &str, [heads, len, head_dim]: [usize; 3], causal: boo
     // Multiplications and additions of the products: two, or five where scores and gradients of probabilities are made again.
     let gflop = 4e-9 * (numbers * len) as f64;
     let ways = [("f32", gflop), ("bf16", gflop), ("gradients, f32", 2.5 * gflop)];
-    let mut times = ways.map(|_| (vec![], vec![]));
     // Short ones several times.
     let repeats = (1.0 / gflop).ceil() as usize;
-    for round in 0..=RUNS {
-        for (way, times) in times.iter_mut().enumerate() {
-            let (start, busy) = (Instant::now(), processor_time());
-            (0..repeats).for_each(|_| run(way));
-            if round > 0 {
-                times.0.push(start.elapsed().as_secs_f64() / repeats as f64);
-                times.1.push((processor_time() - busy) / (repeats * rayon::current_num_threads()) as f64);
-            }
-        }
-    }
-    for ((name, gflop), (clock, busy)) in ways.into_iter().zip(times) {
-        let [clock, busy] = [clock, busy].map(median);
+    let times = medians(RUNS, ways.len(), |way| (0..repeats).for_each(|_| run(way)));
+    for ((name, gflop), Seconds { clock, busy }) in ways.into_iter().zip(times) {
+        let [clock, busy] = [clock, busy].map(|seconds| seconds / repeats as f64);
         let (milliseconds, by_clock, by_processor) = (clock * 1e3, gflop / clock, gflop / busy);
         println!("    {name:14} {milliseconds:8.2} ms {by_clock:6.1} GFLOP/s, by processor time {by_processor:6.1}");
     }
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// Seconds of all threads of this process.
-fn processor_time() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is valid; the clock exists on every Unix.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

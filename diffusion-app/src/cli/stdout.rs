@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write, stderr, stdout};
 
+use diffusion_core::files::acts;
+
 /// Why a program's results could not be printed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output; is the disk that it goes to full?")]
@@ -40,9 +42,8 @@ pub fn say(line: impl Display) {
 /// assert_eq!(diffusion_app::cli::printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\n");
 /// ```
 pub fn printable(text: impl Display) -> String {
-    let obeyed = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.to_string().chars().fold(String::new(), |mut text, c| {
-        if obeyed(c) && !matches!(c, '\n' | '\t') {
+        if acts(c) && !matches!(c, '\n' | '\t') {
             text.extend(c.escape_default());
         } else {
             text.push(c);

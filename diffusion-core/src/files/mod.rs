@@ -6,5 +6,5 @@ mod shown;
 mod unfinished_file;
 
 pub use regular_file::{open_regular_file, read_text};
-pub use shown::{OneLine, Shown};
+pub use shown::{OneLine, Shown, acts};
 pub use unfinished_file::{UnfinishedFile, remove_unfinished_files};

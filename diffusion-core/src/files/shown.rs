@@ -45,8 +45,9 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Whether a terminal does something else with it than to show it.
-fn acts(char: char) -> bool {
+/// Whether a terminal does something else with a character than to show it: control characters, and those that turn the
+/// direction of writing.
+pub fn acts(char: char) -> bool {
     let turns = matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     turns || char.is_control() || matches!(char, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
