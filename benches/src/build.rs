@@ -62,8 +62,7 @@ fn token_ids(len: usize) -> Tensor<2, Int> {
 
 /// A file of random weights for a module, and how they are to be computed with.
 fn file_for<M: Module>(empty: &M, setting: Setting) -> Result<(RandomCheckpoint, Precision), Box<dyn Error>> {
-    let precision = setting.products.precision().ok_or("networks do not compute with such products")?;
-    Ok((RandomCheckpoint::write(&parameter_shapes(empty), setting.weights)?, precision))
+    Ok((RandomCheckpoint::write(&parameter_shapes(empty), setting.weights)?, setting.products.precision()))
 }
 
 /// A case that runs as long as its file is there.

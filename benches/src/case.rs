@@ -123,12 +123,11 @@ impl Products {
         }
     }
 
-    /// The precision that networks are loaded with; `None` where they cannot compute so.
-    pub fn precision(self) -> Option<Precision> {
+    /// The precision that networks are loaded with.
+    pub fn precision(self) -> Precision {
         match self {
-            Self::F32 => Some(Precision::f32()),
-            // Where networks whose products are in bf16 come in.
-            Self::Bf16 => None,
+            Self::F32 => Precision::f32(),
+            Self::Bf16 => Precision::bf16_products(),
         }
     }
 }
@@ -141,9 +140,8 @@ impl Case {
 
     /// Every way in which it can be computed.
     pub fn settings(&self) -> impl Iterator<Item = Setting> {
-        let is_possible = |products: &Products| self.formats == NO_WEIGHTS || products.precision().is_some();
         let settings = |products| self.formats.iter().map(move |&weights| Setting { products, weights });
-        Products::ALL.into_iter().filter(is_possible).flat_map(settings)
+        Products::ALL.into_iter().flat_map(settings)
     }
 
     /// Multiplications and additions of products that its result depends on, in the least that is known.
