@@ -14,6 +14,27 @@ fn run(cpu: Cpu, products: Products, input: &[f32], weight: &Weight<'_>, rows: u
     out
 }
 
+/// However it is read, a weight gives the same numbers to the last bit.
+#[test]
+fn weights_that_are_read_in_place_give_the_same_bits() {
+    for (format, products) in [(WeightFormat::F32, Products::F32), (WeightFormat::Bf16, Products::Bf16)] {
+        for (outputs, inputs) in [(1, 2), (7, 34), (53, 770), (131, 1300)] {
+            let weight = stored(format, outputs * inputs, 3);
+            // The bytes of a vector begin at an address that any number may have.
+            let misaligned: Vec<u8> = [0].iter().chain(&weight.bytes).copied().collect();
+            let matrix = |bytes| Weight::new(format, bytes, [outputs, inputs]);
+            for rows in [5, 16, 17, 33, 48, 49, 64, 77, 80, 96, 97, 200, 256, 288, 289] {
+                let input = random(rows * inputs, 4);
+                for cpu in Cpu::available() {
+                    let in_place = run(cpu, products, &input, &matrix(&weight.bytes), rows);
+                    let packed = run(cpu, products, &input, &matrix(&misaligned[1..]), rows);
+                    assert!(in_place == packed, "{cpu:?} {format:?} {rows} x {outputs} x {inputs}");
+                }
+            }
+        }
+    }
+}
+
 /// Every size around the edges of tiles, vectors and parts of sums, from bytes that begin at any address.
 #[test]
 fn products_are_exact_at_every_size_from_every_format() {
@@ -31,8 +52,10 @@ fn products_are_exact_at_every_size_from_every_format() {
                     continue;
                 }
                 let weight = stored(format, outputs * inputs, case);
-                let misaligned: Vec<u8> = [0].iter().chain(&weight.bytes).copied().collect();
-                let matrix = Weight::new(format, &misaligned[1..], [outputs, inputs]);
+                // Aligned bytes may be read in place.
+                let skipped = case as usize / 9 % 2;
+                let misaligned: Vec<u8> = vec![0; skipped].into_iter().chain(weight.bytes.iter().copied()).collect();
+                let matrix = Weight::new(format, &misaligned[skipped..], [outputs, inputs]);
                 let input = random(rows * inputs, case + 1);
                 let sizes = [rows, outputs, inputs];
                 let exact = product(&input, &weight.numbers, sizes);

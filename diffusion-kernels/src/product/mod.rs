@@ -2,6 +2,7 @@
 
 mod decode;
 mod epilogue;
+mod few_rows;
 mod multiply;
 mod pack;
 mod weight;

@@ -4,12 +4,13 @@
 //! that make them into its cache, a part of their length at a time, and runs the panels of the input past them.
 //!
 //! Where a sum is cut into parts depends on its length alone, so every number is made by the same additions however many rows
-//! there are. Few rows take tiles of few rows; the weight is read once in all cases.
+//! there are. Few rows take tiles of few rows, or [`multiply_few`]; the weight is read once in all cases.
 
 use rayon::prelude::*;
 
 use super::decode::Floats;
 use super::epilogue::Epilogue;
+use super::few_rows::multiply_few;
 use super::pack::{Piece, pack_input, pack_weight};
 use super::weight::{Data, Weight};
 use crate::memory::{Disjoint, with_scratch};
@@ -44,6 +45,7 @@ pub(super) fn multiply<A: Arith, const MR: usize, const NV: usize>(arith: A, job
         1 => multiply_by::<A, 1, NV>(arith, job),
         2 => multiply_by::<A, 2, NV>(arith, job),
         3 | 4 => multiply_by::<A, 4, NV>(arith, job),
+        _ if multiply_few::<A, MR, NV>(arith, job, Threads::of(job)) => {}
         _ => multiply_by::<A, MR, NV>(arith, job),
     }
 }
@@ -69,7 +71,7 @@ impl Plan {
 }
 
 /// Units of a part of the sums: of about equal parts, whole vectors, and whole blocks of the weight.
-fn part_len<A: Arith>(weight: &Weight<'_>) -> usize {
+pub(super) fn part_len<A: Arith>(weight: &Weight<'_>) -> usize {
     let [_, inputs] = weight.shape();
     let units = inputs.div_ceil(A::PER_UNIT);
     let block_len = match weight.data {
@@ -95,7 +97,7 @@ fn multiply_by<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'
     let part = part_len::<A>(job.weight);
     let panels = job.rows.div_ceil(MR);
     let plan = Plan::new(job.rows, outputs, [MR, width]);
-    let threads = if job.rows * outputs * inputs <= SMALL { Threads::This } else { Threads::All };
+    let threads = Threads::of(job);
     // `[part][panel][unit of the part][MR]`
     with_scratch(panels * MR * units, |packed| {
         let all = Disjoint::new(packed);
@@ -123,15 +125,22 @@ fn multiply_by<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'
 
 /// Who works on a product.
 #[derive(Clone, Copy)]
-enum Threads {
+pub(super) enum Threads {
     /// The caller alone.
     This,
     /// The current pool.
     All,
 }
 
+impl Threads {
+    fn of(job: &Job<'_>) -> Self {
+        let [outputs, inputs] = job.weight.shape();
+        if job.rows * outputs * inputs <= SMALL { Self::This } else { Self::All }
+    }
+}
+
 /// Call `body` for every index.
-fn each(count: usize, threads: Threads, body: impl Fn(usize) + Sync + Send) {
+pub(super) fn each(count: usize, threads: Threads, body: impl Fn(usize) + Sync + Send) {
     match threads {
         Threads::This => (0..count).for_each(body),
         Threads::All => (0..count).into_par_iter().with_max_len(1).for_each(body),

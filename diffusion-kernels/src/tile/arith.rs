@@ -1,5 +1,6 @@
 //! How products are computed.
 
+use crate::WeightFormat;
 use crate::simd::Simd;
 
 /// What a unit of 32 bits holds, and what adds the product of two of them. A value of it is proof that the processor has the
@@ -8,6 +9,8 @@ pub(crate) trait Arith: Copy + Send + Sync + 'static {
     type S: Simd;
     /// Numbers in a unit.
     const PER_UNIT: usize;
+    /// The format whose bytes are units, if there is one.
+    const STORED: Option<WeightFormat>;
 
     fn simd(self) -> Self::S;
     /// Call `body` with the instructions enabled: it and all it calls must be `#[inline(always)]`.
@@ -32,6 +35,7 @@ pub(crate) struct F32<S>(pub(crate) S);
 impl<S: Simd> Arith for F32<S> {
     type S = S;
     const PER_UNIT: usize = 1;
+    const STORED: Option<WeightFormat> = if cfg!(target_endian = "little") { Some(WeightFormat::F32) } else { None };
 
     #[inline(always)]
     fn simd(self) -> S {
@@ -66,6 +70,7 @@ pub(crate) struct Rounded<S>(pub(crate) S);
 impl<S: Simd> Arith for Rounded<S> {
     type S = S;
     const PER_UNIT: usize = 1;
+    const STORED: Option<WeightFormat> = None;
 
     #[inline(always)]
     fn simd(self) -> S {

@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::Arith;
+use crate::WeightFormat;
 use crate::simd::{Avx512, Simd};
 
 /// Operands rounded to bf16, two to a unit, sums in f32: twice the rate of f32. Subnormal numbers count as zero.
@@ -46,6 +47,7 @@ const INTERLEAVE: [u16; 32] = {
 impl Arith for Pairs {
     type S = Avx512;
     const PER_UNIT: usize = 2;
+    const STORED: Option<WeightFormat> = Some(WeightFormat::Bf16);
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
