@@ -9,6 +9,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
 use diffusion_core::noise::latent_noise;
+use diffusion_core::ops::release_memory;
 use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTarget, PatchWeights};
 use diffusion_core::{Loading, Precision, Residency, ScheduleError, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
@@ -271,6 +272,7 @@ impl Pipeline {
                 return Err(PipelineError::Cancelled { during: "decoding" });
             }
         }
+        release_memory();
         Ok(images)
     }
 

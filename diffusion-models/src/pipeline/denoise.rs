@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use diffusion_core::noise::{BrownianTree, PerImage};
+use diffusion_core::ops::release_memory;
 use diffusion_core::{Evaluation, Sampler, SamplerRun, SamplerStep};
 use diffusion_schedulers::kind::SamplerSettings;
 
@@ -94,6 +95,8 @@ impl Pipeline {
         let run = SamplerRun { velocity: &mut velocity, latents, sigmas: &sigmas, on_step: &mut on_step };
         let result = sampler.sample(run);
         self.step_cache_report = network.report();
+        // The next stage needs memory of its own.
+        release_memory();
         let latents = result?;
         if !is_finite(latents.clone()) {
             return Err(PipelineError::NotFinite { place: "the latents".to_owned(), index: num_steps - 1, num_steps });
