@@ -60,12 +60,18 @@ impl Projection {
     /// # Panics
     /// If the last axis of `input` is not `input_size`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        self.forward_then(input, Epilogue::None)
+        self.forward_then(input, self.products(), Epilogue::None)
+    }
+
+    /// [`forward`](Self::forward) with operands that are not rounded, whatever the precision: for numbers that all others depend
+    /// on, such as the conditioning, or that nothing evens out any more, such as the velocity.
+    pub fn forward_exactly<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.forward_then(input, Products::Exact, Epilogue::None)
     }
 
     /// `activation(forward(input))`.
     pub fn forward_activated<const D: usize>(&self, input: Tensor<D>, activation: Activation) -> Tensor<D> {
-        self.forward_then(input, Epilogue::Activation(activation))
+        self.forward_then(input, self.products(), Epilogue::Activation(activation))
     }
 
     /// `residual + gate · forward(input)`; without a gate, the sum.
@@ -73,7 +79,7 @@ impl Projection {
     /// # Shapes
     /// - input: `[batch, len, input_size]`, residual and result: `[batch, len, output_size]`, gate: `[batch, output_size]`
     pub fn forward_onto(&self, residual: &Tensor<3>, input: Tensor<3>, gate: Option<&Tensor<2>>) -> Tensor<3> {
-        self.forward_then(input, Epilogue::Residual { residual, gate })
+        self.forward_then(input, self.products(), Epilogue::Residual { residual, gate })
     }
 
     /// Queries or keys: `forward(input)`, whose heads are normalised and turned.
@@ -81,7 +87,7 @@ impl Projection {
     /// # Shapes
     /// - input: `[batch, len, input_size]`, result: `[batch, len, num_heads * head_dim]`
     pub fn forward_heads(&self, input: Tensor<3>, norm: HeadNorm<'_>) -> Tensor<3> {
-        self.forward_then(input, Epilogue::Heads(norm))
+        self.forward_then(input, self.products(), Epilogue::Heads(norm))
     }
 
     /// How exactly this layer computes its product. What lies between layers, attention, is as exact as they are.
@@ -89,7 +95,7 @@ impl Projection {
         self.weight.reparameterization::<AttachedWeight>().map_or(Products::Exact, |attached| attached.products)
     }
 
-    fn forward_then<const D: usize>(&self, input: Tensor<D>, epilogue: Epilogue<'_>) -> Tensor<D> {
+    fn forward_then<const D: usize>(&self, input: Tensor<D>, products: Products, epilogue: Epilogue<'_>) -> Tensor<D> {
         let attached = self.weight.reparameterization::<AttachedWeight>();
         let packed = attached.and_then(|attached| attached.packed.as_ref());
         let [output_size, input_size] = packed.map_or_else(|| self.weight.lazy_shape().dims(), PackedWeight::shape);
@@ -106,7 +112,7 @@ impl Projection {
         let weight = MatrixInUse {
             values: packed.map_or_else(|| Values::Plain(self.weight.base()), |packed| Values::Packed(packed.clone())),
             adapter: adapter.filter(|_| low_rank.is_none()),
-            products: self.products(),
+            products,
         };
         let beside =
             [low_rank.map(|low_rank| low_rank.forward(input.clone())), factors.map(|factors| factors.forward(input.clone()))];

@@ -201,8 +201,8 @@ impl BlockNetwork for FluxTransformer {
         let image = patches::pack(ops::cast(input.latents.clone(), self.compute));
         FluxState {
             tokens: Tokens::Apart {
-                image: self.image_projection.forward(image),
-                text: self.text_projection.forward(ops::cast(input.conditioning.tokens.clone(), self.compute)),
+                image: self.image_projection.forward_exactly(image),
+                text: self.text_projection.forward_exactly(ops::cast(input.conditioning.tokens.clone(), self.compute)),
             },
             text_len,
             conditioning: Activation::Silu.apply(self.embed_conditioning(input)),
@@ -232,7 +232,7 @@ impl BlockNetwork for FluxTransformer {
     fn end(&self, state: FluxState) -> Tensor<4> {
         let [shift, scale] = modulations(&self.final_modulation, state.conditioning);
         let (image, _) = state.tokens.apart(state.text_len);
-        let patches = self.final_projection.forward(modulated_norm(image, &shift, &scale)).cast(DType::F32);
+        let patches = self.final_projection.forward_exactly(modulated_norm(image, &shift, &scale)).cast(DType::F32);
         patches::unpack(patches, state.size)
     }
 }

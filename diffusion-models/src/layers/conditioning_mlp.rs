@@ -23,6 +23,6 @@ impl ConditioningMlp {
     /// # Shapes
     /// - x: `[batch, input_size]`, result: `[batch, hidden_size]`
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.output.forward(self.input.forward_activated(x, Activation::Silu))
+        self.output.forward_exactly(Activation::Silu.apply(self.input.forward_exactly(x)))
     }
 }

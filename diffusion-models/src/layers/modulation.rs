@@ -31,7 +31,7 @@ impl Modulation {
 /// # Shapes
 /// - conditioning: `[batch, hidden_size]`; results: `[batch, output_size / N]`
 pub(crate) fn modulations<const N: usize>(projection: &Projection, conditioning: Tensor<2>) -> [Tensor<2>; N] {
-    let all = projection.forward(conditioning);
+    let all = projection.forward_exactly(conditioning);
     let width = all.dims()[1] / N;
     std::array::from_fn(|index| all.clone().narrow(1, index * width, width))
 }

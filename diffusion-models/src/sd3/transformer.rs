@@ -180,7 +180,7 @@ impl BlockNetwork for Sd3Transformer {
         let embedded = self.timestep_embedding.forward(timesteps) + self.pooled_embedding.forward(pooled);
         Sd3State {
             image: self.embed_patches(ops::cast(input.latents.clone(), self.compute)),
-            text: self.text_projection.forward(ops::cast(input.conditioning.tokens.clone(), self.compute)),
+            text: self.text_projection.forward_exactly(ops::cast(input.conditioning.tokens.clone(), self.compute)),
             conditioning: Activation::Silu.apply(embedded),
             size: [height, width],
         }
@@ -200,7 +200,7 @@ impl BlockNetwork for Sd3Transformer {
 
     fn end(&self, state: Sd3State) -> Tensor<4> {
         let [shift, scale] = modulations(&self.final_modulation, state.conditioning);
-        let patches = self.final_projection.forward(modulated_norm(state.image, &shift, &scale)).cast(DType::F32);
+        let patches = self.final_projection.forward_exactly(modulated_norm(state.image, &shift, &scale)).cast(DType::F32);
         self.join_patches(patches, state.size)
     }
 }
