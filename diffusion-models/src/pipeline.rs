@@ -3,6 +3,7 @@
 mod check;
 mod denoise;
 mod encode;
+mod stored;
 
 use std::path::Path;
 
@@ -30,6 +31,7 @@ use diffusion_core::network::Denoiser;
 use diffusion_schedulers::InitLatents;
 use diffusion_schedulers::kind::Warning;
 use diffusion_schedulers::step_cache::StepCacheReport;
+use stored::StoredPrompts;
 
 /// From a prompt to an image, with a model of any family.
 ///
@@ -57,6 +59,7 @@ pub struct Pipeline {
     patches: ComponentPatches,
     patch_mode: PatchMode,
     prompt_cache: PromptCache,
+    stored_prompts: Option<StoredPrompts>,
     step_cache_report: StepCacheReport,
 }
 
@@ -80,6 +83,7 @@ impl Pipeline {
             patches: ComponentPatches::new(),
             patch_mode: PatchMode::default(),
             prompt_cache: PromptCache::default(),
+            stored_prompts: None,
             step_cache_report: StepCacheReport::default(),
         }
     }
@@ -123,6 +127,7 @@ impl Pipeline {
     pub fn set_residency(&mut self, residency: Residency) {
         if residency != self.options.residency {
             self.options.residency = residency;
+            self.forget_identity_of_encoders();
             (self.prompt_encoder, self.denoiser) = (None, None);
         }
     }
@@ -317,6 +322,7 @@ impl PatchWeights for Pipeline {
 
     fn patch_weights(&mut self, patches: ComponentPatches, mode: PatchMode) -> Result<(), PipelineError> {
         (self.patches, self.patch_mode) = (patches, mode);
+        self.forget_identity_of_encoders();
         // What fails here stays unloaded, and is loaded with the patches when it is needed.
         if let Some(denoiser) = self.denoiser.take() {
             let patches = self.patches.get(&TRANSFORMER).cloned().unwrap_or_default();
