@@ -59,4 +59,4 @@ pub use sampler::{Evaluation, SampleError, Sampler, SamplerRun, SamplerStep, Vel
 pub use setting_error::SettingError;
 pub use sigmas::{ScheduleError, SigmaSchedule, Sigmas};
 pub use text_encoder::{TextEmbedding, TextEncoder};
-pub use weights::{Loading, Precision, Residency, Storage};
+pub use weights::{Loading, Precision, Products, Residency, Storage};

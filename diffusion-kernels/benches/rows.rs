@@ -71,7 +71,11 @@ fn chains<'a>(cpu: Cpu, width: usize, vector: &'a [f32], turns: &'a [f32]) -> Ve
         ("GELU tanh in place", 2.0, Box::new(move |_, y| activate(cpu, Activation::GeluTanh, Source::InPlace, y))),
         ("GELU erf in place", 2.0, Box::new(move |_, y| activate(cpu, Activation::GeluErf, Source::InPlace, y))),
         ("SiLU in place", 2.0, Box::new(move |_, y| activate(cpu, Activation::Silu, Source::InPlace, y))),
-        ("GELU times another", 3.0, Box::new(move |x, y| activate_and_multiply(cpu, Activation::GeluTanh, x, y))),
+        (
+            "GELU times another",
+            3.0,
+            Box::new(move |x, y| activate_and_multiply(cpu, Activation::GeluTanh, Source::InPlace, x, y)),
+        ),
         ("softmax in place", 2.0, Box::new(move |_, y| softmax(cpu, Source::InPlace, width, 1.0, y))),
         (
             "group norm and SiLU",

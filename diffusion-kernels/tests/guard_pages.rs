@@ -94,6 +94,7 @@ fn products_stay_within_their_slices() {
                         for residual in [Residual::Out, Residual::From(added.numbers())] {
                             let epilogue = Epilogue {
                                 bias: Some(bias.numbers()),
+                                beside: Some(added.numbers()),
                                 activation: Activation::GeluTanh,
                                 gate: Some(PerImage::same(bias.numbers())),
                                 residual,
@@ -137,7 +138,7 @@ fn chains_stay_within_their_slices() {
                     let norm = GroupNorm { groups: 1, weight: &vector[..1], bias: &other[..1], epsilon: 1e-6 };
                     group_norm(cpu, norm, width, x).apply(cpu, Activation::Silu, width, source, out);
                 }
-                activate_and_multiply(cpu, Activation::GeluTanh, x, out);
+                activate_and_multiply(cpu, Activation::GeluTanh, Source::InPlace, x, out);
                 add_gated(cpu, x, PerImage::same(vector), width, out);
                 normalise_heads(cpu, HeadNorm { weight: vector, epsilon: 1e-6 }, None, 1, out);
                 if width % 2 == 0 {

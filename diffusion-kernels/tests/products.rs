@@ -160,12 +160,14 @@ fn epilogues_follow_their_definition() {
     let input = random(rows * inputs, 11);
     let sums = product(&input, &numbers, [rows, outputs, inputs]);
     let (bias, gates, added) = (random(outputs, 12), random(3 * outputs, 13), random(rows * outputs, 14));
+    let beside = random(rows * outputs, 15);
     let activations = [Activation::None, Activation::GeluTanh, Activation::GeluErf, Activation::GeluQuick, Activation::Silu];
     for activation in activations {
-        for choice in 0..12 {
-            let (has_bias, gate, residual) = (choice % 2 == 1, choice / 2 % 2, choice / 4);
+        for choice in 0..24 {
+            let (has_bias, gate, residual, is_beside) = (choice % 2 == 1, choice / 2 % 2, choice / 4 % 3, choice >= 12);
             let epilogue = Epilogue {
                 bias: has_bias.then_some(&bias[..]),
+                beside: is_beside.then_some(&beside[..]),
                 activation,
                 gate: (gate == 1).then(|| PerImage::new(&gates, 5)),
                 residual: [Residual::None, Residual::Out, Residual::From(&added)][residual],
@@ -174,6 +176,7 @@ fn epilogues_follow_their_definition() {
                 .map(|at| {
                     let (row, column) = (at / outputs, at % outputs);
                     let x = 0.5 * sums[at] + if has_bias { f64::from(bias[column]) } else { 0.0 };
+                    let x = x + if is_beside { f64::from(beside[at]) } else { 0.0 };
                     let factor = if gate == 1 { f64::from(gates[row / 5 * outputs + column]) } else { 1.0 };
                     let base = if residual > 0 { f64::from(added[at]) } else { 0.0 };
                     base + factor * activated(activation, x)

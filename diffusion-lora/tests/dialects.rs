@@ -32,7 +32,7 @@ fn precision(mode: PatchMode) -> Precision {
         PatchMode::Fuse => Storage::Converted(FloatDType::F32),
         PatchMode::Attach => Storage::AsPublished,
     };
-    Precision { storage, compute: FloatDType::F32 }
+    Precision { storage, ..Precision::f32() }
 }
 
 fn open(family: &str, name: &str) -> Lora {

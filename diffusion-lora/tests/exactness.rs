@@ -18,7 +18,7 @@ fn a_thousand_random_switches_leave_no_trace() {
     let types = [Storage::AsPublished, Storage::Converted(FloatDType::F32), Storage::Converted(FloatDType::F16)];
     let reference = Reference::of(FLUX);
     for storage in types {
-        let precision = Precision { storage, compute: FloatDType::F32 };
+        let precision = Precision { storage, ..Precision::f32() };
         let mut pipeline = pipeline(FLUX, Layout::Folder, precision);
         reference.velocity(&mut pipeline);
         let fresh = denoiser_bits::<FluxTransformer>(&pipeline);

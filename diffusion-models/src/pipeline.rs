@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
 use diffusion_core::noise::latent_noise;
 use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTarget, PatchWeights};
-use diffusion_core::{Loading, Residency, ScheduleError, SigmaSchedule, Sigmas};
+use diffusion_core::{Loading, Precision, Residency, ScheduleError, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
 use crate::autoencoder_file::ImageDecoder;
@@ -132,6 +132,26 @@ impl Pipeline {
         }
     }
 
+    /// Compute in another precision; what is loaded otherwise is loaded again when it is needed.
+    pub fn set_precision(&mut self, precision: Precision) {
+        if precision != self.options.precision {
+            self.options.precision = precision;
+            (self.prompt_encoder, self.denoiser, self.decoder) = (None, None, None);
+        }
+    }
+
+    /// Whether the matrices of the denoising network are stored in 16 bits a number or fewer, so that products of bf16 lose little
+    /// that the file has.
+    pub fn is_stored_narrow(&self) -> bool {
+        let components = self.model.components();
+        let denoiser = components.iter().filter(|file| file.component().stage == Stage::Denoise);
+        let mut matrices = denoiser.flat_map(|file| file.checkpoint().tensors()).filter(|(_, tensor)| tensor.shape().len() == 2);
+        matrices.all(|(_, tensor)| {
+            let block = tensor.format().block();
+            8 * block.bytes <= 16 * block.elements
+        })
+    }
+
     /// The noise levels of a run.
     ///
     /// # Errors
@@ -232,7 +252,7 @@ impl Pipeline {
     pub fn encode_image(&self, image: &RgbImage, observer: Observer<'_>) -> Result<Tensor<4>, PipelineError> {
         self.check_size(image.width, image.height)?;
         let image = image.to_tensor(self.device());
-        load(&self.options, observer, |loading| self.model.autoencoder().encode_image(image, loading))
+        load(&self.options, Stage::Decode, observer, |loading| self.model.autoencoder().encode_image(image, loading))
     }
 
     /// From latents to images, one after the other: decoding takes more memory than drawing.
@@ -243,7 +263,8 @@ impl Pipeline {
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
             empty => {
-                let loaded = load(&self.options, observer, |loading| Ok(self.model.autoencoder().load_decoder(loading)?));
+                let loaded =
+                    load(&self.options, Stage::Decode, observer, |loading| Ok(self.model.autoencoder().load_decoder(loading)?));
                 empty.insert(loaded?)
             }
         };
@@ -289,9 +310,13 @@ impl Pipeline {
     }
 }
 
-/// Load a component, telling the observer, who may cancel.
+/// Load components of a stage, telling the observer, who may cancel.
+///
+/// Only the denoising network rounds the operands of its products: text encoders and the autoencoder run once per image, and their
+/// errors would be in every step, and in every pixel.
 fn load<T>(
     options: &PipelineOptions,
+    stage: Stage,
     observer: Observer<'_>,
     work: impl FnOnce(&Loading<'_>) -> Result<T, PipelineError>,
 ) -> Result<T, PipelineError> {
@@ -300,7 +325,11 @@ fn load<T>(
         let component = progress.component.unwrap_or(TRANSFORMER);
         (observer.borrow_mut())(Event::Loading { component, done: progress.done, total: progress.total })
     };
-    let loading = Loading { progress: &progress, ..Loading::new(options.precision, &options.device) };
+    let precision = match stage {
+        Stage::Denoise => options.precision,
+        Stage::Text | Stage::Decode => options.precision.with_exact_products(),
+    };
+    let loading = Loading { progress: &progress, ..Loading::new(precision, &options.device) };
     work(&loading.with_residency(options.residency)).map_err(|error| match error {
         PipelineError::Checkpoint(diffusion_core::checkpoint::CheckpointError::Cancelled { .. }) => {
             PipelineError::Cancelled { during: "loading" }

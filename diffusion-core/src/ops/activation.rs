@@ -1,51 +1,97 @@
-//! The three forms of GELU that published models use.
+//! Activations that published models use.
 
 use burn::tensor::{Tensor, activation};
-#[cfg(feature = "flex")]
-use diffusion_kernels::Activation;
 
-/// GELU with the error function, `x Φ(x)`: CLIP-G.
-pub fn gelu_erf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "flex")]
-    if let Some(activated) = flex::activated(&x, Activation::GeluErf) {
-        return activated;
-    }
-    activation::gelu(x)
+/// A function of each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// GELU with the error function, `x Φ(x)`: CLIP-G.
+    GeluErf,
+    /// GELU with the tanh approximation: transformer blocks and T5 (`gelu_new`). arXiv 1606.08415, section 2.
+    GeluTanh,
+    /// GELU with the logistic function, `x σ(1.702 x)`: CLIP-L. arXiv 1606.08415, section 2.
+    GeluQuick,
+    /// `x σ(x)`.
+    Silu,
 }
 
-/// GELU with the tanh approximation: transformer blocks and T5 (`gelu_new`). arXiv 1606.08415, section 2.
-pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "flex")]
-    if let Some(activated) = flex::activated(&x, Activation::GeluTanh) {
-        return activated;
+impl Activation {
+    /// The function of each number.
+    pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        #[cfg(feature = "flex")]
+        if let Some(activated) = flex::activated(&x, self) {
+            return activated;
+        }
+        self.general(x)
     }
-    activation::gelu_approximate(x)
-}
 
-/// GELU with the logistic function, `x σ(1.702 x)`: CLIP-L. arXiv 1606.08415, section 2.
-pub fn gelu_quick<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "flex")]
-    if let Some(activated) = flex::activated(&x, Activation::GeluQuick) {
-        return activated;
+    /// The function of each number, times a factor of each number: gated feed-forward layers. arXiv 2002.05202.
+    ///
+    /// # Shapes
+    /// - x and factor: the same
+    pub fn apply_and_multiply<const D: usize>(self, x: Tensor<D>, factor: Tensor<D>) -> Tensor<D> {
+        #[cfg(feature = "flex")]
+        if let Some(activated) = flex::activated_and_multiplied(&x, &factor, self) {
+            return activated;
+        }
+        self.general(x) * factor
     }
-    let gate = activation::sigmoid(x.clone().mul_scalar(1.702));
-    x * gate
+
+    pub(super) fn general<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::GeluErf => activation::gelu(x),
+            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::GeluQuick => {
+                let gate = activation::sigmoid(x.clone().mul_scalar(1.702));
+                x * gate
+            }
+            Self::Silu => activation::silu(x),
+        }
+    }
 }
 
 #[cfg(feature = "flex")]
 mod flex {
     use burn::tensor::Tensor;
-    use burn_flex::Flex;
-    use diffusion_kernels::{Activation, Cpu, Source, activate};
+    use diffusion_kernels::{Cpu, Source, activate, activate_and_multiply};
 
+    use super::Activation;
+    use crate::ops::flex::{contiguous, numbers};
     use crate::ops::large_buffer::filled_f32;
+
+    impl From<Activation> for diffusion_kernels::Activation {
+        fn from(activation: Activation) -> Self {
+            match activation {
+                Activation::GeluErf => Self::GeluErf,
+                Activation::GeluTanh => Self::GeluTanh,
+                Activation::GeluQuick => Self::GeluQuick,
+                Activation::Silu => Self::Silu,
+            }
+        }
+    }
 
     /// In one pass on all cores; `None` where the general way must do.
     pub(super) fn activated<const D: usize>(x: &Tensor<D>, activation: Activation) -> Option<Tensor<D>> {
-        let primitive = x.clone().try_into_primitive::<Flex>().ok()?;
-        let values = primitive.as_slice::<f32>()?;
-        let activate = |out: &mut [f32]| activate(Cpu::detect(), activation, Source::From(values), out);
+        let primitive = contiguous(x)?;
+        let values = numbers(&primitive)?;
+        let activate = |out: &mut [f32]| activate(Cpu::detect(), activation.into(), Source::From(values), out);
         Some(filled_f32(x.dims(), &x.device(), activate))
+    }
+
+    /// As [`activated`].
+    pub(super) fn activated_and_multiplied<const D: usize>(
+        x: &Tensor<D>,
+        factor: &Tensor<D>,
+        activation: Activation,
+    ) -> Option<Tensor<D>> {
+        if x.dims() != factor.dims() {
+            return None;
+        }
+        let [x_values, factor_values] = [contiguous(x)?, contiguous(factor)?];
+        let (source, factor) = (numbers(&x_values)?, numbers(&factor_values)?);
+        Some(filled_f32(x.dims(), &x.device(), |out| {
+            activate_and_multiply(Cpu::detect(), activation.into(), Source::From(source), factor, out);
+        }))
     }
 }
 
@@ -60,15 +106,15 @@ mod tests {
         let device = Device::flex();
         let values: Vec<f32> = (-1200..=1200).map(|step| step as f32 / 100.0).collect();
         let x = Tensor::<1>::from_data(TensorData::new(values, [2401]), &device);
-        let quick = x.clone() * activation::sigmoid(x.clone().mul_scalar(1.702));
-        let all = [
-            (gelu_erf(x.clone()), activation::gelu(x.clone())),
-            (gelu_tanh(x.clone()), activation::gelu_approximate(x.clone())),
-            (gelu_quick(x.clone()), quick),
-        ];
-        for (found, expected) in all {
+        for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::GeluQuick, Activation::Silu] {
+            let expected = activation.general(x.clone());
+            let factor = x.clone() + 0.5;
+            let multiplied = flex::activated_and_multiplied(&x, &factor, activation).expect("a kernel");
+            let difference: f32 = (multiplied - expected.clone() * factor).abs().max().into_scalar();
+            assert!(difference < 2e-5, "{activation:?} multiplied: {difference}");
+            let found = flex::activated(&x, activation).expect("a kernel");
             let difference: f32 = (found - expected).abs().max().into_scalar();
-            assert!(difference < 2e-6, "{difference}");
+            assert!(difference < 2e-6, "{activation:?}: {difference}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Memory for whole matrices.
+//! Memory for what networks compute, used again from operation to operation.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -6,26 +6,29 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 use memmap2::MmapMut;
 
-/// From this size on, memory is mapped in large pages and used again.
-const LARGE: usize = 4 << 20;
-/// Bytes of unused memory that are kept for the next matrix.
-const MAX_KEPT: usize = 256 << 20;
+/// From this size on, memory is mapped and used again, in large pages where it has some.
+const LARGE: usize = 256 << 10;
+/// A page of the large kind.
+const LARGE_PAGE: usize = 2 << 20;
+/// Bytes of unused memory that are kept for the next tensors. It is what a block of the widest networks had in use at once, so
+/// keeping it takes no more memory than the block did.
+const MAX_KEPT: usize = 1 << 30;
 
 /// How long a tensor will need its memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lifetime {
-    /// For one product: memory that is larger than needed does as well.
-    Product,
+    /// For one operation: memory that is larger than needed does as well.
+    Operation,
     /// As long as the network.
     Network,
 }
 
 /// Memory to be filled with the numbers of a tensor, all of them: at first it holds anything.
 ///
-/// A widened matrix takes a hundred megabytes and lives for one product. The operating system hands memory out page by page
-/// and clears it, which takes as long as the widening itself. So large pages are asked for where there are some, and memory
-/// that is not needed any more is kept for the next matrix of its size.
-struct LargeBuffer {
+/// What a block of a network computes takes a hundred megabytes, each read by the next operation and not needed any more. The
+/// operating system hands memory out page by page and clears it, which takes longer than many an operation. So large pages are
+/// asked for where there are some, and memory that is not needed any more is kept for the next tensor of about its size.
+pub(super) struct LargeBuffer {
     /// `None` only while it is dropped.
     mapping: Option<MmapMut>,
 }
@@ -41,7 +44,7 @@ impl LargeBuffer {
         }
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         let suits = |mapping: &MmapMut| match lifetime {
-            Lifetime::Product => mapping.len() >= len,
+            Lifetime::Operation => (len..=2 * len).contains(&mapping.len()),
             Lifetime::Network => mapping.len() == len,
         };
         let smallest = (0..kept.len()).filter(|&index| suits(&kept[index])).min_by_key(|&index| kept[index].len());
@@ -52,7 +55,9 @@ impl LargeBuffer {
         }
         let mapping = MmapMut::map_anon(len).ok()?;
         #[cfg(target_os = "linux")]
-        if let Err(error) = mapping.advise(memmap2::Advice::HugePage) {
+        if len >= LARGE_PAGE
+            && let Err(error) = mapping.advise(memmap2::Advice::HugePage)
+        {
             // The mapping is then as good as any other memory.
             tracing::debug!("no large pages: {error}");
         }
@@ -110,16 +115,46 @@ pub(super) fn filled<const D: usize>(
     buffer.into_tensor(shape, dtype, device)
 }
 
-/// A tensor in f32 for one product, whose numbers `fill` writes.
+/// Memory for the numbers of a tensor in f32 that one operation reads: they hold anything at first.
+pub(super) enum Numbers {
+    Large(LargeBuffer, usize),
+    Small(Vec<f32>),
+}
+
+impl Numbers {
+    pub(super) fn new(len: usize) -> Self {
+        match LargeBuffer::new(len * size_of::<f32>(), Lifetime::Operation) {
+            Some(buffer) => Self::Large(buffer, len),
+            None => Self::Small(vec![0.0; len]),
+        }
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
+        match self {
+            Self::Large(buffer, len) => bytemuck::cast_slice_mut(buffer.bytes(*len * size_of::<f32>())),
+            Self::Small(numbers) => numbers,
+        }
+    }
+
+    pub(super) fn into_tensor<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
+        match self {
+            Self::Large(buffer, _) => buffer.into_tensor(shape, DType::F32, device),
+            Self::Small(numbers) => Tensor::from_data(TensorData::new(numbers, shape), (device, DType::F32)),
+        }
+    }
+}
+
+/// A tensor in f32 for one operation, whose numbers `fill` writes.
 pub(super) fn filled_f32<const D: usize>(shape: [usize; D], device: &Device, fill: impl FnOnce(&mut [f32])) -> Tensor<D> {
-    let len = shape.iter().product::<usize>();
-    let Some(mut buffer) = LargeBuffer::new(len * size_of::<f32>(), Lifetime::Product) else {
-        let mut values = vec![0.0; len];
-        fill(&mut values);
-        return Tensor::from_data(TensorData::new(values, shape), (device, DType::F32));
-    };
-    fill(bytemuck::cast_slice_mut(buffer.bytes(len * size_of::<f32>())));
-    buffer.into_tensor(shape, DType::F32, device)
+    let mut numbers = Numbers::new(shape.iter().product());
+    fill(numbers.as_mut_slice());
+    numbers.into_tensor(shape, device)
+}
+
+/// Give the memory that is kept between operations back to the operating system. It comes again when needed.
+pub(super) fn release_memory() {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    diffusion_kernels::release_scratch();
 }
 
 #[cfg(test)]
@@ -136,8 +171,12 @@ mod tests {
         drop(ones);
         // In the memory of the first, which is larger.
         let threes = filled_f32::<2>([2, LARGE], &device, |values| values.fill(3.0));
+        // Of fewer numbers than is worth keeping.
+        let ones = filled_f32::<1>([7], &device, |values| values.fill(1.0));
         assert_eq!(twos.sum().into_scalar::<f32>(), (6 * LARGE) as f32);
         assert_eq!(threes.sum().into_scalar::<f32>(), (6 * LARGE) as f32);
+        assert_eq!(ones.sum().into_scalar::<f32>(), 7.0);
+        release_memory();
         let small = filled::<1>([5], DType::BF16, &device, |bytes| bytes.fill(0));
         assert_eq!(small.dims(), [5]);
     }

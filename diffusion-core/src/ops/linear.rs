@@ -2,6 +2,8 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::epilogue::Epilogue;
+use super::products::Products;
 use crate::format::Format;
 
 /// A weight matrix, `[output_size, input_size]`, as it is stored.
@@ -22,19 +24,38 @@ pub(crate) enum StoredMatrix<'a> {
     },
 }
 
-/// `input Wᵀ + bias` in f32, the weight widened piece by piece where it is multiplied: there is no widened matrix.
+/// A linear layer as it is stored, and how it is computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linear<'a> {
+    pub(crate) weight: StoredMatrix<'a>,
+    /// `[output_size]`
+    pub(crate) bias: Option<&'a Tensor<1>>,
+    /// Added to the product, `[len, output_size]`: what an adapter makes of the input.
+    pub(crate) beside: Option<&'a Tensor<2>>,
+    pub(crate) products: Products,
+}
+
+impl<'a> Linear<'a> {
+    /// The product alone.
+    pub(crate) fn of(weight: StoredMatrix<'a>, products: Products) -> Self {
+        Self { weight, bias: None, beside: None, products }
+    }
+}
+
+/// `epilogue(input Wᵀ + bias + beside)` in f32, the weight widened piece by piece where it is multiplied: there is no widened
+/// matrix.
 ///
 /// Gradients are not followed. `None` where the general way must do: on other backends, for other types of the input, and where
 /// autodiff watches.
 ///
 /// # Shapes
-/// - input: `[len, input_size]`, bias: `[output_size]`, result: `[len, output_size]`
-pub(crate) fn linear(input: &Tensor<2>, weight: StoredMatrix<'_>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+/// - input: `[len, input_size]`, result: `[len, output_size]`
+pub(crate) fn linear(input: &Tensor<2>, layer: &Linear<'_>, epilogue: Epilogue<'_>) -> Option<Tensor<2>> {
     #[cfg(feature = "flex")]
-    return flex::linear(input, weight, bias);
+    return flex::linear(input, layer, epilogue);
     #[cfg(not(feature = "flex"))]
     {
-        let _ = (input, weight, bias);
+        let _ = (input, layer, epilogue);
         None
     }
 }
@@ -43,23 +64,22 @@ pub(crate) fn linear(input: &Tensor<2>, weight: StoredMatrix<'_>, bias: Option<&
 mod flex {
     use burn::tensor::{DType, Tensor};
     use burn_flex::{Flex, FlexTensor};
-    use diffusion_kernels::{Cpu, Epilogue, Products, Weight, WeightFormat, WidenRows, linear as multiply};
+    use diffusion_kernels::{
+        Activation, Cpu, HeadNorm, PerImage, Residual, Rope, Weight, WeightFormat, WidenRows, linear as multiply, normalise_heads,
+    };
 
-    use super::StoredMatrix;
+    use super::{Linear, StoredMatrix};
     use crate::format::Format;
+    use crate::ops::epilogue::Epilogue;
+    use crate::ops::flex::{contiguous, contiguous_option, numbers, numbers_option};
     use crate::ops::large_buffer::filled_f32;
 
-    pub(super) fn linear(input: &Tensor<2>, weight: StoredMatrix<'_>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+    pub(super) fn linear(input: &Tensor<2>, layer: &Linear<'_>, epilogue: Epilogue<'_>) -> Option<Tensor<2>> {
         let device = input.device();
         let [len, columns] = input.dims();
-        let input = input.clone().try_into_primitive::<Flex>().ok()?;
-        let input = input.as_slice::<f32>()?;
-        let bias = bias.map(|bias| bias.clone().try_into_primitive::<Flex>().ok()).map_or(Some(None), |bias| bias.map(Some))?;
-        let bias = match &bias {
-            Some(bias) => Some(bias.as_slice::<f32>()?),
-            None => None,
-        };
-        let (stored, format, shape, scale) = match weight {
+        let input = contiguous(input)?;
+        let input = numbers(&input)?;
+        let (stored, format, shape, scale) = match layer.weight {
             StoredMatrix::Plain(matrix) => {
                 let format = match matrix.dtype() {
                     DType::F32 => Format::F32,
@@ -67,7 +87,7 @@ mod flex {
                     DType::BF16 => Format::BF16,
                     _ => return None,
                 };
-                (matrix.clone().try_into_primitive::<Flex>().ok()?, format, matrix.dims(), None)
+                (contiguous(matrix)?, format, matrix.dims(), None)
             }
             StoredMatrix::Packed { bytes, format, shape, scale } => {
                 (bytes.clone().try_into_primitive::<Flex>().ok()?, format, shape, scale)
@@ -79,9 +99,48 @@ mod flex {
             None => Weight::widened_by(&rows, shape),
         };
         let weight = weight.scaled(scale.unwrap_or(1.0));
-        let epilogue = Epilogue { bias, ..Epilogue::default() };
-        let compute = |output: &mut [f32]| multiply(Cpu::detect(), Products::F32, input, &weight, &epilogue, output);
-        Some(filled_f32([len, shape[0]], &device, compute))
+        let bias = contiguous_option(layer.bias)?;
+        let beside = contiguous_option(layer.beside)?;
+        let sums = diffusion_kernels::Epilogue {
+            bias: numbers_option(bias.as_ref())?,
+            beside: numbers_option(beside.as_ref())?,
+            ..Default::default()
+        };
+        let (cpu, products) = (Cpu::detect(), layer.products.into());
+        let shape = [len, shape[0]];
+        Some(match epilogue {
+            Epilogue::None => filled_f32(shape, &device, |out| multiply(cpu, products, input, &weight, &sums, out)),
+            Epilogue::Activation(activation) => {
+                let sums = diffusion_kernels::Epilogue { activation: Activation::from(activation), ..sums };
+                filled_f32(shape, &device, |out| multiply(cpu, products, input, &weight, &sums, out))
+            }
+            Epilogue::Residual { residual, gate } => {
+                let [_, rows_per_image, _] = residual.dims();
+                let residual = contiguous(residual)?;
+                let gate = contiguous_option(gate)?;
+                let gate = numbers_option(gate.as_ref())?.map(|gate| PerImage::new(gate, rows_per_image.max(1)));
+                let residual = Residual::From(numbers(&residual)?);
+                let sums = diffusion_kernels::Epilogue { gate, residual, ..sums };
+                filled_f32(shape, &device, |out| multiply(cpu, products, input, &weight, &sums, out))
+            }
+            Epilogue::Heads(head_norm) => {
+                let weight_of_norm = contiguous(&head_norm.norm.gamma.val())?;
+                let norm = HeadNorm { weight: numbers(&weight_of_norm)?, epsilon: head_norm.norm.epsilon as f32 };
+                let tables = match head_norm.rotations.map(|rotations| rotations.tables()) {
+                    Some([cos, sin]) => Some([contiguous(cos)?, contiguous(sin)?]),
+                    None => None,
+                };
+                let rope = match &tables {
+                    Some([cos, sin]) => Some(Rope { cos: numbers(cos)?, sin: numbers(sin)? }),
+                    None => None,
+                };
+                let heads = shape[1] / norm.weight.len();
+                filled_f32(shape, &device, |out| {
+                    multiply(cpu, products, input, &weight, &sums, out);
+                    normalise_heads(cpu, norm, rope, heads, out);
+                })
+            }
+        })
     }
 
     fn contiguous_bytes(stored: &FlexTensor) -> Option<&[u8]> {
@@ -132,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::noise::TorchGenerator;
-    use crate::ops::{cast, unpack};
+    use crate::ops::{Activation, HeadNorm, Rotations, cast, unpack};
 
     const OUTPUTS: usize = 70;
     const INPUTS: usize = 512;
@@ -149,7 +208,8 @@ mod tests {
         for len in [1, 3, 77] {
             let input: Tensor<2> = Tensor::from_data(TensorData::new(generator.normal(len * INPUTS), [len, INPUTS]), &device);
             let expected = input.clone().matmul(widened.clone().transpose()) + bias.clone().unsqueeze();
-            let found = linear(&input, weight, Some(&bias)).unwrap_or_else(|| panic!("{name} is left to the general way"));
+            let layer = Linear { bias: Some(&bias), ..Linear::of(weight, Products::Exact) };
+            let found = linear(&input, &layer, Epilogue::None).unwrap_or_else(|| panic!("{name} is left to the general way"));
             let error = largest(found - expected.clone()) / largest(expected);
             assert!(error < 2e-6, "{name}, {len} rows: {error}");
         }
@@ -187,6 +247,64 @@ mod tests {
         let device = Device::flex();
         let matrix = Tensor::<2>::ones([4, 8], &device);
         let half = cast(Tensor::<2>::ones([2, 8], &device), FloatDType::F16);
-        assert!(linear(&half, StoredMatrix::Plain(&matrix), None).is_none());
+        let layer = Linear::of(StoredMatrix::Plain(&matrix), Products::Exact);
+        assert!(linear(&half, &layer, Epilogue::None).is_none());
+    }
+
+    #[test]
+    fn epilogues_follow_the_general_way() {
+        let device = Device::flex();
+        let mut generator = TorchGenerator::new(7);
+        let mut random = |len: usize| generator.normal(len);
+        let (batch, len, inputs, heads, head_dim) = (2, 7, 40, 3, 8);
+        let outputs = heads * head_dim;
+        let matrix = Tensor::<2>::from_data(TensorData::new(random(outputs * inputs), [outputs, inputs]), &device);
+        let bias = Tensor::<1>::from_data(TensorData::new(random(outputs), [outputs]), &device);
+        let beside = Tensor::<2>::from_data(TensorData::new(random(batch * len * outputs), [batch * len, outputs]), &device);
+        let residual = Tensor::<3>::from_data(TensorData::new(random(batch * len * outputs), [batch, len, outputs]), &device);
+        // A part of all modulations, as blocks take it.
+        let all = Tensor::<2>::from_data(TensorData::new(random(batch * 3 * outputs), [batch, 3 * outputs]), &device);
+        let gate = all.narrow(1, outputs, outputs);
+        let mut norm = burn::nn::RmsNormConfig::new(head_dim).with_epsilon(1e-6).init(&device);
+        let gamma = Tensor::<1>::from_data(TensorData::new(random(head_dim), [head_dim]), &device);
+        norm.gamma = burn::module::Param::from_tensor(gamma);
+        let positions: Vec<[usize; 1]> = (0..len).map(|position| [3 * position + 1]).collect();
+        let rotations = Rotations::new(&positions, &[head_dim], 100.0, &device);
+        let input = Tensor::<2>::from_data(TensorData::new(random(batch * len * inputs), [batch * len, inputs]), &device);
+        let epilogues = [
+            Epilogue::None,
+            Epilogue::Activation(Activation::GeluTanh),
+            Epilogue::Residual { residual: &residual, gate: None },
+            Epilogue::Residual { residual: &residual, gate: Some(&gate) },
+            Epilogue::Heads(HeadNorm { norm: &norm, rotations: None }),
+            Epilogue::Heads(HeadNorm { norm: &norm, rotations: Some(&rotations) }),
+        ];
+        let sums = input.clone().matmul(matrix.clone().transpose()) + bias.clone().unsqueeze() + beside.clone();
+        let layer =
+            Linear { bias: Some(&bias), beside: Some(&beside), ..Linear::of(StoredMatrix::Plain(&matrix), Products::Exact) };
+        for epilogue in epilogues {
+            let expected = epilogue.apply(sums.clone());
+            let found = linear(&input, &layer, epilogue).expect("a kernel for f32");
+            let error = largest(found - expected.clone()) / largest(expected);
+            assert!(error < 2e-6, "{epilogue:?}: {error}");
+        }
+    }
+
+    /// Operands have 8 bits: the relative error of a product is at most 2^-8, that of a sum of random ones far smaller than the
+    /// largest number.
+    #[test]
+    fn products_of_bf16_round_their_operands_alone() {
+        let device = Device::flex();
+        let mut generator = TorchGenerator::new(9);
+        let matrix: Tensor<2> =
+            Tensor::from_data(TensorData::new(generator.normal(OUTPUTS * INPUTS), [OUTPUTS, INPUTS]), &device);
+        let input: Tensor<2> = Tensor::from_data(TensorData::new(generator.normal(5 * INPUTS), [5, INPUTS]), &device);
+        let rounded = |x: &Tensor<2>| x.clone().cast(FloatDType::BF16).cast(FloatDType::F32);
+        let layer = Linear::of(StoredMatrix::Plain(&matrix), Products::Bf16);
+        let found = linear(&input, &layer, Epilogue::None).expect("a kernel for f32");
+        let expected = rounded(&input).matmul(rounded(&matrix).transpose());
+        let error = largest(found.clone() - expected.clone()) / largest(expected);
+        assert!(error < 2e-6, "{error}");
+        assert!(largest(found - input.matmul(matrix.transpose())) > 1e-3, "nothing was rounded");
     }
 }

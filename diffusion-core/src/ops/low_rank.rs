@@ -3,6 +3,9 @@
 use burn::tensor::{FloatDType, Tensor};
 
 use super::cast::cast;
+use super::epilogue::Epilogue;
+use super::linear::{Linear, StoredMatrix, linear};
+use super::products::Products;
 
 /// `up · down`, what low-rank adaptation adds to a weight.
 #[derive(Clone, Debug)]
@@ -19,9 +22,7 @@ impl LowRank {
     /// # Shapes
     /// - input: `[len, columns]`, result: `[len, rows]`
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let compute: FloatDType = input.dtype().into();
-        let narrow = input.matmul(cast(self.down.clone(), compute).transpose());
-        narrow.matmul(cast(self.up.clone(), compute).transpose())
+        product(product(input, &self.down), &self.up)
     }
 
     /// `weight + up · down`, computed in f32 and rounded once to the type of `weight`.
@@ -40,6 +41,15 @@ impl LowRank {
         let delta = self.up.matmul(self.down);
         cast(cast(weight, FloatDType::F32) + delta, dtype)
     }
+}
+
+/// `input factorᵀ`, in the type of `input`.
+fn product(input: Tensor<2>, factor: &Tensor<2>) -> Tensor<2> {
+    let layer = Linear::of(StoredMatrix::Plain(factor), Products::Exact);
+    linear(&input, &layer, Epilogue::None).unwrap_or_else(|| {
+        let compute: FloatDType = input.dtype().into();
+        input.matmul(cast(factor.clone(), compute).transpose())
+    })
 }
 
 #[cfg(feature = "flex")]

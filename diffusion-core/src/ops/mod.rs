@@ -3,20 +3,42 @@
 mod activation;
 mod attention;
 mod cast;
+mod epilogue;
+#[cfg(feature = "flex")]
+mod flex;
 mod frozen_product;
+mod join;
 #[cfg(feature = "flex")]
 mod large_buffer;
 mod linear;
 mod low_rank;
+mod norms;
+mod products;
+mod rotations;
 mod unpack;
 
-pub use activation::{gelu_erf, gelu_quick, gelu_tanh};
-pub use attention::{AttentionOptions, attention};
+pub use activation::Activation;
+pub use attention::{Attending, AttentionOptions, attention};
 pub use cast::cast;
+pub(crate) use epilogue::Epilogue;
+pub use epilogue::HeadNorm;
 pub use frozen_product::frozen_product;
 pub(crate) use frozen_product::is_differentiated;
 #[cfg(feature = "autodiff")]
 pub use frozen_product::widen_again_on;
-pub(crate) use linear::{StoredMatrix, linear};
+pub use join::join_features;
+pub(crate) use linear::{Linear, StoredMatrix, linear};
 pub use low_rank::LowRank;
+pub use norms::{layer_norm, modulated_norm, rms_norm};
+pub use products::Products;
+pub use rotations::Rotations;
 pub use unpack::unpack;
+
+/// Give memory that is kept between operations back to the operating system. It comes again when needed.
+///
+/// Operations keep what they need besides their results, and the memory of results that nobody needs any more, since fresh
+/// memory costs more time than many an operation. Call this when a network is done.
+pub fn release_memory() {
+    #[cfg(feature = "flex")]
+    large_buffer::release_memory();
+}

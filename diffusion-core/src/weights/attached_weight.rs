@@ -9,7 +9,7 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use super::low_rank_factors::LowRankFactors;
 use super::packed_weight::PackedWeight;
 use super::weight_patch::WeightPatch;
-use crate::ops::{self, LowRank};
+use crate::ops::{self, LowRank, Products};
 
 /// What is attached to a loaded matrix. Burn allows one attachment per parameter, so this one carries all kinds.
 #[derive(Clone, Debug)]
@@ -18,13 +18,15 @@ pub struct AttachedWeight {
     pub packed: Option<PackedWeight>,
     /// Low-rank factors that are trained; see [`with_factors`](super::with_factors).
     pub factors: Option<LowRankFactors>,
+    /// How exactly products with the matrix are computed.
+    pub(super) products: Products,
     pub(super) slot: AdapterSlot,
 }
 
 impl AttachedWeight {
-    pub(super) fn new(packed: Option<PackedWeight>) -> Self {
+    pub(super) fn new(packed: Option<PackedWeight>, products: Products) -> Self {
         let slot = AdapterSlot { is_packed: packed.is_some(), adapter: Arc::default() };
-        Self { packed, factors: None, slot }
+        Self { packed, factors: None, products, slot }
     }
 
     /// The adapter that is in the slot now.
@@ -40,23 +42,23 @@ impl Module for AttachedWeight {
     }
 
     fn to_device(self, device: &Device) -> Self {
-        Self { packed: self.packed.to_device(device), factors: self.factors.to_device(device), slot: self.slot }
+        Self { packed: self.packed.to_device(device), factors: self.factors.to_device(device), ..self }
     }
 
     fn fork(self, device: &Device) -> Self {
-        Self { packed: self.packed.fork(device), factors: self.factors.fork(device), slot: self.slot }
+        Self { packed: self.packed.fork(device), factors: self.factors.fork(device), ..self }
     }
 
     fn train(self) -> Self {
-        Self { packed: self.packed.train(), factors: self.factors.train(), slot: self.slot }
+        Self { packed: self.packed.train(), factors: self.factors.train(), ..self }
     }
 
     fn valid(&self) -> Self {
-        Self { packed: self.packed.valid(), factors: self.factors.valid(), slot: self.slot.clone() }
+        Self { packed: self.packed.valid(), factors: self.factors.valid(), products: self.products, slot: self.slot.clone() }
     }
 
     fn materialize(self) -> Self {
-        Self { packed: self.packed.materialize(), factors: self.factors.materialize(), slot: self.slot }
+        Self { packed: self.packed.materialize(), factors: self.factors.materialize(), ..self }
     }
 
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
@@ -75,14 +77,14 @@ impl Module for AttachedWeight {
         if self.exchange() {
             return self;
         }
-        let Self { packed, factors, slot } = self;
+        let Self { packed, factors, products, slot } = self;
         mapper.enter_module("packed", "PackedWeight");
         let packed = Module::map(packed, mapper);
         mapper.exit_module("packed", "PackedWeight");
         mapper.enter_module("factors", "LowRankFactors");
         let factors = Module::map(factors, mapper);
         mapper.exit_module("factors", "LowRankFactors");
-        Self { packed, factors, slot }
+        Self { packed, factors, products, slot }
     }
 }
 

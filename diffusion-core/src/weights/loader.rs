@@ -128,10 +128,10 @@ impl Loader<'_> {
             && precision.storage == Storage::AsPublished
             && let Some(packed) = load_packed(tensor, device)?
         {
-            return Ok((stand_in(device), Some(AttachedWeight::new(Some(packed)))));
+            return Ok((stand_in(device), Some(AttachedWeight::new(Some(packed), precision.products))));
         }
         let loaded = load(tensor, device, converted::<D>(precision, tensor.format()))?;
-        Ok((Param::initialized(ParamId::new(), loaded), (D == 2).then(|| AttachedWeight::new(None))))
+        Ok((Param::initialized(ParamId::new(), loaded), (D == 2).then(|| AttachedWeight::new(None, precision.products))))
     }
 }
 

@@ -25,7 +25,7 @@ pub use loading::{LoadProgress, Loading, Residency};
 pub use low_rank_factors::LowRankFactors;
 pub use packed_weight::PackedWeight;
 pub use parameter::{parameter_shapes, uninitialized};
-pub use precision::{Precision, Storage};
+pub use precision::{Precision, Products, Storage};
 pub use projection::{Projection, ProjectionConfig};
 pub use token_embedding::TokenEmbedding;
 pub use weight_patch::{PatchKey, PatchMode, PatchStrength, ReadParameter, WeightPatch, WeightPatches};

@@ -8,7 +8,7 @@ use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use super::attached_weight::{Adapter, AttachedWeight};
 use super::packed_weight::PackedWeight;
 use super::parameter::uninitialized;
-use crate::ops::{self, StoredMatrix};
+use crate::ops::{self, Activation, Epilogue, HeadNorm, Linear, Products, StoredMatrix};
 
 /// A linear layer, `y = x Wᵀ + b`, with its weight as published: `[output_size, input_size]`, in any float type or packed.
 ///
@@ -60,6 +60,36 @@ impl Projection {
     /// # Panics
     /// If the last axis of `input` is not `input_size`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.forward_then(input, Epilogue::None)
+    }
+
+    /// `activation(forward(input))`.
+    pub fn forward_activated<const D: usize>(&self, input: Tensor<D>, activation: Activation) -> Tensor<D> {
+        self.forward_then(input, Epilogue::Activation(activation))
+    }
+
+    /// `residual + gate · forward(input)`; without a gate, the sum.
+    ///
+    /// # Shapes
+    /// - input: `[batch, len, input_size]`, residual and result: `[batch, len, output_size]`, gate: `[batch, output_size]`
+    pub fn forward_onto(&self, residual: &Tensor<3>, input: Tensor<3>, gate: Option<&Tensor<2>>) -> Tensor<3> {
+        self.forward_then(input, Epilogue::Residual { residual, gate })
+    }
+
+    /// Queries or keys: `forward(input)`, whose heads are normalised and turned.
+    ///
+    /// # Shapes
+    /// - input: `[batch, len, input_size]`, result: `[batch, len, num_heads * head_dim]`
+    pub fn forward_heads(&self, input: Tensor<3>, norm: HeadNorm<'_>) -> Tensor<3> {
+        self.forward_then(input, Epilogue::Heads(norm))
+    }
+
+    /// How exactly this layer computes its product. What lies between layers, attention, is as exact as they are.
+    pub fn products(&self) -> Products {
+        self.weight.reparameterization::<AttachedWeight>().map_or(Products::Exact, |attached| attached.products)
+    }
+
+    fn forward_then<const D: usize>(&self, input: Tensor<D>, epilogue: Epilogue<'_>) -> Tensor<D> {
         let attached = self.weight.reparameterization::<AttachedWeight>();
         let packed = attached.and_then(|attached| attached.packed.as_ref());
         let [output_size, input_size] = packed.map_or_else(|| self.weight.lazy_shape().dims(), PackedWeight::shape);
@@ -76,21 +106,26 @@ impl Projection {
         let weight = MatrixInUse {
             values: packed.map_or_else(|| Values::Plain(self.weight.base()), |packed| Values::Packed(packed.clone())),
             adapter: adapter.filter(|_| low_rank.is_none()),
+            products: self.products(),
         };
         let beside =
             [low_rank.map(|low_rank| low_rank.forward(input.clone())), factors.map(|factors| factors.forward(input.clone()))];
+        let beside = beside.into_iter().flatten().reduce(|sum, other| sum + other);
         let bias = self.bias.as_ref().map(Param::val);
-        let (output, bias) = match weight.product(&input, bias.as_ref()) {
-            Some(output) => (output, None),
-            None if weight.is_trained() => (input.matmul(weight.widened(compute).transpose()), bias),
-            None => (ops::frozen_product(input, move |compute| weight.widened(compute)), bias),
+        if let Some(output) = weight.product(&input, bias.as_ref(), beside.as_ref(), epilogue) {
+            return output.reshape(dims);
+        }
+        let output = if weight.is_trained() {
+            input.matmul(weight.widened(compute).transpose())
+        } else {
+            ops::frozen_product(input, move |compute| weight.widened(compute))
         };
-        let output = beside.into_iter().flatten().fold(output, |output, beside| output + beside);
+        let output = beside.into_iter().fold(output, |output, beside| output + beside);
         let output = match bias {
             Some(bias) => output + bias.cast(compute).unsqueeze(),
             None => output,
         };
-        output.reshape(dims)
+        epilogue.apply(output).reshape(dims)
     }
 }
 
@@ -99,6 +134,7 @@ struct MatrixInUse {
     values: Values,
     /// What is done to the weight itself.
     adapter: Option<Arc<Adapter>>,
+    products: Products,
 }
 
 /// The values as they are stored.
@@ -113,17 +149,23 @@ impl MatrixInUse {
         matches!(&self.values, Values::Plain(values) if ops::is_differentiated(values))
     }
 
-    /// The product with the matrix as it is stored, and the bias, if there is a body for it and no gradient is asked for.
-    fn product(&self, input: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+    /// The whole layer from the matrix as it is stored, if there is a body for it and no gradient is asked for.
+    fn product(
+        &self,
+        input: &Tensor<2>,
+        bias: Option<&Tensor<1>>,
+        beside: Option<&Tensor<2>>,
+        epilogue: Epilogue<'_>,
+    ) -> Option<Tensor<2>> {
         if self.adapter.is_some() || self.is_trained() {
             return None;
         }
+        let layer = |weight| Linear { bias, beside, ..Linear::of(weight, self.products) };
         match &self.values {
-            Values::Plain(values) => ops::linear(input, StoredMatrix::Plain(&values.clone().without_autodiff()), bias),
-            Values::Packed(packed) => {
-                let bytes = packed.bytes();
-                ops::linear(input, packed.stored(&bytes), bias)
+            Values::Plain(values) => {
+                ops::linear(input, &layer(StoredMatrix::Plain(&values.clone().without_autodiff())), epilogue)
             }
+            Values::Packed(packed) => ops::linear(input, &layer(packed.stored(&packed.bytes())), epilogue),
         }
     }
 

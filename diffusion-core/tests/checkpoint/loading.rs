@@ -116,7 +116,7 @@ fn swapped_halves_stay_packed_and_a_transposed_matrix_is_widened() {
 #[test]
 fn storage_may_be_another_type_than_the_published_one() {
     let device = Device::flex();
-    let precision = Precision { storage: Storage::Converted(FloatDType::F16), compute: FloatDType::F32 };
+    let precision = Precision { storage: Storage::Converted(FloatDType::F16), ..Precision::f32() };
     let checkpoint = one_matrix("weight", Format::Q8_0, 8);
     let module = load(checkpoint, ProjectionConfig::without_bias(32, 10).init(&device), precision).unwrap();
     assert!(packed(&module.weight).is_none());

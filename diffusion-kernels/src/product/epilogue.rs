@@ -78,12 +78,14 @@ pub enum Residual<'a> {
     From(&'a [f32]),
 }
 
-/// What happens to the sums of a product: `residual + gate · activation(sum + bias)`.
+/// What happens to the sums of a product: `residual + gate · activation(sum + bias + beside)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// One for each column.
     pub bias: Option<&'a [f32]>,
-    /// Applied after the bias.
+    /// Numbers in the shape of the output: the product of a low-rank adapter.
+    pub beside: Option<&'a [f32]>,
+    /// Applied to the sum of these.
     pub activation: Activation,
     /// One for each column.
     pub gate: Option<PerImage<'a>>,
@@ -94,6 +96,9 @@ pub struct Epilogue<'a> {
 impl Epilogue<'_> {
     pub(super) fn check(&self, rows: usize, outputs: usize) {
         assert!(self.bias.is_none_or(|bias| bias.len() == outputs), "a bias of other than {outputs} numbers");
+        if let Some(beside) = self.beside {
+            assert_eq!(beside.len(), rows * outputs, "numbers beside the sums");
+        }
         if let Some(gate) = self.gate {
             gate.check(rows, outputs, "the gate");
         }
@@ -115,9 +120,11 @@ impl Epilogue<'_> {
     ) {
         let columns = column..column + out.len();
         let bias = self.bias.map(|bias| &bias[columns.clone()]);
+        let of_output = row * outputs + column..row * outputs + column + out.len();
+        let beside = self.beside.map(|beside| &beside[of_output.clone()]);
         let gate = self.gate.map(|gate| &gate.of_row(row, outputs)[columns]);
         let residual = match self.residual {
-            Residual::From(values) => Some(&values[row * outputs + column..][..out.len()]),
+            Residual::From(values) => Some(&values[of_output]),
             Residual::None | Residual::Out => None,
         };
         let add_to_out = matches!(self.residual, Residual::Out);
@@ -128,6 +135,9 @@ impl Epilogue<'_> {
             let mut value = s.mul(s.load(&sums[first..]), scale);
             if let Some(bias) = bias {
                 value = s.add(value, s.load_part(&bias[part.clone()]));
+            }
+            if let Some(beside) = beside {
+                value = s.add(value, s.load_part(&beside[part.clone()]));
             }
             value = self.activation.apply(s, value);
             let base = match residual {

@@ -1,11 +1,10 @@
 //! Activations.
 
 use super::lanes::{get, put};
-use super::{CHUNK, Source, each_rows};
+use super::{Source, each_rows};
 use crate::cpu::with_vectors;
 use crate::simd::Simd;
 use crate::{Activation, Cpu};
-use rayon::prelude::*;
 
 /// `out = activation(source)`.
 ///
@@ -33,22 +32,22 @@ fn apply<S: Simd>(s: S, activation: Activation, source: Source<'_>, out: &mut [f
     }
 }
 
-/// `out = activation(out) · factor`, the gated half of T5's feed-forward layers.
+/// `out = activation(source) · factor`, as gated feed-forward layers have it.
 ///
 /// # Panics
-/// If the factors are not as many as the numbers.
-pub fn activate_and_multiply(cpu: Cpu, activation: Activation, factor: &[f32], out: &mut [f32]) {
+/// If the factors or the source are not as many as the numbers.
+pub fn activate_and_multiply(cpu: Cpu, activation: Activation, source: Source<'_>, factor: &[f32], out: &mut [f32]) {
     assert_eq!(factor.len(), out.len(), "factors and numbers");
-    with_vectors!(cpu, s => out.par_chunks_mut(CHUNK).zip(factor.par_chunks(CHUNK)).for_each(|(out, factor)| s.vectorize(
+    with_vectors!(cpu, s => each_rows(source, out, 1, |first, source, out| s.vectorize(
         #[inline(always)]
-        || multiply(s, activation, factor, out),
+        || multiply(s, activation, source, &factor[first..first + out.len()], out),
     )));
 }
 
 #[inline(always)]
-fn multiply<S: Simd>(s: S, activation: Activation, factor: &[f32], out: &mut [f32]) {
+fn multiply<S: Simd>(s: S, activation: Activation, source: Source<'_>, factor: &[f32], out: &mut [f32]) {
     for first in (0..out.len()).step_by(S::LANES) {
-        let x = activation.apply(s, get(s, out, first));
+        let x = activation.apply(s, get(s, source.or(out), first));
         put(s, s.mul(x, get(s, factor, first)), out, first);
     }
 }

@@ -5,7 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
-use diffusion_core::ops::{AttentionOptions, attention};
+use diffusion_core::ops::{Attending, AttentionOptions, attention};
 use diffusion_core::weights::{Projection, ProjectionConfig};
 
 use crate::layers::convolution_3x3;
@@ -104,9 +104,14 @@ impl SpatialAttention {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         let tokens = self.norm.forward(x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
-        let head = |projection: &Projection| projection.forward(tokens.clone()).unsqueeze_dim::<4>(1);
-        let mixed = attention(head(&self.query), head(&self.key), head(&self.value), AttentionOptions::default());
-        let mixed = self.output.forward(mixed.squeeze_dim::<3>(1)).swap_dims(1, 2);
+        let tokens = Attending {
+            query: self.query.forward(tokens.clone()),
+            key: self.key.forward(tokens.clone()),
+            value: self.value.forward(tokens),
+        };
+        let options = AttentionOptions { products: self.query.products(), ..Default::default() };
+        let [mixed] = attention([tokens], 1, &options);
+        let mixed = self.output.forward(mixed).swap_dims(1, 2);
         x + mixed.reshape([batch, channels, height, width])
     }
 }

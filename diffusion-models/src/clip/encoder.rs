@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
-use diffusion_core::ops::{self, AttentionOptions};
+use diffusion_core::ops::{self, Activation, Attending, AttentionOptions};
 use diffusion_core::weights::{
     LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, TokenEmbedding, uninitialized,
 };
@@ -12,7 +12,6 @@ use diffusion_core::{TextEmbedding, TextEncoder};
 
 use super::config::{ClipActivation, ClipConfig, EndOfText};
 use super::keys;
-use crate::layers::{merge_heads, split_heads};
 use crate::network_config::{NetworkConfig, WeightKeeping};
 
 /// CLIP's text encoder.
@@ -50,6 +49,8 @@ struct ClipLayer {
     num_heads: usize,
     #[module(skip)]
     activation: ClipActivation,
+    #[module(skip)]
+    norm_epsilon: f64,
 }
 
 impl ClipConfig {
@@ -68,6 +69,7 @@ impl ClipConfig {
             feed_forward_output: ProjectionConfig::new(self.inner_size, self.hidden_size).init(device),
             num_heads: self.num_heads,
             activation: self.activation,
+            norm_epsilon: self.norm_epsilon,
         };
         let projection = |size| ProjectionConfig::without_bias(self.hidden_size, size).init(device);
         ClipTextEncoder {
@@ -127,7 +129,7 @@ impl ClipTextEncoder {
     }
 
     fn pool(&self, last: Tensor<3>, token_ids: &Tensor<2, Int>) -> Tensor<2> {
-        let normed = self.final_norm.forward(last);
+        let normed = ops::layer_norm(last, &self.final_norm, self.config.norm_epsilon);
         let ends = self.end_positions(token_ids);
         let rows = ends.into_iter().enumerate().map(|(row, end)| normed.clone().narrow(0, row, 1).narrow(1, end, 1));
         let pooled = Tensor::cat(rows.collect(), 0).squeeze_dim::<2>(1);
@@ -174,18 +176,23 @@ impl ClipLayer {
     /// - x and result: `[batch, seq_len, hidden_size]`
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, seq_len, hidden_size] = x.dims();
-        let normed = self.attention_norm.forward(x.clone());
-        let heads = |projection: &Projection| split_heads(projection.forward(normed.clone()), self.num_heads);
-        let options = AttentionOptions { causal: true, ..Default::default() };
-        let attended = ops::attention(heads(&self.query), heads(&self.key), heads(&self.value), options);
-        let x = x + self.attention_output.forward(merge_heads(attended));
-
-        let inner = self.feed_forward_input.forward(self.feed_forward_norm.forward(x.clone()));
-        let inner = match self.activation {
-            ClipActivation::QuickGelu => ops::gelu_quick(inner),
-            ClipActivation::Gelu => ops::gelu_erf(inner),
+        let normed = ops::layer_norm(x.clone(), &self.attention_norm, self.norm_epsilon);
+        let tokens = Attending {
+            query: self.query.forward(normed.clone()),
+            key: self.key.forward(normed.clone()),
+            value: self.value.forward(normed),
         };
-        let x = x + self.feed_forward_output.forward(inner);
+        let options = AttentionOptions { causal: true, products: self.query.products(), ..Default::default() };
+        let [attended] = ops::attention([tokens], self.num_heads, &options);
+        let x = self.attention_output.forward_onto(&x, attended, None);
+
+        let activation = match self.activation {
+            ClipActivation::QuickGelu => Activation::GeluQuick,
+            ClipActivation::Gelu => Activation::GeluErf,
+        };
+        let normed = ops::layer_norm(x.clone(), &self.feed_forward_norm, self.norm_epsilon);
+        let inner = self.feed_forward_input.forward_activated(normed, activation);
+        let x = self.feed_forward_output.forward_onto(&x, inner, None);
         assert_shape!(x, [batch, seq_len, hidden_size]);
         x
     }

@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::tensor::{DType, Device, Tensor, assert_shape};
-use diffusion_core::ops::{self, AttentionOptions};
+use diffusion_core::ops::{self, Activation, Attending, AttentionOptions, HeadNorm, Rotations};
 use diffusion_core::weights::{Projection, ProjectionConfig};
 
 use super::config::FluxConfig;
-use crate::layers::{FeedForward, Modulation, RotaryEmbedding, merge_heads, modulations, split_heads};
+use crate::layers::{FeedForward, Modulation, modulations};
 
 /// Epsilon of the norms of queries and keys.
 const EPSILON: f64 = 1e-6;
@@ -65,13 +65,13 @@ impl DoubleBlock {
     ///
     /// # Shapes
     /// - image: `[batch, image_len, hidden_size]`, text: `[batch, text_len, hidden_size]`
-    /// - conditioning: `[batch, hidden_size]`; rope: of `text_len + image_len` tokens, text first
+    /// - conditioning: `[batch, hidden_size]`; rotations: of `text_len + image_len` tokens, text first
     pub(super) fn attend(
         &self,
         image: Tensor<3>,
         text: Tensor<3>,
         conditioning: &Tensor<2>,
-        rope: &RotaryEmbedding,
+        rotations: &Rotations,
     ) -> (Tensor<3>, Tensor<3>) {
         let [batch, image_len, hidden_size] = image.dims();
         let [_, text_len, _] = text.dims();
@@ -79,15 +79,11 @@ impl DoubleBlock {
         assert_shape!(conditioning, [batch, hidden_size]);
         let [image_attention, image_feed_forward] = self.image.modulations(conditioning);
         let [text_attention, text_feed_forward] = self.text.modulations(conditioning);
-        let [image_query, image_key, image_value] = self.image.project(image_attention.apply(image.clone()));
-        let [text_query, text_key, text_value] = self.text.project(text_attention.apply(text.clone()));
-        let joint = |text, image| Tensor::cat(vec![text, image], 2);
-        let query = rope.apply(joint(text_query, image_query));
-        let key = rope.apply(joint(text_key, image_key));
-        let attended = merge_heads(ops::attention(query, key, joint(text_value, image_value), AttentionOptions::default()));
-
-        let text_attended = attended.clone().narrow(1, 0, text_len);
-        let image_attended = attended.narrow(1, text_len, image_len);
+        let of_text = self.text.project(text_attention.apply(text.clone()), &rotations.of_tokens(0..text_len));
+        let image_tokens = text_len..text_len + image_len;
+        let of_image = self.image.project(image_attention.apply(image.clone()), &rotations.of_tokens(image_tokens));
+        let options = AttentionOptions { products: self.image.query.products(), ..Default::default() };
+        let [text_attended, image_attended] = ops::attention([of_text, of_image], self.image.num_heads, &options);
         let image = self.image.finish(image, image_attended, &image_attention, &image_feed_forward);
         let text = self.text.finish(text, text_attended, &text_attention, &text_feed_forward);
         (image, within_half_precision(text))
@@ -118,16 +114,18 @@ impl Stream {
         [Modulation::new([a, b, c]), Modulation::new([d, e, f])]
     }
 
-    /// Queries, keys and values, each `[batch, num_heads, seq_len, head_dim]`.
-    fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
-        let heads = |projection: &Projection| split_heads(projection.forward(x.clone()), self.num_heads);
-        [self.query_norm.forward(heads(&self.query)), self.key_norm.forward(heads(&self.key)), heads(&self.value)]
+    fn project(&self, x: Tensor<3>, rotations: &Rotations) -> Attending {
+        let turned = |norm| HeadNorm { norm, rotations: Some(rotations) };
+        Attending {
+            query: self.query.forward_heads(x.clone(), turned(&self.query_norm)),
+            key: self.key.forward_heads(x.clone(), turned(&self.key_norm)),
+            value: self.value.forward(x),
+        }
     }
 
     fn finish(&self, x: Tensor<3>, attended: Tensor<3>, attention: &Modulation, feed_forward: &Modulation) -> Tensor<3> {
-        let x = x + attention.gated(self.attention_output.forward(attended));
-        let update = self.feed_forward.forward(feed_forward.apply(x.clone()));
-        x + feed_forward.gated(update)
+        let x = self.attention_output.forward_onto(&x, attended, Some(&attention.gate));
+        self.feed_forward.forward_onto(&x, feed_forward.apply(x.clone()), &feed_forward.gate)
     }
 }
 
@@ -152,18 +150,22 @@ impl SingleBlock {
     /// # Shapes
     /// - x and result: `[batch, text_len + image_len, hidden_size]`, text first
     /// - conditioning: `[batch, hidden_size]`
-    pub(super) fn attend(&self, x: Tensor<3>, conditioning: &Tensor<2>, rope: &RotaryEmbedding) -> Tensor<3> {
+    pub(super) fn attend(&self, x: Tensor<3>, conditioning: &Tensor<2>, rotations: &Rotations) -> Tensor<3> {
         let [batch, _, hidden_size] = x.dims();
         assert_shape!(conditioning, [batch, hidden_size]);
         let modulation = Modulation::new(modulations(&self.modulation, conditioning.clone()));
         let modulated = modulation.apply(x.clone());
-        let heads = |projection: &Projection| split_heads(projection.forward(modulated.clone()), self.num_heads);
-        let query = rope.apply(self.query_norm.forward(heads(&self.query)));
-        let key = rope.apply(self.key_norm.forward(heads(&self.key)));
-        let attended = merge_heads(ops::attention(query, key, heads(&self.value), AttentionOptions::default()));
-        let inner = ops::gelu_tanh(self.feed_forward_input.forward(modulated.clone()));
-        let update = self.output.forward(Tensor::cat(vec![attended, inner], 2));
-        within_half_precision(x + modulation.gated(update))
+        let turned = |norm| HeadNorm { norm, rotations: Some(rotations) };
+        let tokens = Attending {
+            query: self.query.forward_heads(modulated.clone(), turned(&self.query_norm)),
+            key: self.key.forward_heads(modulated.clone(), turned(&self.key_norm)),
+            value: self.value.forward(modulated.clone()),
+        };
+        let options = AttentionOptions { products: self.query.products(), ..Default::default() };
+        let [attended] = ops::attention([tokens], self.num_heads, &options);
+        let inner = self.feed_forward_input.forward_activated(modulated, Activation::GeluTanh);
+        let joined = ops::join_features(attended, inner);
+        within_half_precision(self.output.forward_onto(&x, joined, Some(&modulation.gate)))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Between latents and the tokens that FLUX.1 works on. No other part knows of packing.
 
 use burn::tensor::{Device, Tensor};
+use diffusion_core::ops::Rotations;
 
 use super::config::FluxConfig;
-use crate::layers::RotaryEmbedding;
 
 /// Latent pixels on the side of a patch.
 pub(super) const PATCH: usize = 2;
@@ -29,12 +29,12 @@ pub(super) fn unpack(patches: Tensor<3>, [height, width]: [usize; 2]) -> Tensor<
 }
 
 /// Rotations of all tokens: the text's at the origin, then the patches by row and column.
-pub(super) fn positions(config: &FluxConfig, text_len: usize, height: usize, width: usize, device: &Device) -> RotaryEmbedding {
+pub(super) fn positions(config: &FluxConfig, text_len: usize, height: usize, width: usize, device: &Device) -> Rotations {
     let (rows, columns) = (height / PATCH, width / PATCH);
     let text = std::iter::repeat_n([0; 3], text_len);
     let patches = (0..rows).flat_map(|row| (0..columns).map(move |column| [0, row, column]));
     let positions: Vec<[usize; 3]> = text.chain(patches).collect();
-    RotaryEmbedding::new(&positions, &config.rope_dims, THETA, device)
+    Rotations::new(&positions, &config.rope_dims, THETA, device)
 }
 
 #[cfg(test)]

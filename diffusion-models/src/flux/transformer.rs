@@ -1,17 +1,15 @@
 //! The transformer as a whole.
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, FloatDType, Tensor, activation};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
-use diffusion_core::ops;
+use diffusion_core::ops::{self, Activation, Rotations};
 use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig};
 
 use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
 use super::{keys, patches};
-use crate::layers::{
-    ConditioningMlp, RotaryEmbedding, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings,
-};
+use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings};
 use crate::network_config::{NetworkConfig, WeightKeeping};
 use diffusion_core::network::DenoiserInput;
 use diffusion_core::network::block_network::{Block, BlockNetwork, BlockState, RunBlock};
@@ -50,7 +48,7 @@ pub struct FluxState {
     text_len: usize,
     /// What every block is modulated by, already activated, `[batch, hidden_size]`.
     conditioning: Tensor<2>,
-    rope: RotaryEmbedding,
+    rotations: Rotations,
     /// Height and width of the latents.
     size: [usize; 2],
 }
@@ -103,14 +101,14 @@ impl BlockState for FluxState {
 impl Block<FluxState> for DoubleBlock {
     fn forward(&self, state: FluxState) -> FluxState {
         let (image, text) = state.tokens.apart(state.text_len);
-        let (image, text) = self.attend(image, text, &state.conditioning, &state.rope);
+        let (image, text) = self.attend(image, text, &state.conditioning, &state.rotations);
         FluxState { tokens: Tokens::Apart { image, text }, ..state }
     }
 }
 
 impl Block<FluxState> for SingleBlock {
     fn forward(&self, state: FluxState) -> FluxState {
-        let tokens = self.attend(state.tokens.joined(), &state.conditioning, &state.rope);
+        let tokens = self.attend(state.tokens.joined(), &state.conditioning, &state.rotations);
         FluxState { tokens: Tokens::Joined(tokens), ..state }
     }
 }
@@ -207,8 +205,8 @@ impl BlockNetwork for FluxTransformer {
                 text: self.text_projection.forward(ops::cast(input.conditioning.tokens.clone(), self.compute)),
             },
             text_len,
-            conditioning: activation::silu(self.embed_conditioning(input)),
-            rope: patches::positions(&self.config, text_len, height, width, &input.latents.device()),
+            conditioning: Activation::Silu.apply(self.embed_conditioning(input)),
+            rotations: patches::positions(&self.config, text_len, height, width, &input.latents.device()),
             size: [height, width],
         }
     }
@@ -234,7 +232,7 @@ impl BlockNetwork for FluxTransformer {
     fn end(&self, state: FluxState) -> Tensor<4> {
         let [shift, scale] = modulations(&self.final_modulation, state.conditioning);
         let (image, _) = state.tokens.apart(state.text_len);
-        let patches = self.final_projection.forward(modulated_norm(image, shift, scale)).cast(DType::F32);
+        let patches = self.final_projection.forward(modulated_norm(image, &shift, &scale)).cast(DType::F32);
         patches::unpack(patches, state.size)
     }
 }

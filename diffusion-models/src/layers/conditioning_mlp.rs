@@ -1,7 +1,8 @@
 //! The two-layer network that embeds timesteps and pooled text.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
+use diffusion_core::ops::Activation;
 use diffusion_core::weights::{Projection, ProjectionConfig};
 
 /// `output(silu(input(x)))`.
@@ -22,6 +23,6 @@ impl ConditioningMlp {
     /// # Shapes
     /// - x: `[batch, input_size]`, result: `[batch, hidden_size]`
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.output.forward(activation::silu(self.input.forward(x)))
+        self.output.forward(self.input.forward_activated(x, Activation::Silu))
     }
 }

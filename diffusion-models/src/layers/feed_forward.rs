@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use diffusion_core::ops;
+use diffusion_core::ops::Activation;
 use diffusion_core::weights::{Projection, ProjectionConfig};
 
 /// `output(gelu(input(x)))`, with the tanh approximation of GELU.
@@ -20,9 +20,12 @@ impl FeedForward {
         }
     }
 
+    /// `residual + gate · output(gelu(input(x)))`.
+    ///
     /// # Shapes
-    /// - x and result: `[batch, seq_len, hidden_size]`
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.output.forward(ops::gelu_tanh(self.input.forward(x)))
+    /// - residual, x and result: `[batch, seq_len, hidden_size]`, gate: `[batch, hidden_size]`
+    pub(crate) fn forward_onto(&self, residual: &Tensor<3>, x: Tensor<3>, gate: &Tensor<2>) -> Tensor<3> {
+        let inner = self.input.forward_activated(x, Activation::GeluTanh);
+        self.output.forward_onto(residual, inner, Some(gate))
     }
 }

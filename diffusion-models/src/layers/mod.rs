@@ -3,15 +3,11 @@
 mod conditioning_mlp;
 mod convolution;
 mod feed_forward;
-mod heads;
-mod layer_norm;
-mod rope;
+mod modulation;
 mod timestep_embedding;
 
 pub(crate) use conditioning_mlp::ConditioningMlp;
 pub(crate) use convolution::{convolution_3x3, upsample_nearest};
 pub(crate) use feed_forward::FeedForward;
-pub(crate) use heads::{merge_heads, split_heads};
-pub(crate) use layer_norm::{Modulation, modulated_norm, modulations};
-pub(crate) use rope::RotaryEmbedding;
+pub(crate) use modulation::{Modulation, modulated_norm, modulations};
 pub(crate) use timestep_embedding::{TIMESTEP_EMBEDDING_SIZE, timestep_embeddings};

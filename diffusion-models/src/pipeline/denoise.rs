@@ -6,7 +6,7 @@ use diffusion_core::{Evaluation, Sampler, SamplerRun, SamplerStep};
 use diffusion_schedulers::kind::SamplerSettings;
 
 use super::{Pipeline, load};
-use crate::components::TRANSFORMER;
+use crate::components::{Stage, TRANSFORMER};
 use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
@@ -74,7 +74,7 @@ impl Pipeline {
         let denoiser = match &mut self.denoiser {
             Some(denoiser) => denoiser,
             empty => {
-                let denoiser = load(&self.options, observer, |loading| self.model.load_denoiser(loading))?;
+                let denoiser = load(&self.options, Stage::Denoise, observer, |loading| self.model.load_denoiser(loading))?;
                 let patches = self.patches.get(&TRANSFORMER).cloned().unwrap_or_default();
                 empty.insert(denoiser.patched(&patches, self.patch_mode)?)
             }

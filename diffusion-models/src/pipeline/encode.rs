@@ -84,7 +84,7 @@ impl Pipeline {
         let encoder = match &mut self.prompt_encoder {
             Some(encoder) => encoder,
             empty => {
-                let encoder = load(&self.options, observer, |loading| self.model.load_prompt_encoder(loading))?;
+                let encoder = load(&self.options, Stage::Text, observer, |loading| self.model.load_prompt_encoder(loading))?;
                 empty.insert(encoder.patched(&self.patches, self.patch_mode)?)
             }
         };

@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, Tensor, assert_shape};
-use diffusion_core::ops::{self, AttentionOptions};
+use diffusion_core::ops::{self, Attending, AttentionOptions, HeadNorm};
 use diffusion_core::weights::{Projection, ProjectionConfig};
 
 use super::config::{QkNorm, Sd3Config};
-use crate::layers::{FeedForward, Modulation, merge_heads, modulated_norm, modulations, split_heads};
+use crate::layers::{FeedForward, Modulation, modulated_norm, modulations};
 
 /// A block of MMDiT, or of MMDiT-X where the image stream has a second attention of its own.
 ///
@@ -69,25 +69,14 @@ impl JointBlock {
     /// - image: `[batch, image_len, hidden_size]`, text: `[batch, text_len, hidden_size]`
     /// - conditioning: `[batch, hidden_size]`
     pub(super) fn attend(&self, image: Tensor<3>, text: Tensor<3>, conditioning: &Tensor<2>) -> (Tensor<3>, Tensor<3>) {
-        let [batch, image_len, hidden_size] = image.dims();
-        let [_, text_len, _] = text.dims();
-        assert_shape!(text, [batch, text_len, hidden_size]);
+        let [batch, _, hidden_size] = image.dims();
+        assert_shape!(text, [batch, _, hidden_size]);
         assert_shape!(conditioning, [batch, hidden_size]);
         let (image_input, image_modulations) = self.image.begin(image.clone(), conditioning);
         let (text_input, text_modulations) = self.text.begin(text.clone(), conditioning);
 
-        let [image_query, image_key, image_value] = self.image.attention.project(image_input);
-        let [text_query, text_key, text_value] = self.text.attention.project(text_input);
-        let joint = |text, image| Tensor::cat(vec![text, image], 2);
-        let attended = ops::attention(
-            joint(text_query, image_query),
-            joint(text_key, image_key),
-            joint(text_value, image_value),
-            AttentionOptions::default(),
-        );
-        let attended = merge_heads(attended);
-        let text_attended = attended.clone().narrow(1, 0, text_len);
-        let image_attended = attended.narrow(1, text_len, image_len);
+        let segments = [self.text.attention.project(text_input), self.image.attention.project(image_input)];
+        let [text_attended, image_attended] = self.image.attention.attend(segments);
 
         let text = self.text.finish(text, text_attended, text_modulations);
         let image = self.image.finish(image, image_attended, image_modulations);
@@ -136,7 +125,7 @@ impl Stream {
         match self.kind {
             StreamKind::AttendedOnly => {
                 let [shift, scale] = modulations(&self.modulation, conditioning);
-                (modulated_norm(x, shift, scale), StreamModulations::AttendedOnly)
+                (modulated_norm(x, &shift, &scale), StreamModulations::AttendedOnly)
             }
             StreamKind::Whole => {
                 let [a, b, c, d, e, f] = modulations(&self.modulation, conditioning);
@@ -158,13 +147,16 @@ impl Stream {
         match modulations {
             StreamModulations::AttendedOnly => x,
             StreamModulations::Whole { attention, feed_forward } => {
-                let x = x + attention.gated(self.attention.project_out(attended));
+                let x = self.attention.project_onto(x, attended, &attention.gate);
                 self.fed_forward(x, &feed_forward)
             }
             StreamModulations::Dual { attention, feed_forward, second_attention, second_input } => {
-                let x = x + attention.gated(self.attention.project_out(attended));
+                let x = self.attention.project_onto(x, attended, &attention.gate);
                 let x = match &self.second_attention {
-                    Some(second) => x + second_attention.gated(second.attend_to_itself(second_input)),
+                    Some(second) => {
+                        let [attended] = second.attend([second.project(second_input)]);
+                        second.project_onto(x, attended, &second_attention.gate)
+                    }
                     None => x,
                 };
                 self.fed_forward(x, &feed_forward)
@@ -174,10 +166,7 @@ impl Stream {
 
     fn fed_forward(&self, x: Tensor<3>, modulation: &Modulation) -> Tensor<3> {
         match &self.feed_forward {
-            Some(feed_forward) => {
-                let update = feed_forward.forward(modulation.apply(x.clone()));
-                x + modulation.gated(update)
-            }
+            Some(feed_forward) => feed_forward.forward_onto(&x, modulation.apply(x.clone()), &modulation.gate),
             None => x,
         }
     }
@@ -203,25 +192,28 @@ impl StreamAttention {
         }
     }
 
-    /// Queries, keys and values, each `[batch, num_heads, seq_len, head_dim]`.
-    fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
-        let heads = |projection: &Projection| split_heads(projection.forward(x.clone()), self.num_heads);
-        let normed = |heads: Tensor<4>, norm: &Option<RmsNorm>| match norm {
-            Some(norm) => norm.forward(heads),
-            None => heads,
+    fn project(&self, x: Tensor<3>) -> Attending {
+        let heads = |projection: &Projection, norm: &Option<RmsNorm>| match norm {
+            Some(norm) => projection.forward_heads(x.clone(), HeadNorm { norm, rotations: None }),
+            None => projection.forward(x.clone()),
         };
-        [normed(heads(&self.query), &self.query_norm), normed(heads(&self.key), &self.key_norm), heads(&self.value)]
+        Attending {
+            query: heads(&self.query, &self.query_norm),
+            key: heads(&self.key, &self.key_norm),
+            value: self.value.forward(x.clone()),
+        }
     }
 
-    fn attend_to_itself(&self, x: Tensor<3>) -> Tensor<3> {
-        let [query, key, value] = self.project(x);
-        self.project_out(merge_heads(ops::attention(query, key, value, AttentionOptions::default())))
+    fn attend<const N: usize>(&self, segments: [Attending; N]) -> [Tensor<3>; N] {
+        let options = AttentionOptions { products: self.query.products(), ..Default::default() };
+        ops::attention(segments, self.num_heads, &options)
     }
 
-    fn project_out(&self, attended: Tensor<3>) -> Tensor<3> {
+    /// `x + gate · output(attended)`.
+    fn project_onto(&self, x: Tensor<3>, attended: Tensor<3>, gate: &Tensor<2>) -> Tensor<3> {
         match &self.output {
-            Some(output) => output.forward(attended),
-            None => attended,
+            Some(output) => output.forward_onto(&x, attended, Some(gate)),
+            None => x,
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::{DType, Device, FloatDType, Tensor, activation, assert_shape};
+use burn::tensor::{DType, Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
-use diffusion_core::ops;
+use diffusion_core::ops::{self, Activation};
 use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, uninitialized};
 
 use super::block::JointBlock;
@@ -181,7 +181,7 @@ impl BlockNetwork for Sd3Transformer {
         Sd3State {
             image: self.embed_patches(ops::cast(input.latents.clone(), self.compute)),
             text: self.text_projection.forward(ops::cast(input.conditioning.tokens.clone(), self.compute)),
-            conditioning: activation::silu(embedded),
+            conditioning: Activation::Silu.apply(embedded),
             size: [height, width],
         }
     }
@@ -200,7 +200,7 @@ impl BlockNetwork for Sd3Transformer {
 
     fn end(&self, state: Sd3State) -> Tensor<4> {
         let [shift, scale] = modulations(&self.final_modulation, state.conditioning);
-        let patches = self.final_projection.forward(modulated_norm(state.image, shift, scale)).cast(DType::F32);
+        let patches = self.final_projection.forward(modulated_norm(state.image, &shift, &scale)).cast(DType::F32);
         self.join_patches(patches, state.size)
     }
 }

@@ -4,13 +4,12 @@ use burn::module::Module;
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
-use diffusion_core::ops::{self, AttentionOptions};
+use diffusion_core::ops::{self, Activation, Attending, AttentionOptions};
 use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, TokenEmbedding};
 use diffusion_core::{TextEmbedding, TextEncoder};
 
 use super::config::T5Config;
 use super::keys;
-use crate::layers::{merge_heads, split_heads};
 use crate::network_config::{NetworkConfig, WeightKeeping};
 
 /// T5's encoder. Computes in f32: its activations leave the range of f16.
@@ -148,7 +147,7 @@ impl TextEncoder for T5Encoder {
         for index in 0..self.blocks.len() {
             x = self.block(index, x, bias.clone())?;
         }
-        Ok(TextEmbedding { hidden_states: self.final_norm.forward(x), pooled: None })
+        Ok(TextEmbedding { hidden_states: ops::rms_norm(x, &self.final_norm), pooled: None })
     }
 }
 
@@ -175,16 +174,22 @@ impl T5Block {
     /// - x and result: `[batch, seq_len, hidden_size]`; bias: `[1, num_heads, seq_len, seq_len]`
     fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
         let [batch, seq_len, hidden_size] = x.dims();
-        let normed = self.attention_norm.forward(x.clone());
-        let heads = |projection: &Projection| split_heads(projection.forward(normed.clone()), self.num_heads);
+        let normed = ops::rms_norm(x.clone(), &self.attention_norm);
+        let tokens = Attending {
+            query: self.query.forward(normed.clone()),
+            key: self.key.forward(normed.clone()),
+            value: self.value.forward(normed),
+        };
         // T5 does not scale its scores.
-        let options = AttentionOptions { scale: Some(1.0), bias: Some(bias), ..Default::default() };
-        let attended = ops::attention(heads(&self.query), heads(&self.key), heads(&self.value), options);
-        let x = x + self.attention_output.forward(merge_heads(attended));
+        let scale = Some(1.0);
+        let options = AttentionOptions { scale, bias: Some(bias), products: self.query.products(), ..Default::default() };
+        let [attended] = ops::attention([tokens], self.num_heads, &options);
+        let x = self.attention_output.forward_onto(&x, attended, None);
 
-        let normed = self.feed_forward_norm.forward(x.clone());
-        let gate = ops::gelu_tanh(self.feed_forward_gate.forward(normed.clone()));
-        let x = x + self.feed_forward_output.forward(gate * self.feed_forward_input.forward(normed));
+        let normed = ops::rms_norm(x.clone(), &self.feed_forward_norm);
+        let (gate, inner) = (self.feed_forward_gate.forward(normed.clone()), self.feed_forward_input.forward(normed));
+        let inner = Activation::GeluTanh.apply_and_multiply(gate, inner);
+        let x = self.feed_forward_output.forward_onto(&x, inner, None);
         assert_shape!(x, [batch, seq_len, hidden_size]);
         x
     }

@@ -109,8 +109,9 @@ pub(crate) struct Arguments {
     /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan[:N]`, `metal[:N]` or `webgpu[:N]`, if the program was built with it.
     #[arg(long, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
-    /// Numbers to compute in: f32, f16, bf16, or `auto` for f32 on a CPU and the narrowest that a GPU has; weights are stored as
-    /// published.
+    /// Numbers to compute in: f32, f16, bf16 (on a CPU for products alone), or `auto`: the narrowest that a GPU has; on a CPU f32,
+    /// with products in bf16 where the processor is faster at them (AVX512-BF16) and the model is stored in 16 bits or fewer.
+    /// Weights are stored as published.
     #[arg(long, value_name = "NAME", default_value_t = PrecisionName::Auto)]
     pub(crate) precision: PrecisionName,
 

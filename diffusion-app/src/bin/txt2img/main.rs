@@ -53,6 +53,8 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let precision = arguments.precision.on(arguments.device, &device);
     let options = PipelineOptions { components, precision, ..PipelineOptions::new(&device) };
     let mut pipeline = Pipeline::open(model.path(), &options)?;
+    let precision = arguments.precision.for_model(arguments.device, &pipeline);
+    pipeline.set_precision(precision);
     let settings = arguments.settings(pipeline.info())?;
     pipeline.check(&settings)?;
     pipeline.check_batch(images.largest_batch())?;
@@ -78,7 +80,7 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let start = StartFiles::read(arguments, &pipeline, &settings)?;
     let previews = Previews::new(arguments, &pipeline, &images)?;
-    verbosity.note(format_args!("{} in {:?}", arguments.device.describe(&device), precision.compute));
+    verbosity.note(format_args!("{} in {precision}", arguments.device.describe(&device)));
     announce(arguments, &pipeline, &settings, verbosity);
     set_loras(arguments, &loras, &mut pipeline, residency, &plan, verbosity)?;
 

@@ -3,6 +3,7 @@
 //! Each stage gets the reference's input, so that an error shows where it is made.
 
 use diffusion_core::Precision;
+use diffusion_core::ops::Activation;
 
 use super::*;
 use crate::common::{assert_close, fixture, tensor};
@@ -53,7 +54,7 @@ impl Stages {
 
     /// What all blocks are modulated by.
     fn activated(&self) -> Tensor<2> {
-        activation::silu(self.stage("time_text_embed"))
+        Activation::Silu.apply(self.stage("time_text_embed"))
     }
 }
 
@@ -116,7 +117,7 @@ fn final_layer_gives_the_patches_of_the_reference() {
         let transformer = &stages.transformer;
         let image = stages.stage("transformer_blocks.3.hidden_states");
         let [shift, scale] = modulations(&transformer.final_modulation, stages.activated());
-        stages.assert_stage("norm_out", modulated_norm(image, shift, scale));
+        stages.assert_stage("norm_out", modulated_norm(image, &shift, &scale));
         stages.assert_stage("proj_out", transformer.final_projection.forward(stages.stage::<3>("norm_out")));
     }
 }

@@ -1,6 +1,7 @@
 //! Adaptive layer norm: normalised without weights of its own, then scaled and shifted by the conditioning.
 
-use burn::tensor::{DType, FloatDType, Tensor, module};
+use burn::tensor::Tensor;
+use diffusion_core::ops;
 use diffusion_core::weights::Projection;
 
 /// Epsilon of the transformer blocks' norms.
@@ -10,6 +11,7 @@ const EPSILON: f64 = 1e-6;
 pub(crate) struct Modulation {
     pub(crate) shift: Tensor<2>,
     pub(crate) scale: Tensor<2>,
+    /// Factor of what the half adds to its input.
     pub(crate) gate: Tensor<2>,
 }
 
@@ -20,12 +22,7 @@ impl Modulation {
 
     /// `norm(x) (1 + scale) + shift`.
     pub(crate) fn apply(&self, x: Tensor<3>) -> Tensor<3> {
-        modulated_norm(x, self.shift.clone(), self.scale.clone())
-    }
-
-    /// `gate` times an update, for every token.
-    pub(crate) fn gated(&self, update: Tensor<3>) -> Tensor<3> {
-        update * self.gate.clone().unsqueeze_dim(1)
+        modulated_norm(x, &self.shift, &self.scale)
     }
 }
 
@@ -43,16 +40,6 @@ pub(crate) fn modulations<const N: usize>(projection: &Projection, conditioning:
 ///
 /// # Shapes
 /// - x and result: `[batch, seq_len, hidden_size]`; shift, scale: `[batch, hidden_size]`
-pub(crate) fn modulated_norm(x: Tensor<3>, shift: Tensor<2>, scale: Tensor<2>) -> Tensor<3> {
-    let [batch, _, _] = x.dims();
-    let compute: FloatDType = x.dtype().into();
-    let x = x.cast(DType::F32);
-    let [shift, scale] = [shift, scale].map(|modulation| modulation.cast(DType::F32));
-    // One fused operation per image: its modulation takes the place of the norm's weights.
-    let norm_of = |row: usize| {
-        let of_row = |modulation: &Tensor<2>| modulation.clone().narrow(0, row, 1).squeeze_dim::<1>(0);
-        module::layer_norm(x.clone().narrow(0, row, 1), of_row(&scale) + 1.0, Some(of_row(&shift)), EPSILON)
-    };
-    let normed = if batch == 1 { norm_of(0) } else { Tensor::cat((0..batch).map(norm_of).collect(), 0) };
-    normed.cast(compute)
+pub(crate) fn modulated_norm(x: Tensor<3>, shift: &Tensor<2>, scale: &Tensor<2>) -> Tensor<3> {
+    ops::modulated_norm(x, shift, scale, EPSILON)
 }

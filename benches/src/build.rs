@@ -1,0 +1,172 @@
+//! Cases from their sizes: a file of random weights, the network that is loaded from it, inputs.
+
+use std::error::Error;
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor, TensorData};
+use diffusion_core::network::block_network::NoHook;
+use diffusion_core::weights::parameter_shapes;
+use diffusion_core::{LatentDecoder, Loading, Precision, TextEncoder};
+use diffusion_kernels::{Attention, Cpu, Strides, Tokens, TokensMut};
+use diffusion_models::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder};
+use diffusion_models::clip::{ClipConfig, ClipTextEncoder};
+use diffusion_models::flux::{FluxConfig, FluxTransformer};
+use diffusion_models::sd3::{Sd3Config, Sd3Transformer};
+use diffusion_models::t5::{T5Config, T5Encoder};
+use diffusion_models::{Conditioning, Denoiser, DenoiserInput};
+
+use crate::case::{Products, Running, Setting};
+use crate::random_checkpoint::RandomCheckpoint;
+
+/// Tokens of a text of Stable Diffusion 3: 77 of CLIP and 256 of T5.
+pub(crate) const SD3_TEXT_LEN: usize = 333;
+pub(crate) const FLUX_TEXT_LEN: usize = 512;
+pub(crate) const CLIP_LEN: usize = 77;
+pub(crate) const T5_LEN: usize = 256;
+/// Side of the latents of 512 x 512 pixels.
+pub(crate) const LATENT_SIZE: usize = 64;
+/// Side of the latents of the autoencoder's case.
+pub(crate) const DECODED_SIZE: usize = 32;
+/// Heads, tokens and numbers of a head of attention alone.
+pub(crate) const ATTENTION: [usize; 3] = [24, 4608, 128];
+
+pub(crate) fn sd3_medium() -> Sd3Config {
+    Sd3Config { num_layers: 4, dual_attention_layers: vec![0, 1], ..with_small_table(Sd3Config::medium_3_5()) }
+}
+
+pub(crate) fn sd3_large() -> Sd3Config {
+    Sd3Config { num_layers: 2, ..with_small_table(Sd3Config::large_3_5()) }
+}
+
+/// The published table of positions is half of such a file, and an image of 512 x 512 pixels takes 32 x 32 of it.
+fn with_small_table(config: Sd3Config) -> Sd3Config {
+    Sd3Config { position_table_size: 64, ..config }
+}
+
+pub(crate) fn flux_dev() -> FluxConfig {
+    FluxConfig { num_double_layers: 1, num_single_layers: 2, ..FluxConfig::dev() }
+}
+
+pub(crate) fn t5_xxl() -> T5Config {
+    T5Config { num_layers: 2, ..T5Config::xxl() }
+}
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), (&Device::flex(), DType::F32))
+}
+
+fn token_ids(len: usize) -> Tensor<2, Int> {
+    let ids: Vec<i32> = (0..len as i32).map(|i| i * 37 % 30000).collect();
+    Tensor::from_data(TensorData::new(ids, [1, len]), &Device::flex())
+}
+
+/// A file of random weights for a module, and how they are to be computed with.
+fn file_for<M: Module>(empty: &M, setting: Setting) -> Result<(RandomCheckpoint, Precision), Box<dyn Error>> {
+    Ok((RandomCheckpoint::write(&parameter_shapes(empty), setting.weights)?, setting.products.precision()))
+}
+
+/// A case that runs as long as its file is there.
+fn running(file: RandomCheckpoint, mut run: impl FnMut() + 'static) -> Running {
+    let bytes = file.num_bytes_read();
+    let run = move || {
+        let _file = &file;
+        run();
+    };
+    Running { run: Box::new(run), bytes }
+}
+
+/// One evaluation of a network for an image of 512 x 512 pixels.
+fn evaluation(
+    file: RandomCheckpoint,
+    network: impl Denoiser,
+    conditioning: Conditioning,
+    distilled_guidance: Option<f64>,
+) -> Running {
+    let latents = random([1, 16, LATENT_SIZE, LATENT_SIZE]);
+    running(file, move || {
+        let input = DenoiserInput { latents: latents.clone(), sigmas: &[0.5], conditioning: &conditioning, distilled_guidance };
+        network.velocity(&input, &[], &mut NoHook).expect("a file that nobody writes to").into_data();
+    })
+}
+
+pub(crate) fn sd3(config: &Sd3Config, setting: Setting) -> Result<Running, Box<dyn Error>> {
+    let device = Device::flex();
+    let (file, precision) = file_for(&config.init(FloatDType::F32, &device), setting)?;
+    let network = Sd3Transformer::load(file.checkpoint()?, config, &Loading::new(precision, &device))?;
+    let tokens = random([1, SD3_TEXT_LEN, config.joint_attention_dim]);
+    let conditioning = Conditioning { tokens, pooled: random([1, config.pooled_projection_dim]) };
+    Ok(evaluation(file, network, conditioning, None))
+}
+
+pub(crate) fn flux(config: &FluxConfig, setting: Setting) -> Result<Running, Box<dyn Error>> {
+    const GUIDANCE: f64 = 3.5;
+    let device = Device::flex();
+    let (file, precision) = file_for(&config.init(FloatDType::F32, &device), setting)?;
+    let network = FluxTransformer::load(file.checkpoint()?, config, &Loading::new(precision, &device))?;
+    let tokens = random([1, FLUX_TEXT_LEN, config.joint_attention_dim]);
+    let conditioning = Conditioning { tokens, pooled: random([1, config.pooled_projection_dim]) };
+    Ok(evaluation(file, network, conditioning, Some(GUIDANCE)))
+}
+
+pub(crate) fn autoencoder(setting: Setting) -> Result<Running, Box<dyn Error>> {
+    let (config, device) = (AutoencoderKlConfig::sd3(), Device::flex());
+    let (file, precision) = file_for(&config.init(&device), setting)?;
+    let decoder = AutoencoderKlDecoder::load(file.checkpoint()?, &config, &Loading::new(precision, &device))?;
+    let latents = random([1, config.latent_channels, DECODED_SIZE, DECODED_SIZE]);
+    Ok(running(file, move || drop(decoder.decode(latents.clone()).into_data())))
+}
+
+pub(crate) fn clip(setting: Setting) -> Result<Running, Box<dyn Error>> {
+    let (config, device) = (ClipConfig::big_g(), Device::flex());
+    let (file, precision) = file_for(&config.init(&device), setting)?;
+    let encoder = ClipTextEncoder::load(file.checkpoint()?, &config, &Loading::new(precision, &device))?;
+    Ok(encoding(file, encoder, CLIP_LEN))
+}
+
+pub(crate) fn t5(config: &T5Config, setting: Setting) -> Result<Running, Box<dyn Error>> {
+    let device = Device::flex();
+    let (file, precision) = file_for(&config.init(&device), setting)?;
+    let encoder = T5Encoder::load(file.checkpoint()?, config, &Loading::new(precision, &device))?;
+    Ok(encoding(file, encoder, T5_LEN))
+}
+
+fn encoding(file: RandomCheckpoint, encoder: impl TextEncoder + 'static, len: usize) -> Running {
+    let ids = token_ids(len);
+    running(file, move || {
+        let encoded = encoder.encode(ids.clone()).expect("a file that nobody writes to");
+        encoded.hidden_states.into_data();
+        drop(encoded.pooled.map(Tensor::into_data));
+    })
+}
+
+/// The kernel itself, its result in memory that is kept, as blocks keep theirs.
+pub(crate) fn attention_alone(setting: Setting) -> Result<Running, Box<dyn Error>> {
+    let [heads, len, head_dim] = ATTENTION;
+    let numbers = heads * len * head_dim;
+    let [queries, keys, values] = [(); 3].map(|()| random([numbers]).into_data().try_into_vec::<f32>());
+    let (queries, keys, values) = (queries?, keys?, values?);
+    let mut out = vec![0.0; numbers];
+    let products = match setting.products {
+        Products::F32 => diffusion_kernels::Products::F32,
+        Products::Bf16 => diffusion_kernels::Products::Bf16,
+    };
+    let strides = Strides::of_projection(len, heads, head_dim);
+    let run = move || {
+        let tokens = |values| [Tokens { values, len, strides }];
+        let inputs = Attention {
+            batch: 1,
+            heads,
+            head_dim,
+            scale: (head_dim as f32).sqrt().recip(),
+            queries: &tokens(&queries),
+            keys: &tokens(&keys),
+            values: &tokens(&values),
+            bias: None,
+            causal: false,
+        };
+        let out = TokensMut { values: &mut out, len, strides };
+        diffusion_kernels::attention(Cpu::detect(), products, &inputs, &mut [out], None);
+    };
+    // Queries, keys, values and the result.
+    Ok(Running { run: Box::new(run), bytes: 4 * numbers * size_of::<f32>() })
+}

@@ -1,0 +1,162 @@
+//! The table of cases, and what each can be measured with.
+
+use std::error::Error;
+
+use clap::ValueEnum;
+use diffusion_core::Precision;
+use diffusion_core::format::Format;
+
+use crate::build;
+use crate::operations;
+
+/// Formats that weights of networks are measured in.
+const NETWORK: &[Format] = &[Format::F32, Format::BF16, Format::Q8_0, Format::Q4_0];
+/// Convolution kernels, whose rows are three numbers, are never in blocks.
+const CONVOLUTIONS: &[Format] = &[Format::F32, Format::BF16];
+/// Where there are no weights, those that are not there are in f32.
+const NO_WEIGHTS: &[Format] = &[Format::F32];
+
+/// A part of a generation at published widths: batch 1, on the CPU.
+///
+/// `benches/peers/torch_case.py` makes the same from torch, diffusers and transformers.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What programs and results call it.
+    pub name: &'static str,
+    /// What it consists of.
+    pub about: &'static str,
+    /// Formats that its weights can be in.
+    pub formats: &'static [Format],
+    /// See [`Self::operations`].
+    operations: fn() -> f64,
+    build: fn(Setting) -> Result<Running, Box<dyn Error>>,
+}
+
+/// All cases.
+pub const CASES: [Case; 7] = [
+    Case {
+        name: "sd3.5-medium/512",
+        about: "4 of 24 blocks, 2 with dual attention, 1024 image and 333 text tokens",
+        formats: NETWORK,
+        operations: || operations::sd3(&build::sd3_medium()),
+        build: |setting| build::sd3(&build::sd3_medium(), setting),
+    },
+    Case {
+        name: "sd3.5-large/512",
+        about: "2 of 38 blocks, 1024 image and 333 text tokens",
+        formats: NETWORK,
+        operations: || operations::sd3(&build::sd3_large()),
+        build: |setting| build::sd3(&build::sd3_large(), setting),
+    },
+    Case {
+        name: "flux/512",
+        about: "1 of 19 double and 2 of 38 single blocks, 1024 image and 512 text tokens",
+        formats: NETWORK,
+        operations: || operations::flux(&build::flux_dev()),
+        build: |setting| build::flux(&build::flux_dev(), setting),
+    },
+    Case {
+        name: "vae-decode/256",
+        about: "16-channel AutoencoderKL, 32 x 32 latents to 256 x 256 pixels",
+        formats: CONVOLUTIONS,
+        operations: operations::autoencoder,
+        build: build::autoencoder,
+    },
+    Case {
+        name: "clip-g/77",
+        about: "the CLIP-G text encoder, 77 tokens",
+        formats: NETWORK,
+        operations: operations::clip,
+        build: build::clip,
+    },
+    Case {
+        name: "t5-xxl/256",
+        about: "2 of 24 blocks of T5 XXL, 256 tokens",
+        formats: NETWORK,
+        operations: || operations::t5(&build::t5_xxl()),
+        build: |setting| build::t5(&build::t5_xxl(), setting),
+    },
+    Case {
+        name: "attention/4608",
+        about: "24 heads of 128 numbers, 4608 tokens, as projections write them",
+        formats: NO_WEIGHTS,
+        operations: operations::attention_alone,
+        build: build::attention_alone,
+    },
+];
+
+/// What products round their operands to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Products {
+    /// Nothing: 32-bit floats.
+    F32,
+    /// Brain floats; sums are f32.
+    Bf16,
+}
+
+/// How a case is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// What products round their operands to.
+    pub products: Products,
+    /// How its file has matrices.
+    pub weights: Format,
+}
+
+/// A case that is ready.
+pub struct Running {
+    /// Computes it once, to the end.
+    pub run: Box<dyn FnMut()>,
+    /// Bytes that a run reads from memory at the least: weights, without tables of which it takes some rows.
+    pub bytes: usize,
+}
+
+impl Products {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+
+    /// The name on command lines and in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// The precision that networks are loaded with.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::f32(),
+            Self::Bf16 => Precision::bf16_products(),
+        }
+    }
+}
+
+impl Case {
+    /// The case of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        CASES.iter().find(|case| case.name == name)
+    }
+
+    /// Every way in which it can be computed.
+    pub fn settings(&self) -> impl Iterator<Item = Setting> {
+        let settings = |products| self.formats.iter().map(move |&weights| Setting { products, weights });
+        Products::ALL.into_iter().flat_map(settings)
+    }
+
+    /// Multiplications and additions of products that its result depends on, in the least that is known.
+    pub fn operations(&self) -> f64 {
+        (self.operations)()
+    }
+
+    /// Write its weights into a file, load it and make its inputs.
+    ///
+    /// # Errors
+    /// If there is no room for the file, or it cannot be computed so.
+    pub fn build(&self, setting: Setting) -> Result<Running, Box<dyn Error>> {
+        if !self.formats.contains(&setting.weights) {
+            return Err(format!("{} has no weights in {}", self.name, setting.weights).into());
+        }
+        (self.build)(setting)
+    }
+}
