@@ -24,6 +24,7 @@ use crate::pipeline_options::PipelineOptions;
 use crate::plan::Plan;
 use crate::prompt_cache::PromptCache;
 use crate::prompt_encoder::PromptEncoder;
+use crate::prompt_store::StoreInUse;
 use crate::request::{InitImage, Request};
 use crate::settings::{Settings, Tiling};
 use crate::start::Start;
@@ -31,7 +32,6 @@ use diffusion_core::network::Denoiser;
 use diffusion_schedulers::InitLatents;
 use diffusion_schedulers::kind::Warning;
 use diffusion_schedulers::step_cache::StepCacheReport;
-use stored::StoredPrompts;
 
 /// From a prompt to an image, with a model of any family.
 ///
@@ -59,7 +59,7 @@ pub struct Pipeline {
     patches: ComponentPatches,
     patch_mode: PatchMode,
     prompt_cache: PromptCache,
-    stored_prompts: Option<StoredPrompts>,
+    stored_prompts: Option<StoreInUse>,
     step_cache_report: StepCacheReport,
 }
 
@@ -136,6 +136,8 @@ impl Pipeline {
     pub fn set_precision(&mut self, precision: Precision) {
         if precision != self.options.precision {
             self.options.precision = precision;
+            self.forget_identity_of_encoders();
+            self.prompt_cache = PromptCache::default();
             (self.prompt_encoder, self.denoiser, self.decoder) = (None, None, None);
         }
     }

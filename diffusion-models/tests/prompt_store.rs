@@ -153,17 +153,17 @@ fn whatever_a_text_depends_on_is_a_part_of_its_key() {
 #[derive(Debug)]
 struct Constant {
     key: [PatchKey; 1],
-    constant: f64,
+    added: f64,
     is_told: bool,
 }
 
 impl WeightPatch for Constant {
     fn fused(&self, weight: Tensor<2>) -> Tensor<2> {
-        weight + self.constant
+        weight + self.added
     }
 
     fn identify(&self, mut state: &mut dyn Hasher) -> Option<()> {
-        self.constant.to_bits().hash(&mut state);
+        self.added.to_bits().hash(&mut state);
         self.is_told.then_some(())
     }
 
@@ -175,9 +175,9 @@ impl WeightPatch for Constant {
 /// A matrix of CLIP-L.
 const MATRIX: &str = "layers.0.feed_forward_input.weight";
 
-fn constant(constant: f64, is_told: bool) -> WeightPatches {
-    let key = [PatchKey { adapter: 1, strength: PatchStrength::Fixed(constant) }];
-    let patch: Arc<dyn WeightPatch> = Arc::new(Constant { key, constant, is_told });
+fn constant(added: f64, is_told: bool) -> WeightPatches {
+    let key = [PatchKey { adapter: 1, strength: PatchStrength::Fixed(added) }];
+    let patch: Arc<dyn WeightPatch> = Arc::new(Constant { key, added, is_told });
     [(MATRIX.to_owned(), patch)].into_iter().collect()
 }
 
@@ -278,4 +278,16 @@ fn a_file_does_not_hold_the_text() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains("Lena"));
     }
+}
+
+#[test]
+fn a_precision_that_is_set_later_counts() {
+    let (fixture, folder) = (Fixture::new("sd3"), tempfile::tempdir().unwrap());
+    let settings = fixture.settings();
+    let mut pipeline = with_store(fixture.pipeline(), folder.path());
+    assert_eq!(encoded(&mut pipeline, TEXT, &settings).2, 2);
+    pipeline.set_precision(Precision::bf16_products());
+    assert_eq!(encoded(&mut pipeline, TEXT, &settings).2, 2);
+    pipeline.set_precision(Precision::f32());
+    assert_eq!(encoded(&mut pipeline, TEXT, &settings).1, 2);
 }

@@ -63,16 +63,16 @@ impl Pipeline {
         if let Some(encoded) = key.as_ref().and_then(|key| self.prompt_cache.get(key)) {
             return Ok(encoded);
         }
-        let encoded = match self.stored_text(text, length)? {
-            Some(stored) => match self.find_stored(&stored) {
-                Some(conditioning) => EncodedText { conditioning, truncated: stored.tokens.truncated },
-                None => {
-                    let encoded = self.encode_anew(text, length, observer)?;
-                    self.store(&stored, &encoded.conditioning);
-                    encoded
-                }
-            },
-            None => self.encode_anew(text, length, observer)?,
+        let stored = self.stored_text(text, length)?;
+        let found = stored.as_ref().and_then(|stored| Some((self.find_stored(stored)?, stored.tokens.truncated.clone())));
+        let encoded = if let Some((conditioning, truncated)) = found {
+            EncodedText { conditioning, truncated }
+        } else {
+            let encoded = self.encode_anew(text, length, observer)?;
+            if let Some(stored) = &stored {
+                self.store(stored, &encoded.conditioning);
+            }
+            encoded
         };
         if let Some(key) = key {
             self.prompt_cache.keep(key, encoded.clone());

@@ -9,16 +9,7 @@ use super::Pipeline;
 use crate::components::Stage;
 use crate::error::PipelineError;
 use crate::prompt_encoder::TokenizedText;
-use crate::prompt_store::{KeyHasher, PromptKey, PromptStore, PromptStoreReport};
-
-/// The store of a pipeline.
-#[derive(Debug)]
-pub(super) struct StoredPrompts {
-    store: PromptStore,
-    /// All that encoded texts depend on besides the text, once it is known.
-    encoders: Option<KeyHasher>,
-    report: PromptStoreReport,
-}
+use crate::prompt_store::{KeyHasher, PromptKey, PromptStore, PromptStoreReport, StoreInUse};
 
 /// A text as the store knows it.
 pub(super) struct StoredText {
@@ -29,7 +20,7 @@ pub(super) struct StoredText {
 impl Pipeline {
     /// Read encoded texts from a store from now on, and keep there what is not in it yet.
     pub fn set_prompt_store(&mut self, store: PromptStore) {
-        self.stored_prompts = Some(StoredPrompts { store, encoders: None, report: PromptStoreReport::default() });
+        self.stored_prompts = Some(StoreInUse::new(store));
     }
 
     /// The store, if there is one, and what it did in the last call that encoded prompts.
@@ -74,7 +65,7 @@ impl Pipeline {
 
     /// The encoded text, if the store has it.
     pub(super) fn find_stored(&mut self, text: &StoredText) -> Option<Conditioning> {
-        let StoredPrompts { store, report, .. } = self.stored_prompts.as_mut()?;
+        let StoreInUse { store, report, .. } = self.stored_prompts.as_mut()?;
         let found = store
             .get(&text.key, [text.tokens.token_width, text.tokens.pooled_width], &self.options.device)
             .unwrap_or_else(|error| {
@@ -82,16 +73,16 @@ impl Pipeline {
                 None
             });
         if found.is_some() {
-            report.read += 1
+            report.read += 1;
         } else {
-            report.missed += 1
+            report.missed += 1;
         }
         found
     }
 
     /// Keep an encoded text.
     pub(super) fn store(&mut self, text: &StoredText, encoded: &Conditioning) {
-        let Some(StoredPrompts { store, report, .. }) = &mut self.stored_prompts else { return };
+        let Some(StoreInUse { store, report, .. }) = &mut self.stored_prompts else { return };
         report.warnings.extend(store.keep(&text.key, encoded).err());
     }
 

@@ -10,6 +10,7 @@
 
 mod encoded_file;
 mod error;
+mod in_use;
 mod key;
 
 use std::fs::{self, DirEntry, File};
@@ -23,6 +24,8 @@ use diffusion_core::network::Conditioning;
 
 pub use encoded_file::read_encoded_prompt;
 pub use error::PromptStoreError;
+pub use in_use::PromptStoreReport;
+pub(crate) use in_use::StoreInUse;
 pub(crate) use key::{KeyHasher, PromptKey};
 
 const PREFIX: &str = "prompt-";
@@ -51,17 +54,6 @@ pub struct PromptStore {
     folder: PathBuf,
     maker: String,
     limit: u64,
-}
-
-/// What a store did while texts were encoded.
-#[derive(Debug, Default)]
-pub struct PromptStoreReport {
-    /// Texts that were read from it.
-    pub read: usize,
-    /// Texts that were not there and had to be encoded.
-    pub missed: usize,
-    /// What went wrong. The texts concerned were encoded all the same.
-    pub warnings: Vec<PromptStoreError>,
 }
 
 impl PromptStore {
