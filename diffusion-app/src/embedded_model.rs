@@ -8,8 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use etcetera::BaseStrategy;
 use tempfile::TempDir;
+
+use crate::cache_folder::cache_folder;
 
 /// Name of the model.
 pub const NAME: &str = "mini-sd3";
@@ -114,9 +115,9 @@ impl UnpackedModel {
     /// # Errors
     /// [`EmbeddedModelError`].
     pub fn in_user_cache() -> Result<Self, EmbeddedModelError> {
-        match etcetera::base_strategy::choose_native_strategy() {
-            Ok(strategy) => Self::in_cache(&strategy.cache_dir().join("diffusion")),
-            Err(error) => Self::in_temporary_folder(CacheUnavailable { folder: None, source: io::Error::other(error) }),
+        match cache_folder() {
+            Ok(folder) => Self::in_cache(&folder),
+            Err(source) => Self::in_temporary_folder(CacheUnavailable { folder: None, source }),
         }
     }
 

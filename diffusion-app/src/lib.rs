@@ -3,6 +3,7 @@
 //! - [`device`], [`precision`], [`memory`]: devices and precisions by name, and memory that is free.
 //! - [`image_file`]: images and inpaint masks read from files of any common format, and images written with their settings.
 //! - [`prompts_file`], [`latents_file`]: prompts in text files, latents in safetensors files.
+//! - [`prompt_cache`]: encoded prompts that are kept between runs.
 //! - [`input_file`], [`output`]: files that are read whole with a bound, and written whole or not at all.
 //! - [`mod@embedded_model`]: a miniature model that the program carries, so that it draws with no download.
 //! - [`hub`], [`known_models`]: models by name, downloaded from the Hugging Face hub into the cache that all its programs share.
@@ -40,6 +41,7 @@
 //! - `hub` (default): downloads models by name.
 //! - `terminal` (default): `txt2img --preview` shows images in the terminal. The crate behind it brings one under the LGPL.
 
+mod cache_folder;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod device;
@@ -53,6 +55,7 @@ pub mod latents_file;
 pub mod memory;
 pub mod output;
 pub mod precision;
+pub mod prompt_cache;
 pub mod prompts_file;
 #[cfg(feature = "vulkan")]
 mod vulkan;

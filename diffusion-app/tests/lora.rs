@@ -22,6 +22,7 @@ fn draw(folder: &TempDir, options: &[&str]) -> Output {
     let common = ["--model", &model, "--width", "96", "--height", "48", "--steps", "1", "--guidance-scale", "1"];
     let files = ["--save-latents", "latents.safetensors", "a prompt"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_txt2img"));
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command.args(common).args(options).args(files).current_dir(folder).output().unwrap()
 }
 

@@ -1,5 +1,6 @@
 //! What one adapter makes of one parameter.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
@@ -81,6 +82,15 @@ impl Contribution {
     /// Whether its strength may be another from one use to the next.
     pub(crate) fn is_variable(&self) -> bool {
         matches!(self.strength, LoraStrength::Variable(_))
+    }
+
+    /// Feed `state` with all that the result depends on besides the parameter; `None` if the strength may be turned.
+    pub(crate) fn identify(&self, mut state: &mut dyn Hasher) -> Option<()> {
+        let LoraStrength::Fixed(strength) = self.strength else { return None };
+        strength.to_bits().hash(&mut state);
+        format!("{:?}", self.place).hash(&mut state);
+        self.factors.identify(state);
+        Some(())
     }
 
     /// Whether columns get the lengths of the adapter, and not rows.

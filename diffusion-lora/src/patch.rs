@@ -1,5 +1,6 @@
 //! What several adapters together make of one parameter.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
@@ -44,6 +45,11 @@ impl WeightPatch for LoraPatch {
         let contributions =
             self.contributions.iter().map(|contribution| contribution.resolved(read)).collect::<Result<_, _>>()?;
         Ok(Some(Arc::new(Self { contributions, key: self.key.clone() })))
+    }
+
+    fn identify(&self, mut state: &mut dyn Hasher) -> Option<()> {
+        self.contributions.len().hash(&mut state);
+        self.contributions.iter().try_for_each(|contribution| contribution.identify(state))
     }
 
     fn key(&self) -> &[PatchKey] {

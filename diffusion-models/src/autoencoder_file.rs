@@ -98,6 +98,10 @@ impl ComponentFile for AutoencoderFile {
         WeightKeeping::Converted
     }
 
+    fn configuration(&self) -> String {
+        format!("{:?}", self.kind)
+    }
+
     fn check(&self) -> Result<(), CheckpointError> {
         let (checkpoint, device) = (self.checkpoint.clone(), Device::default());
         match &self.kind {

@@ -20,6 +20,9 @@ pub trait ComponentFile: Debug + Send + Sync {
     /// How its weights are kept in memory.
     fn keeping(&self) -> WeightKeeping;
 
+    /// The sizes of its network and whatever else it is made by, as text that tells it from other networks.
+    fn configuration(&self) -> String;
+
     /// Names, shapes and formats, against a network that is made but never filled.
     ///
     /// # Errors
@@ -52,6 +55,10 @@ impl<C: NetworkConfig> ComponentFile for NetworkFile<C> {
 
     fn keeping(&self) -> WeightKeeping {
         C::KEEPING
+    }
+
+    fn configuration(&self) -> String {
+        format!("{:?}", self.config)
     }
 
     fn check(&self) -> Result<(), CheckpointError> {

@@ -12,7 +12,7 @@ use crate::autoencoder_file::AutoencoderFile;
 use crate::component_file::ComponentFile;
 use crate::error::PipelineError;
 use crate::left_out::LeftOut;
-use crate::prompt_encoder::PromptEncoder;
+use crate::prompt_encoder::{PromptEncoder, TokenizedText};
 use crate::settings::Settings;
 use diffusion_core::LatentRgb;
 use diffusion_core::network::Denoiser;
@@ -35,6 +35,12 @@ pub trait Model: Any + Debug + Send + Sync {
     /// # Errors
     /// [`PipelineError::Schedule`] if there is no such run.
     fn schedule(&self, settings: &Settings) -> Result<ModelSchedule, PipelineError>;
+
+    /// A text as the text encoders will get it, known without loading them.
+    ///
+    /// # Errors
+    /// [`PipelineError::Tokenizer`] if the length is zero.
+    fn tokenize(&self, text: &str, max_sequence_length: usize) -> Result<TokenizedText, PipelineError>;
 
     /// Load the text encoders.
     ///

@@ -3,6 +3,7 @@
 mod check;
 mod denoise;
 mod encode;
+mod stored;
 
 use std::path::Path;
 
@@ -24,6 +25,7 @@ use crate::pipeline_options::PipelineOptions;
 use crate::plan::Plan;
 use crate::prompt_cache::PromptCache;
 use crate::prompt_encoder::PromptEncoder;
+use crate::prompt_store::StoreInUse;
 use crate::request::{InitImage, Request};
 use crate::settings::{Settings, Tiling};
 use crate::start::Start;
@@ -58,6 +60,7 @@ pub struct Pipeline {
     patches: ComponentPatches,
     patch_mode: PatchMode,
     prompt_cache: PromptCache,
+    stored_prompts: Option<StoreInUse>,
     step_cache_report: StepCacheReport,
 }
 
@@ -81,6 +84,7 @@ impl Pipeline {
             patches: ComponentPatches::new(),
             patch_mode: PatchMode::default(),
             prompt_cache: PromptCache::default(),
+            stored_prompts: None,
             step_cache_report: StepCacheReport::default(),
         }
     }
@@ -124,6 +128,7 @@ impl Pipeline {
     pub fn set_residency(&mut self, residency: Residency) {
         if residency != self.options.residency {
             self.options.residency = residency;
+            self.forget_identity_of_encoders();
             (self.prompt_encoder, self.denoiser) = (None, None);
         }
     }
@@ -132,6 +137,8 @@ impl Pipeline {
     pub fn set_precision(&mut self, precision: Precision) {
         if precision != self.options.precision {
             self.options.precision = precision;
+            self.forget_identity_of_encoders();
+            self.prompt_cache = PromptCache::default();
             (self.prompt_encoder, self.denoiser, self.decoder) = (None, None, None);
         }
     }
@@ -348,6 +355,7 @@ impl PatchWeights for Pipeline {
 
     fn patch_weights(&mut self, patches: ComponentPatches, mode: PatchMode) -> Result<(), PipelineError> {
         (self.patches, self.patch_mode) = (patches, mode);
+        self.forget_identity_of_encoders();
         // What fails here stays unloaded, and is loaded with the patches when it is needed.
         if let Some(denoiser) = self.denoiser.take() {
             let patches = self.patches.get(&TRANSFORMER).cloned().unwrap_or_default();

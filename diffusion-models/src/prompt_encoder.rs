@@ -35,6 +35,27 @@ pub struct EncodedText {
     pub truncated: Vec<Truncation>,
 }
 
+/// A text as text encoders get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenizedText {
+    /// Token ids, by the encoders that there are.
+    pub ids: Vec<(ComponentId, Vec<u32>)>,
+    /// What encoders will not see of the text.
+    pub truncated: Vec<Truncation>,
+    /// Width of the token vectors that will be made of it.
+    pub token_width: usize,
+    /// Width of the pooled vector.
+    pub pooled_width: usize,
+}
+
+impl TokenizedText {
+    /// An encoder's part.
+    pub(crate) fn add(&mut self, encoding: Encoding, component: ComponentId) {
+        self.truncated.extend(truncation(&encoding, component));
+        self.ids.push((component, encoding.ids));
+    }
+}
+
 /// The end of a text that an encoder did not see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truncation {
@@ -83,15 +104,16 @@ pub(crate) fn token_ids(
     truncated: &mut Vec<Truncation>,
     device: &Device,
 ) -> Tensor<2, Int> {
-    truncated.extend(encoding.truncated.map(|CutText { text: rest, num_tokens: num_cut }| Truncation {
-        component,
-        max_tokens: encoding.ids.len(),
-        num_cut,
-        rest,
-    }));
+    truncated.extend(truncation(&encoding, component));
     let ids: Vec<i32> = encoding.ids.iter().map(|&id| id as i32).collect();
     let len = ids.len();
     Tensor::from_data(TensorData::new(ids, [1, len]), device)
+}
+
+/// What the encoder of these tokens does not see of the text.
+fn truncation(encoding: &Encoding, component: ComponentId) -> Option<Truncation> {
+    let CutText { text, num_tokens } = encoding.truncated.as_ref()?;
+    Some(Truncation { component, max_tokens: encoding.ids.len(), num_cut: *num_tokens, rest: text.clone() })
 }
 
 /// A text encoder with its tokenizer, patched as `patches` say of `component`.

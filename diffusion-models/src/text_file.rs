@@ -11,8 +11,10 @@ use crate::component_file::NetworkFile;
 use crate::components::CLIP_G;
 use crate::detect::FileKind;
 use crate::error::PipelineError;
+use crate::prompt_encoder::TokenizedText;
 use crate::source::{Origin, Source};
 use crate::t5::{T5Config, T5Encoder, T5Tokenizer};
+use crate::tokenizer::TokenizerError;
 use diffusion_core::config::ConfigError;
 
 /// A text encoder's tensors, sizes and tokenizer.
@@ -82,6 +84,12 @@ impl ClipFile {
         Ok(Some(Self { file: NetworkFile { component, checkpoint, config }, tokenizer }))
     }
 
+    /// Add the tokens of a text.
+    pub(crate) fn tokenize(&self, text: &str, into: &mut TokenizedText) -> Result<(), TokenizerError> {
+        into.add(self.tokenizer.encode(text, self.tokenizer.max_length())?, self.file.component.id);
+        Ok(())
+    }
+
     /// The encoder with its tokenizer.
     pub(crate) fn load(&self, loading: &Loading<'_>) -> Result<(ClipTokenizer, ClipTextEncoder), CheckpointError> {
         let NetworkFile { component, checkpoint, config } = &self.file;
@@ -107,6 +115,12 @@ impl T5File {
         let told_by = config_path.as_deref().unwrap_or(checkpoint.path());
         refuse_fewer(told_by, "vocab_size", config.vocab_size, tokenizer.vocab_size())?;
         Ok(Some(Self { file: NetworkFile { component, checkpoint, config }, tokenizer }))
+    }
+
+    /// Add the tokens of a text, so many.
+    pub(crate) fn tokenize(&self, text: &str, length: usize, into: &mut TokenizedText) -> Result<(), TokenizerError> {
+        into.add(self.tokenizer.encode(text, length)?, self.file.component.id);
+        Ok(())
     }
 
     /// The encoder with its tokenizer.

@@ -12,7 +12,7 @@ use diffusion_core::weights::PatchTarget;
 use diffusion_lora::Lora;
 use diffusion_models::clip::ClipTokenizer;
 use diffusion_models::t5::T5Tokenizer;
-use diffusion_models::{ComponentPaths, open_model, released_models};
+use diffusion_models::{ComponentPaths, open_model, read_encoded_prompt, released_models};
 use tempfile::TempDir;
 
 use crate::samples;
@@ -151,6 +151,13 @@ pub const READERS: &[Reader] = &[
             let noise = read_noise(&folder.join("noise.safetensors"), NOISE_SHAPE, &Device::flex());
             noise.map(drop).map_err(sentence)
         },
+    },
+    Reader {
+        name: "encoded prompt",
+        file: "prompt.safetensors",
+        around: "",
+        samples: || vec![samples::encoded_prompt()],
+        open: |folder| read_encoded_prompt(&folder.join("prompt.safetensors"), &Device::flex()).map(drop).map_err(sentence),
     },
     Reader {
         name: "dduf",

@@ -3,6 +3,8 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
+use diffusion_models::{Pipeline, PipelineOptions, PromptStore, Settings, ignore};
 use image::ImageFormat;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -49,6 +51,18 @@ pub(crate) fn noise(shape: [usize; 4]) -> Vec<u8> {
     let values: Vec<u8> = (0..len).flat_map(|index| (index as f32 / len as f32).to_le_bytes()).collect();
     let tensor = TensorView::new(Dtype::F32, shape.to_vec(), &values).expect("as many bytes as the shape says");
     safetensors::serialize([("noise", tensor)], None).expect("a tensor that can be written")
+}
+
+/// A prompt that a small model encoded, as it is kept for the next run.
+pub(crate) fn encoded_prompt() -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = PipelineOptions::new(&Device::flex());
+    let mut pipeline = Pipeline::open(&in_repository("fixtures/flux-schnell"), &options).expect("a small model");
+    pipeline.set_prompt_store(PromptStore::open(folder.path(), "").expect("a folder"));
+    let settings = Settings { max_sequence_length: 2, ..pipeline.default_settings() };
+    pipeline.encode_prompt("a prompt", "", &settings, &mut ignore).expect("an encoded prompt");
+    let kept = std::fs::read_dir(&folder).expect("a folder").next().expect("a kept prompt").expect("an entry");
+    std::fs::read(kept.path()).expect("a file")
 }
 
 #[path = "../../diffusion-models/tests/common/dduf.rs"]

@@ -99,5 +99,6 @@ readers! {
     masks: "mask",
     prompts: "prompts",
     latents: "latents",
+    encoded_prompts: "encoded prompt",
     ddufs: "dduf",
 }

@@ -27,6 +27,7 @@ impl User {
         for variable in ["HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
             command.env_remove(variable);
         }
+        command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
         command.env("HF_HOME", self.folder.path().join("hf")).env("HF_ENDPOINT", &self.endpoint).current_dir(&self.folder);
         command
     }

@@ -1,6 +1,7 @@
 //! The tensors of a checkpoint.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
@@ -16,6 +17,10 @@ pub struct Checkpoint {
     model: String,
     tensors: Tensors,
 }
+
+/// Tensors of which some values are looked at to tell files apart, and how many bytes of each: what a disk reads at once.
+const LOOKED_AT: usize = 32;
+const BYTES_LOOKED_AT: usize = 4096;
 
 impl Checkpoint {
     /// Open a safetensors or GGUF file, a `.safetensors.index.json` with its shards, or a component folder with either.
@@ -102,6 +107,25 @@ impl Checkpoint {
                 tensor.check_unchanged()?;
                 checked = Some(tensor.path());
             }
+        }
+        Ok(())
+    }
+
+    /// Feed `state` with what tells these tensors from all others: their names, formats and places, the path, size and times of
+    /// each file, and some of the values. It reads little, however large the files are; files in memory count whole.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`] if a file was written to since it was opened, [`CheckpointError::Open`] if it cannot be asked.
+    pub fn identify(&self, mut state: &mut dyn Hasher) -> Result<(), CheckpointError> {
+        let files: BTreeMap<&Path, &StoredTensor> = self.tensors.values().map(|tensor| (tensor.path(), tensor)).collect();
+        (files.len(), self.tensors.len()).hash(&mut state);
+        for tensor in files.into_values() {
+            tensor.identify_file(state)?;
+        }
+        let every = self.tensors.len().div_ceil(LOOKED_AT).max(1);
+        for (index, (name, tensor)) in self.tensors.iter().enumerate() {
+            name.hash(&mut state);
+            tensor.identify(if index.is_multiple_of(every) { BYTES_LOOKED_AT } else { 0 }, state);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
+use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ struct Mapping {
 }
 
 /// What tells that a file was written to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Version {
     size: u64,
     modified: Option<SystemTime>,
@@ -89,6 +90,29 @@ impl MappedFile {
             return Ok(());
         }
         Err(CheckpointError::Changed { path: self.path.clone(), expected: version.size, found: now.len() })
+    }
+
+    /// What tells the file from every other, and its contents from those of other times: where it is, its size and when it was
+    /// changed. Of a file in memory, its bytes.
+    pub(super) fn identify(&self, mut state: &mut dyn Hasher) -> Result<(), CheckpointError> {
+        let Some(Mapping { file, version, .. }) = &self.mapping else {
+            self.bytes.hash(&mut state);
+            return Ok(());
+        };
+        self.check_unchanged()?;
+        // What lies in a DDUF file has no path of its own.
+        std::fs::canonicalize(&self.path).or_else(|_| std::path::absolute(&self.path)).ok().hash(&mut state);
+        version.hash(&mut state);
+        // The time of a change can be set by programs, unlike that of the last change of anything about the file.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let now = file.metadata().map_err(|source| CheckpointError::Open { path: self.path.clone(), source })?;
+            (now.ctime(), now.ctime_nsec()).hash(&mut state);
+        }
+        #[cfg(not(unix))]
+        let _ = file;
+        Ok(())
     }
 
     /// Start to read a part, without waiting for it.

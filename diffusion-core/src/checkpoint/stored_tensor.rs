@@ -1,6 +1,7 @@
 //! One tensor of a file: where its bytes lie, and how they become numbers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +77,19 @@ impl StoredTensor {
     /// [`CheckpointError::Changed`].
     pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
         self.file.check_unchanged()
+    }
+
+    /// The file, as [`MappedFile::identify`] tells it from others.
+    pub(super) fn identify_file(&self, state: &mut dyn Hasher) -> Result<(), CheckpointError> {
+        self.file.identify(state)
+    }
+
+    /// What the tensor is, and where in its file; of its values, the first `bytes` bytes.
+    pub(super) fn identify(&self, bytes: usize, mut state: &mut dyn Hasher) {
+        (&self.name, &self.shape, &self.range, self.scale.map(f32::to_bits)).hash(&mut state);
+        format!("{:?} {:?}", self.format, self.arrangement).hash(&mut state);
+        let values = self.bytes();
+        values[..values.len().min(bytes)].hash(&mut state);
     }
 
     /// Its bytes in the file, without copying.

@@ -7,6 +7,7 @@ use super::products::Products;
 use crate::format::Format;
 
 /// A weight matrix, `[output_size, input_size]`, as it is stored.
+#[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "other backends do not look into it"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StoredMatrix<'a> {
     /// In f32, f16 or bf16.
@@ -25,6 +26,7 @@ pub(crate) enum StoredMatrix<'a> {
 }
 
 /// A linear layer as it is stored, and how it is computed.
+#[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "other backends do not look into it"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linear<'a> {
     pub(crate) weight: StoredMatrix<'a>,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
@@ -35,6 +36,13 @@ pub trait WeightPatch: Debug + Send + Sync {
     fn resolved(&self, read: ReadParameter) -> Result<Option<Arc<dyn WeightPatch>>, CheckpointError> {
         let _ = read;
         Ok(None)
+    }
+
+    /// Feed `state` with all that the result depends on besides the parameter, to be compared with patches of other processes,
+    /// which a [`key`](Self::key) cannot be. `None` if that cannot be told, as where a strength may be turned.
+    fn identify(&self, state: &mut dyn Hasher) -> Option<()> {
+        let _ = state;
+        None
     }
 
     /// Which adapters it is made of, and how strong they are. Of one parameter, equal keys make equal patches.

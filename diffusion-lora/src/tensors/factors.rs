@@ -1,5 +1,6 @@
 //! The mathematics of adapters: from factors to what they add to a weight.
 
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use burn::tensor::Tensor;
@@ -70,6 +71,42 @@ impl Factors {
                 Some((up.clone().narrow(0, rows.start, rows.len()), down.clone()))
             }
             _ => None,
+        }
+    }
+}
+
+impl Factors {
+    /// Feed `state` with all numbers, and what is done with them.
+    pub(crate) fn identify(&self, mut state: &mut dyn Hasher) {
+        let Self { method, delta, scale, magnitude, bias } = self;
+        format!("{method:?} {}", delta.as_ref().map_or("none", Delta::name)).hash(&mut state);
+        scale.to_bits().hash(&mut state);
+        let matrices = delta.iter().flat_map(Delta::matrices).map(Some).chain([magnitude.as_ref(), bias.as_ref()]);
+        for matrix in matrices {
+            matrix.map(Tensor::dims).hash(&mut state);
+            if let Some(matrix) = matrix {
+                matrix.to_data().as_bytes().hash(&mut state);
+            }
+        }
+    }
+}
+
+impl Delta {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::LowRank { .. } => "low rank",
+            Self::Hadamard(_) => "hadamard",
+            Self::Kronecker(_) => "kronecker",
+            Self::Whole(_) => "whole",
+        }
+    }
+
+    fn matrices(&self) -> Vec<&Tensor<2>> {
+        match self {
+            Self::LowRank { up, down } => vec![up, down],
+            Self::Hadamard(products) => products.iter().flat_map(|(up, down)| [up, down]).collect(),
+            Self::Kronecker(matrices) => matrices.iter().collect(),
+            Self::Whole(whole) => vec![whole],
         }
     }
 }

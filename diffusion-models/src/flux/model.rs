@@ -22,7 +22,7 @@ use crate::family::Family;
 use crate::family_profile::FamilyProfile;
 use crate::left_out::LeftOut;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
-use crate::prompt_encoder::PromptEncoder;
+use crate::prompt_encoder::{PromptEncoder, TokenizedText};
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;
@@ -250,6 +250,18 @@ impl Model for FluxModel {
         };
         let even = (0..num_steps).map(|i| 1.0 - i as f64 / num_steps as f64);
         Ok(ModelSchedule { table, released: Sigmas::new(even.map(shifted).chain([0.0]).collect())? })
+    }
+
+    fn tokenize(&self, text: &str, max_sequence_length: usize) -> Result<TokenizedText, PipelineError> {
+        let FluxConfig { joint_attention_dim: token_width, pooled_projection_dim: pooled_width, .. } = *self.config();
+        let mut tokens = TokenizedText { ids: Vec::new(), truncated: Vec::new(), token_width, pooled_width };
+        if let Some(t5) = &self.t5 {
+            t5.tokenize(text, max_sequence_length, &mut tokens)?;
+        }
+        if let Some(clip_l) = &self.clip_l {
+            clip_l.tokenize(text, &mut tokens)?;
+        }
+        Ok(tokens)
     }
 
     fn load_prompt_encoder(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {

@@ -14,7 +14,8 @@ use crate::settings::Settings;
 
 impl Pipeline {
     /// Encode a prompt, and the negative prompt if `settings` have a use for it. The last texts are kept, each with the
-    /// patches of the text encoders that it was encoded with, and not encoded again.
+    /// patches of the text encoders that it was encoded with, and not encoded again; nor are those in the
+    /// [store](Self::set_prompt_store), if there is one.
     ///
     /// # Errors
     /// [`PipelineError`] if the text encoders cannot be loaded, or the observer cancels.
@@ -41,6 +42,7 @@ impl Pipeline {
         observer: Observer<'_>,
     ) -> Result<Vec<EncodedPrompt>, PipelineError> {
         self.check_sequence_length(settings)?;
+        self.begin_prompt_store_report();
         let negative = if settings.is_guided() { Some(self.encode_text(negative, settings, observer)?) } else { None };
         let mut encoded = Vec::with_capacity(prompts.len());
         for prompt in prompts {
@@ -61,6 +63,24 @@ impl Pipeline {
         if let Some(encoded) = key.as_ref().and_then(|key| self.prompt_cache.get(key)) {
             return Ok(encoded);
         }
+        let stored = self.stored_text(text, length)?;
+        let found = stored.as_ref().and_then(|stored| Some((self.find_stored(stored)?, stored.tokens.truncated.clone())));
+        let encoded = if let Some((conditioning, truncated)) = found {
+            EncodedText { conditioning, truncated }
+        } else {
+            let encoded = self.encode_anew(text, length, observer)?;
+            if let Some(stored) = &stored {
+                self.store(stored, &encoded.conditioning);
+            }
+            encoded
+        };
+        if let Some(key) = key {
+            self.prompt_cache.keep(key, encoded.clone());
+        }
+        Ok(encoded)
+    }
+
+    fn encode_anew(&mut self, text: &str, length: usize, observer: Observer<'_>) -> Result<EncodedText, PipelineError> {
         let encoder = match &mut self.prompt_encoder {
             Some(encoder) => encoder,
             empty => {
@@ -68,11 +88,7 @@ impl Pipeline {
                 empty.insert(encoder.patched(&self.patches, self.patch_mode)?)
             }
         };
-        let encoded = encoder.encode(text, length)?;
-        if let Some(key) = key {
-            self.prompt_cache.keep(key, encoded.clone());
-        }
-        Ok(encoded)
+        encoder.encode(text, length)
     }
 
     /// Free the text encoders, and the memory that reading them took. They are loaded again if another text is encoded.

@@ -22,7 +22,7 @@ use crate::family::Family;
 use crate::family_profile::FamilyProfile;
 use crate::left_out::LeftOut;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
-use crate::prompt_encoder::PromptEncoder;
+use crate::prompt_encoder::{PromptEncoder, TokenizedText};
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;
@@ -287,6 +287,18 @@ impl Model for Sd3Model {
             shift.sigmas(settings.num_steps)?
         };
         Ok(ModelSchedule { table: SigmaTable::flow(shift.shift())?, released })
+    }
+
+    fn tokenize(&self, text: &str, max_sequence_length: usize) -> Result<TokenizedText, PipelineError> {
+        let Sd3Config { joint_attention_dim: token_width, pooled_projection_dim: pooled_width, .. } = *self.config();
+        let mut tokens = TokenizedText { ids: Vec::new(), truncated: Vec::new(), token_width, pooled_width };
+        for clip in self.clip_l.iter().chain(&self.clip_g) {
+            clip.tokenize(text, &mut tokens)?;
+        }
+        if let Some(t5) = &self.t5 {
+            t5.tokenize(text, max_sequence_length, &mut tokens)?;
+        }
+        Ok(tokens)
     }
 
     fn load_prompt_encoder(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {

@@ -18,6 +18,7 @@ use diffusion_schedulers::schedules::CustomSigmas;
 use crate::guidance::GuidanceArguments;
 use crate::loras::LoraOptions;
 use crate::numbers::{MAX_SCALE, number, number_above, whole};
+use crate::prompt_cache::PromptCacheOptions;
 
 /// Draw an image from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
@@ -134,6 +135,8 @@ pub(crate) struct Arguments {
     pub(crate) loras: LoraOptions,
     #[command(flatten)]
     pub(crate) guidance: GuidanceArguments,
+    #[command(flatten)]
+    pub(crate) prompt_cache: PromptCacheOptions,
 
     /// Use work of earlier steps again where it has changed little, which is faster and less exact: `first-block` leaves out
     /// the blocks after the first one, `easy` the whole network.

@@ -9,7 +9,7 @@ use diffusion_core::weights::ComponentId;
 use diffusion_lora::{LoraError, SetLorasError};
 use diffusion_models::components::TRANSFORMER;
 use diffusion_models::config::ConfigError;
-use diffusion_models::{FileKind, PipelineError, file_kind};
+use diffusion_models::{FileKind, PipelineError, PromptStoreError, file_kind};
 
 /// What to do about an error, if an option does something about it.
 pub(crate) fn help(error: &(dyn Error + 'static)) -> Option<String> {
@@ -23,6 +23,9 @@ pub(crate) fn help(error: &(dyn Error + 'static)) -> Option<String> {
         Some(SetLorasError::Lora(error)) => return of_lora(error),
         Some(SetLorasError::<PipelineError>::Pipeline(error)) => return of_pipeline(error),
         _ => {}
+    }
+    if let Some(PromptStoreError::Folder { .. }) = error.downcast_ref() {
+        return Some("choose another folder for --cache-prompts, or leave it out".to_owned());
     }
     match error.downcast_ref()? {
         DeviceError::NotBuiltIn { feature, .. } => {

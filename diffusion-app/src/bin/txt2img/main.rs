@@ -10,6 +10,7 @@ mod loras;
 mod model;
 mod numbers;
 mod preview;
+mod prompt_cache;
 mod sources;
 mod start;
 mod terminal;
@@ -74,6 +75,9 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     images.check_room(&settings)?;
+    if let Some(store) = arguments.prompt_cache.open(arguments.device, &device)? {
+        pipeline.set_prompt_store(store);
+    }
     let start = StartFiles::read(arguments, &pipeline, &settings)?;
     let previews = Previews::new(arguments, &pipeline, &images)?;
     verbosity.note(format_args!("{} in {precision}", arguments.device.describe(&device)));
@@ -101,7 +105,8 @@ fn encode(
     let prompts = images.prompts();
     let mut stage = verbosity.stage("encoding the prompt", prompts.len());
     let encoded = pipeline.encode_prompts(&prompts, &arguments.negative_prompt, settings, &mut |event| stage.show(&event))?;
-    stage.finish("encoded the prompt");
+    stage.finish(prompt_cache::done(pipeline));
+    prompt_cache::warn_of_failures(pipeline);
     let truncated = encoded.iter().flat_map(|prompt| &prompt.truncated).map(ToString::to_string);
     for warning in truncated.collect::<BTreeSet<_>>() {
         say(format_args!("warning: {warning}"));

@@ -1,0 +1,42 @@
+//! What can go wrong with encoded texts on disk.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why encoded texts could not be kept, or a kept one not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PromptStoreError {
+    /// The folder cannot be made or written.
+    #[error("cannot keep encoded prompts in {}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read the encoded prompt {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot keep the encoded prompt {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A file is damaged, or another than its name says.
+    #[error("{} is no undamaged encoded prompt: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
