@@ -138,6 +138,7 @@ fn activated(activation: Activation, x: f64) -> f64 {
         Activation::GeluErf => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         Activation::GeluQuick => x / (1.0 + (-1.702 * x).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
     }
 }
 
@@ -160,7 +161,8 @@ fn epilogues_follow_their_definition() {
     let input = random(rows * inputs, 11);
     let sums = product(&input, &numbers, [rows, outputs, inputs]);
     let (bias, gates, added) = (random(outputs, 12), random(3 * outputs, 13), random(rows * outputs, 14));
-    let activations = [Activation::None, Activation::GeluTanh, Activation::GeluErf, Activation::GeluQuick, Activation::Silu];
+    let activations =
+        [Activation::None, Activation::GeluTanh, Activation::GeluErf, Activation::GeluQuick, Activation::Silu, Activation::Relu];
     for activation in activations {
         for choice in 0..12 {
             let (has_bias, gate, residual) = (choice % 2 == 1, choice / 2 % 2, choice / 4);
