@@ -9,8 +9,8 @@ mod common;
 
 use common::{arguments, medians};
 use diffusion_kernels::{
-    Activation, AfterConvolution, ChannelNorm, Cpu, Epilogue, Images, Products, Residual, Weight, WeightFormat, Window,
-    convolution, linear,
+    Activation, ChannelNorm, Convolution, Cpu, Epilogue, Images, Products, Residual, Weight, WeightFormat, Window, convolution,
+    linear,
 };
 
 const RUNS: usize = 7;
@@ -48,10 +48,9 @@ fn measure(cpu: Cpu, window: Window, [channels, outputs, side]: [usize; 3]) {
     let norm = ChannelNorm { factor: vec![0.9; channels], offset: vec![0.1; channels] };
     let plain = Images::new(&pixels, [1, channels, side, side]);
     let prepared = Images { norm: Some(&norm), activation: Activation::Silu, ..plain };
-    let bare = AfterConvolution::default();
-    let added = AfterConvolution { residual: Residual::From(&residual), ..bare };
-    let mut convolve =
-        |images, products, after: &AfterConvolution<'_>| convolution(cpu, products, window, images, &weight, after, &mut out);
+    let bare = Convolution::new(window, weight);
+    let added = Convolution { residual: Residual::From(&residual), ..bare };
+    let mut convolve = |images, products, plan: &Convolution<'_>| convolution(cpu, products, images, plan, &mut out);
     let ways = ["product, f32", "product, bf16", "f32", "bf16", "all in one, f32", "all in one, bf16"];
     let times = medians(RUNS, ways.len(), |way| {
         let products = if way % 2 == 0 { Products::F32 } else { Products::Bf16 };

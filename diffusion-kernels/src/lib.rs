@@ -33,7 +33,7 @@ mod simd;
 mod tile;
 
 pub use attention::{Attention, AttentionGradients, Bias, Strides, Tokens, TokensMut, attention, attention_backward};
-pub use convolution::{AfterConvolution, Border, Images, Window, convolution};
+pub use convolution::{Border, Convolution, Images, Window, convolution};
 pub use cpu::{Cpu, Instructions};
 pub use memory::release_scratch;
 pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WeightFormat, WidenRows, linear};

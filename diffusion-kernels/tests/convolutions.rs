@@ -4,7 +4,7 @@ mod common;
 
 use common::{error, random, rounded, stored};
 use diffusion_kernels::{
-    Activation, AfterConvolution, Border, ChannelNorm, Cpu, GroupNorm, Images, Products, Residual, Source, Weight, WeightFormat,
+    Activation, Border, ChannelNorm, Convolution, Cpu, GroupNorm, Images, Products, Residual, Source, Weight, WeightFormat,
     Window, activate, convolution, group_norm,
 };
 use proptest::prelude::*;
@@ -64,7 +64,7 @@ fn run(cpu: Cpu, products: Products, window: Window, images: Images<'_>, weight:
     let [count, _, height, width] = images.shape;
     let [height, width] = window.output_size([height, width]);
     let mut out = vec![f32::NAN; count * weight.shape()[0] * height * width];
-    convolution(cpu, products, window, images, weight, &AfterConvolution::default(), &mut out);
+    convolution(cpu, products, images, &Convolution::new(window, *weight), &mut out);
     out
 }
 
@@ -126,25 +126,17 @@ fn what_is_empty_gives_nothing_or_the_bias() {
             let weight = Weight::new(WeightFormat::F32, &[], [2, 0]);
             let [height, width] = window.output_size([3, 5]);
             let mut out = vec![f32::NAN; 2 * height * width];
-            let epilogue = AfterConvolution { bias: Some(&bias), ..AfterConvolution::default() };
-            convolution(cpu, Products::F32, window, Images::new(&[], [1, 0, 3, 5]), &weight, &epilogue, &mut out);
+            let of_nothing = Convolution { bias: Some(&bias), ..Convolution::new(window, weight) };
+            convolution(cpu, Products::F32, Images::new(&[], [1, 0, 3, 5]), &of_nothing, &mut out);
             let (first, second) = out.split_at(height * width);
             assert!(first.iter().all(|&x| x == bias[0]) && second.iter().all(|&x| x == bias[1]), "{cpu:?} {window:?}");
             for shape in [[0, 1, 3, 5], [1, 1, 0, 5], [1, 1, 3, 0]] {
                 let bytes = vec![0; 4 * window.kernel_len()];
                 let weight = Weight::new(WeightFormat::F32, &bytes, [1, window.kernel_len()]);
-                convolution(cpu, Products::F32, window, Images::new(&[], shape), &weight, &AfterConvolution::default(), &mut []);
+                convolution(cpu, Products::F32, Images::new(&[], shape), &Convolution::new(window, weight), &mut []);
             }
             let weight = Weight::new(WeightFormat::F32, &[], [0, window.kernel_len()]);
-            convolution(
-                cpu,
-                Products::Bf16,
-                window,
-                Images::new(&[1.0], [1, 1, 1, 1]),
-                &weight,
-                &AfterConvolution::default(),
-                &mut [],
-            );
+            convolution(cpu, Products::Bf16, Images::new(&[1.0], [1, 1, 1, 1]), &Convolution::new(window, weight), &mut []);
         }
     }
 }
@@ -218,8 +210,9 @@ fn bias_residual_and_activation_follow_one_another() {
                     let residuals = if add { vec![Residual::From(&residual), Residual::Out] } else { vec![Residual::None] };
                     for from in residuals {
                         let mut out = residual.clone();
-                        let epilogue = AfterConvolution { bias: Some(&bias), residual: from, activation };
-                        convolution(cpu, Products::F32, window, images, &weight, &epilogue, &mut out);
+                        let plan =
+                            Convolution { bias: Some(&bias), residual: from, activation, ..Convolution::new(window, weight) };
+                        convolution(cpu, Products::F32, images, &plan, &mut out);
                         assert!(error(&out, &expected) < LIMIT, "{cpu:?} {window:?} {activation:?} {from:?}");
                     }
                 }
@@ -270,11 +263,11 @@ fn what_is_no_number_is_not_hidden() {
     pixels[17] = f32::NAN;
     let kernels = stored(WeightFormat::F32, 3 * 2 * 9, 2);
     let weight = Weight::new(WeightFormat::F32, &kernels.bytes, [3, 18]);
-    let epilogue = AfterConvolution { activation: Activation::Relu, ..AfterConvolution::default() };
+    let plan = Convolution { activation: Activation::Relu, ..Convolution::new(Window::Square, weight) };
     for cpu in Cpu::available() {
         for products in [Products::F32, Products::Bf16] {
             let mut out = [0.0; 90];
-            convolution(cpu, products, Window::Square, Images::new(&pixels, [1, 2, 5, 6]), &weight, &epilogue, &mut out);
+            convolution(cpu, products, Images::new(&pixels, [1, 2, 5, 6]), &plan, &mut out);
             let hidden = out.chunks(30).filter(|channel| !channel[17].is_nan()).count();
             assert_eq!(hidden, 0, "{cpu:?} {products:?}");
         }

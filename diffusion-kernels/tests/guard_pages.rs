@@ -5,7 +5,7 @@ mod common;
 
 use common::{Blocks, FORMATS, random, stored};
 use diffusion_kernels::{
-    Activation, Affine, AfterConvolution, Border, ChannelNorm, Cpu, Epilogue, GroupNorm, HeadNorm, Images, PerImage, Products,
+    Activation, Affine, Border, ChannelNorm, Convolution, Cpu, Epilogue, GroupNorm, HeadNorm, Images, PerImage, Products,
     Residual, Rope, Source, Weight, WeightFormat, Window, activate, activate_and_multiply, add_gated, convolution, group_norm,
     layer_norm, linear, normalise_heads, rms_norm, softmax,
 };
@@ -146,9 +146,10 @@ fn convolutions_stay_within_their_slices() {
             let prepared = Images { norm: Some(&norm), activation: Activation::Silu, ..plain };
             for cpu in Cpu::available() {
                 for (products, residual) in [(Products::F32, Residual::From(added.numbers())), (Products::Bf16, Residual::Out)] {
-                    let after = AfterConvolution { bias: Some(bias.numbers()), residual, activation: Activation::Relu };
-                    convolution(cpu, products, window, prepared, &weight, &after, out.numbers_mut());
-                    convolution(cpu, products, window, plain, &weight, &AfterConvolution::default(), out.numbers_mut());
+                    let sums = Convolution::new(window, weight);
+                    let all = Convolution { bias: Some(bias.numbers()), residual, activation: Activation::Relu, ..sums };
+                    convolution(cpu, products, prepared, &all, out.numbers_mut());
+                    convolution(cpu, products, plain, &sums, out.numbers_mut());
                 }
             }
             assert!(out.numbers().iter().all(|x| x.is_finite()));

@@ -38,10 +38,7 @@ impl<'a> Images<'a> {
     pub(super) fn channel(&self, image: usize, channel: usize) -> Channel<'a> {
         let [_, channels, height, width] = self.shape;
         let (index, len) = (image * channels + channel, height * width);
-        let norm = match self.norm {
-            Some(norm) => Some([norm.factor[index], norm.offset[index]]),
-            None => None,
-        };
+        let norm = self.norm.map(|norm| [norm.factor[index], norm.offset[index]]);
         Channel { pixels: &self.pixels[index * len..][..len], norm }
     }
 }

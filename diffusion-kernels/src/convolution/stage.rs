@@ -83,10 +83,7 @@ impl Staging {
             };
             let pixels = row * width..(row + 1) * width;
             let upper = upper.part(&pixels);
-            let lower = match lower {
-                Some(lower) => Some(lower.part(&pixels)),
-                None => None,
-            };
+            let lower = lower.map(|lower| lower.part(&pixels));
             if self.geometry.step == 1 {
                 self.stage_row(arith, upper, lower, images.activation, out);
             } else {

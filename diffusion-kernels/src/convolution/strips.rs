@@ -42,9 +42,9 @@ struct Strip {
 /// The convolution by tiles of `MR` channels and `NV` vectors.
 pub(super) fn convolve<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>) {
     let [count, channels, height, width] = job.images.shape;
-    let [outputs, _] = job.weight.shape();
-    let geometry = job.window.geometry();
-    let [height, width] = job.window.output_size([height, width]).map(|side| side / geometry.parities);
+    let [outputs, _] = job.convolution.weight.shape();
+    let geometry = job.convolution.window.geometry();
+    let [height, width] = job.convolution.window.output_size([height, width]).map(|side| side / geometry.parities);
     if count * outputs * height * width == 0 {
         return;
     }
@@ -58,7 +58,7 @@ pub(super) fn convolve<A: Arith, const MR: usize, const NV: usize>(arith: A, job
     let task_panels = panels.div_ceil(wanted).max(MIN_PANELS).min(panels);
     let offsets = staging.offsets(geometry.block().min(channels.div_ceil(A::PER_UNIT)));
     let plan = Plan { height, vectors, staging, offsets };
-    with_packed::<A, MR>(arith, job.weight, geometry, |packed| {
+    with_packed::<A, MR>(arith, &job.convolution.weight, geometry, |packed| {
         let panel_tasks = panels.div_ceil(task_panels);
         (0..count * strips * panel_tasks).into_par_iter().with_max_len(1).for_each(|index| {
             let (index, panel) = (index / panel_tasks, index % panel_tasks * task_panels);
@@ -76,7 +76,7 @@ fn run_strip<A: Arith, const MR: usize, const NV: usize>(
     packed: Packed<'_>,
     strip: &Strip,
 ) {
-    let geometry = job.window.geometry();
+    let geometry = job.convolution.window.geometry();
     let planes = job.images.shape[1].div_ceil(A::PER_UNIT);
     let plane_len = plan.staging.plane_len();
     let kernels = plan.offsets.len();
@@ -132,8 +132,8 @@ fn write_tile<A: Arith, const MR: usize, const NV: usize>(
     [panel, group]: [usize; 2],
 ) {
     let (s, lanes) = (arith.simd(), A::S::LANES);
-    let [outputs, _] = job.weight.shape();
-    let parities = job.window.geometry().parities;
+    let [outputs, _] = job.convolution.weight.shape();
+    let parities = job.convolution.window.geometry().parities;
     let (height, width) = (plan.height * parities, job.width);
     for i in 0..MR.min(outputs - panel * MR) {
         let channel = panel * MR + i;
@@ -167,14 +167,14 @@ fn write<A: Arith>(arith: A, job: &Job<'_>, channel: usize, sums: Vector<A>, at:
     let s = arith.simd();
     // SAFETY: no other task has these rows of these channels.
     let out = unsafe { job.out.part(at, len) };
-    let mut value = s.mul(sums, s.splat(job.weight.scale));
-    if let Some(bias) = job.epilogue.bias {
+    let mut value = s.mul(sums, s.splat(job.convolution.weight.scale));
+    if let Some(bias) = job.convolution.bias {
         value = s.add(value, s.splat(bias[channel]));
     }
-    value = match job.epilogue.residual {
+    value = match job.convolution.residual {
         Residual::None => value,
         Residual::Out => s.add(value, get(s, out, 0)),
         Residual::From(residual) => s.add(value, get(s, &residual[at..at + len], 0)),
     };
-    put(s, job.epilogue.activation.apply(s, value), out, 0);
+    put(s, job.convolution.activation.apply(s, value), out, 0);
 }
