@@ -3,6 +3,7 @@
 mod activation;
 mod attention;
 mod cast;
+mod convolution;
 mod frozen_product;
 #[cfg(feature = "flex")]
 mod large_buffer;
@@ -13,6 +14,7 @@ mod unpack;
 pub use activation::{gelu_erf, gelu_quick, gelu_tanh};
 pub use attention::{AttentionOptions, attention};
 pub use cast::cast;
+pub use convolution::{Convolution, group_norm};
 pub use frozen_product::frozen_product;
 pub(crate) use frozen_product::is_differentiated;
 #[cfg(feature = "autodiff")]

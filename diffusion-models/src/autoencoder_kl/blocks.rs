@@ -3,9 +3,8 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
-use diffusion_core::ops::{AttentionOptions, attention};
+use diffusion_core::ops::{self, AttentionOptions, Convolution, attention};
 use diffusion_core::weights::{Projection, ProjectionConfig};
 
 use crate::layers::convolution_3x3;
@@ -63,13 +62,12 @@ impl ResidualBlock {
     /// # Shapes
     /// - x: `[batch, channels_in, height, width]`, result: `[batch, channels_out, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let hidden_states = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let hidden_states = self.conv2.forward(silu(self.norm2.forward(hidden_states)));
+        let hidden_states = Convolution::by(&self.conv1).after_silu_of(&self.norm1).forward(x.clone());
         let carried = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x),
+            Some(shortcut) => Convolution::by(shortcut).forward(x),
             None => x,
         };
-        carried + hidden_states
+        Convolution::by(&self.conv2).after_silu_of(&self.norm2).plus(carried).forward(hidden_states)
     }
 }
 
@@ -103,7 +101,7 @@ impl SpatialAttention {
     /// - x and result: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
-        let tokens = self.norm.forward(x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
+        let tokens = ops::group_norm(&self.norm, x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
         let head = |projection: &Projection| projection.forward(tokens.clone()).unsqueeze_dim::<4>(1);
         let mixed = attention(head(&self.query), head(&self.key), head(&self.value), AttentionOptions::default());
         let mixed = self.output.forward(mixed.squeeze_dim::<3>(1)).swap_dims(1, 2);

@@ -3,16 +3,16 @@
 use burn::module::Module;
 use burn::nn::GroupNorm;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::ops::{self, Convolution};
 use diffusion_core::weights::load_into;
-use diffusion_core::{LatentDecoder, Loading, ops};
+use diffusion_core::{LatentDecoder, Loading};
 
 use super::blocks::{Middle, ResidualBlock, ResidualBlockConfig, group_norm};
 use super::config::AutoencoderKlConfig;
 use super::latent_scale::LatentScale;
-use crate::layers::{convolution_3x3, upsample_nearest};
+use crate::layers::convolution_3x3;
 
 /// The half of an autoencoder that turns latents into images.
 ///
@@ -85,9 +85,9 @@ impl LatentDecoder for AutoencoderKlDecoder {
         assert_shape!(latents, [_, latent_channels, _, _]);
         let unscaled = self.scale.unscaled(ops::cast(latents, FloatDType::F32));
         let compute: FloatDType = self.conv_in.weight.val().dtype().into();
-        let hidden_states = self.middle.forward(self.conv_in.forward(ops::cast(unscaled, compute)));
+        let hidden_states = self.middle.forward(Convolution::by(&self.conv_in).forward(ops::cast(unscaled, compute)));
         let hidden_states = self.levels.iter().fold(hidden_states, |x, level| level.forward(x));
-        let images = self.conv_out.forward(silu(self.norm_out.forward(hidden_states)));
+        let images = Convolution::by(&self.conv_out).after_silu_of(&self.norm_out).forward(hidden_states);
         ops::cast(images, FloatDType::F32)
     }
 }
@@ -101,7 +101,7 @@ impl DecoderLevel {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
         match &self.upsample {
-            Some(upsample) => upsample.forward(upsample_nearest(x)),
+            Some(upsample) => Convolution::by(upsample).of_doubled().forward(x),
             None => x,
         }
     }

@@ -9,7 +9,7 @@ mod rope;
 mod timestep_embedding;
 
 pub(crate) use conditioning_mlp::ConditioningMlp;
-pub(crate) use convolution::{convolution_3x3, upsample_nearest};
+pub(crate) use convolution::convolution_3x3;
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use heads::{merge_heads, split_heads};
 pub(crate) use layer_norm::{Modulation, modulated_norm, modulations};
