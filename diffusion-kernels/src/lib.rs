@@ -14,6 +14,7 @@
 //! - `tile`: the micro-kernel of products
 //! - `product`: [`linear`], from weights as files hold them
 //! - `attention`: [`attention()`] and its gradients
+//! - `convolution`: [`convolution()`] of images, read in place
 //! - `rows`: what lies between products, one pass each
 //! - `memory`: scratch that is kept, pieces of a slice that threads write
 #![allow(
@@ -23,6 +24,7 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 mod attention;
+mod convolution;
 mod cpu;
 mod memory;
 mod product;
@@ -31,6 +33,7 @@ mod simd;
 mod tile;
 
 pub use attention::{Attention, AttentionGradients, Bias, Strides, Tokens, TokensMut, attention, attention_backward};
+pub use convolution::{Border, Convolution, Images, Window, convolution};
 pub use cpu::{Cpu, Instructions};
 pub use memory::release_scratch;
 pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WeightFormat, WidenRows, linear};

@@ -5,8 +5,9 @@ mod common;
 
 use common::{Blocks, FORMATS, random, stored};
 use diffusion_kernels::{
-    Activation, Affine, Cpu, Epilogue, GroupNorm, HeadNorm, PerImage, Products, Residual, Rope, Source, Weight, activate,
-    activate_and_multiply, add_gated, group_norm, layer_norm, linear, normalise_heads, rms_norm, softmax,
+    Activation, Affine, Border, ChannelNorm, Convolution, Cpu, Epilogue, GroupNorm, HeadNorm, Images, PerImage, Products,
+    Residual, Rope, Source, Weight, WeightFormat, Window, activate, activate_and_multiply, add_gated, convolution, group_norm,
+    layer_norm, linear, normalise_heads, rms_norm, softmax,
 };
 use memmap2::MmapMut;
 
@@ -113,6 +114,46 @@ fn products_stay_within_their_slices() {
                 let weight = Weight::widened_by(&blocks, [outputs, inputs]);
                 linear(cpu, Products::Bf16, input.numbers(), &weight, &Epilogue::default(), out.numbers_mut());
             }
+        }
+    }
+}
+
+#[test]
+fn convolutions_stay_within_their_slices() {
+    let windows = [
+        Window::Pixel,
+        Window::Square,
+        Window::SquareOfDoubled,
+        Window::SquareOfSecond(Border::Around),
+        Window::SquareOfSecond(Border::RightAndBelow),
+    ];
+    let mut seed = 0;
+    for (window, end) in windows.into_iter().flat_map(|window| [(window, End::First), (window, End::Last)]) {
+        for [count, channels, outputs, height, width] in
+            [[1, 1, 1, 1, 1], [1, 3, 9, 2, 15], [2, 17, 8, 5, 16], [1, 33, 4, 9, 17], [1, 2, 17, 4, 33], [1, 64, 3, 3, 70]]
+        {
+            seed += 1;
+            let format = [WeightFormat::F32, WeightFormat::F16, WeightFormat::Bf16][seed % 3];
+            let row_len = channels * window.kernel_len();
+            let kernels = Guarded::new(&stored(format, outputs * row_len, seed as u64).bytes, end);
+            let numbers = |len| Guarded::of(&random(len, seed as u64), end);
+            let (pixels, bias) = (numbers(count * channels * height * width), numbers(outputs));
+            let norm = ChannelNorm { factor: random(count * channels, 1), offset: random(count * channels, 2) };
+            let [new_height, new_width] = window.output_size([height, width]);
+            let mut out = numbers(count * outputs * new_height * new_width);
+            let added = numbers(count * outputs * new_height * new_width);
+            let weight = Weight::new(format, kernels.bytes(), [outputs, row_len]);
+            let plain = Images::new(pixels.numbers(), [count, channels, height, width]);
+            let prepared = Images { norm: Some(&norm), activation: Activation::Silu, ..plain };
+            for cpu in Cpu::available() {
+                for (products, residual) in [(Products::F32, Residual::From(added.numbers())), (Products::Bf16, Residual::Out)] {
+                    let sums = Convolution::new(window, weight);
+                    let all = Convolution { bias: Some(bias.numbers()), residual, activation: Activation::Relu, ..sums };
+                    convolution(cpu, products, prepared, &all, out.numbers_mut());
+                    convolution(cpu, products, plain, &sums, out.numbers_mut());
+                }
+            }
+            assert!(out.numbers().iter().all(|x| x.is_finite()));
         }
     }
 }

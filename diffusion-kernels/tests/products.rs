@@ -161,6 +161,7 @@ fn activated(activation: Activation, x: f64) -> f64 {
         Activation::GeluErf => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         Activation::GeluQuick => x / (1.0 + (-1.702 * x).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
     }
 }
 
@@ -184,7 +185,8 @@ fn epilogues_follow_their_definition() {
     let sums = product(&input, &numbers, [rows, outputs, inputs]);
     let (bias, gates, added) = (random(outputs, 12), random(3 * outputs, 13), random(rows * outputs, 14));
     let beside = random(rows * outputs, 15);
-    let activations = [Activation::None, Activation::GeluTanh, Activation::GeluErf, Activation::GeluQuick, Activation::Silu];
+    let activations =
+        [Activation::None, Activation::GeluTanh, Activation::GeluErf, Activation::GeluQuick, Activation::Silu, Activation::Relu];
     for activation in activations {
         for choice in 0..24 {
             let (has_bias, gate, residual, is_beside) = (choice % 2 == 1, choice / 2 % 2, choice / 4 % 3, choice >= 12);

@@ -163,11 +163,12 @@ fn exact_activation(activation: Activation, x: f64) -> f64 {
         }
         Activation::GeluQuick => x / (1.0 + (-1.702 * x).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
     }
 }
 
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::None, Activation::GeluTanh, Activation::GeluErf, Activation::GeluQuick, Activation::Silu];
+const ACTIVATIONS: [Activation; 6] =
+    [Activation::None, Activation::GeluTanh, Activation::GeluErf, Activation::GeluQuick, Activation::Silu, Activation::Relu];
 
 #[test]
 fn activations_follow_their_definition() {

@@ -23,3 +23,10 @@ pub(super) fn contiguous_option<const D: usize>(tensor: Option<&Tensor<D>>) -> O
 pub(super) fn numbers_option(tensor: Option<&FlexTensor>) -> Option<Option<&[f32]>> {
     tensor.map_or(Some(None), |tensor| numbers(tensor).map(Some))
 }
+
+/// The bytes of a [`contiguous`] tensor.
+pub(super) fn bytes(tensor: &FlexTensor) -> Option<&[u8]> {
+    let (start, end) = tensor.layout().contiguous_offsets()?;
+    let size = tensor.dtype().size();
+    Some(&tensor.bytes()[size * start..size * end])
+}

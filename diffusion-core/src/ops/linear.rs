@@ -65,7 +65,7 @@ pub(crate) fn linear(input: &Tensor<2>, layer: &Linear<'_>, epilogue: Epilogue<'
 #[cfg(feature = "flex")]
 mod flex {
     use burn::tensor::{DType, Tensor};
-    use burn_flex::{Flex, FlexTensor};
+    use burn_flex::Flex;
     use diffusion_kernels::{
         Activation, Cpu, HeadNorm, PerImage, Residual, Rope, Weight, WeightFormat, WidenRows, linear as multiply, normalise_heads,
     };
@@ -73,7 +73,7 @@ mod flex {
     use super::{Linear, StoredMatrix};
     use crate::format::Format;
     use crate::ops::epilogue::Epilogue;
-    use crate::ops::flex::{contiguous, contiguous_option, numbers, numbers_option};
+    use crate::ops::flex::{bytes, contiguous, contiguous_option, numbers, numbers_option};
     use crate::ops::large_buffer::filled_f32;
 
     pub(super) fn linear(input: &Tensor<2>, layer: &Linear<'_>, epilogue: Epilogue<'_>) -> Option<Tensor<2>> {
@@ -95,7 +95,7 @@ mod flex {
                 (bytes.clone().try_into_primitive::<Flex>().ok()?, format, shape, scale)
             }
         };
-        let rows = Rows { bytes: contiguous_bytes(&stored)?, format, columns };
+        let rows = Rows { bytes: bytes(&stored)?, format, columns };
         let weight = match kernel_format(format) {
             Some(format) => Weight::new(format, rows.bytes, shape),
             None => Weight::widened_by(&rows, shape),
@@ -143,12 +143,6 @@ mod flex {
                 })
             }
         })
-    }
-
-    fn contiguous_bytes(stored: &FlexTensor) -> Option<&[u8]> {
-        let (start, end) = stored.layout().contiguous_offsets()?;
-        let size = stored.dtype().size();
-        Some(&stored.bytes()[size * start..size * end])
     }
 
     /// Formats that the kernels read themselves.

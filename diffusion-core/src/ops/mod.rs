@@ -3,6 +3,7 @@
 mod activation;
 mod attention;
 mod cast;
+mod convolution;
 mod epilogue;
 #[cfg(feature = "flex")]
 mod flex;
@@ -20,6 +21,7 @@ mod unpack;
 pub use activation::Activation;
 pub use attention::{Attending, AttentionOptions, attention};
 pub use cast::cast;
+pub use convolution::{Convolution, group_norm};
 pub(crate) use epilogue::Epilogue;
 pub use epilogue::HeadNorm;
 pub use frozen_product::frozen_product;

@@ -16,6 +16,8 @@ pub enum Activation {
     GeluQuick,
     /// `x σ(x)`
     Silu,
+    /// `max(x, 0)`
+    Relu,
 }
 
 impl Activation {
@@ -27,6 +29,7 @@ impl Activation {
             Self::GeluErf => gelu_erf(s, x),
             Self::GeluQuick => gelu_quick(s, x),
             Self::Silu => silu(s, x),
+            Self::Relu => s.max(s.zero(), x),
         }
     }
 }

@@ -8,6 +8,7 @@ mod pack;
 mod weight;
 
 pub use epilogue::{Activation, Epilogue, PerImage, Residual};
+pub(crate) use pack::{Piece, pack_weight};
 pub use weight::{Weight, WeightFormat, WidenRows};
 
 use crate::Cpu;
@@ -82,5 +83,5 @@ pub fn linear(cpu: Cpu, products: Products, input: &[f32], weight: &Weight<'_>, 
 }
 
 /// Rows and vectors of a tile of plain Rust: as many sums as fit into the registers that the target surely has.
-const GENERIC_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 4 };
-const GENERIC_VECTORS: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };
+pub(crate) const GENERIC_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 4 };
+pub(crate) const GENERIC_VECTORS: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };

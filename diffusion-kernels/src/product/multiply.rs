@@ -12,7 +12,7 @@ use super::decode::Floats;
 use super::epilogue::Epilogue;
 use super::few_rows::multiply_few;
 use super::pack::{Piece, pack_input, pack_weight};
-use super::weight::{Data, Weight};
+use super::weight::Weight;
 use crate::memory::{Disjoint, with_scratch};
 use crate::simd::Simd;
 use crate::tile::{Arith, Sums, tile};
@@ -74,11 +74,7 @@ impl Plan {
 pub(super) fn part_len<A: Arith>(weight: &Weight<'_>) -> usize {
     let [_, inputs] = weight.shape();
     let units = inputs.div_ceil(A::PER_UNIT);
-    let block_len = match weight.data {
-        Data::Widened(rows) => rows.block_len(),
-        Data::Bytes(format, _) => format.block().0,
-    };
-    let multiple = least_common_multiple(block_len, 16 * A::PER_UNIT) / A::PER_UNIT;
+    let multiple = least_common_multiple(weight.block_len(), 16 * A::PER_UNIT) / A::PER_UNIT;
     units.div_ceil(units.div_ceil(PART).max(1)).max(1).next_multiple_of(multiple)
 }
 

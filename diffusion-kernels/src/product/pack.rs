@@ -12,13 +12,13 @@ use crate::tile::Arith;
 
 /// A piece of a matrix, and how many rows a panel of it has.
 #[derive(Clone)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     /// Rows that exist.
-    pub(super) rows: Range<usize>,
+    pub(crate) rows: Range<usize>,
     /// Numbers of each row.
-    pub(super) numbers: Range<usize>,
+    pub(crate) numbers: Range<usize>,
     /// Rows of the panel: those that do not exist are zero.
-    pub(super) width: usize,
+    pub(crate) width: usize,
 }
 
 /// Bytes of a row that are asked for before they are needed: so many rows at a time are more than the processor foresees itself.
@@ -90,7 +90,7 @@ pub(super) fn pack_input<A: Arith>(arith: A, input: Floats<'_>, piece: &Piece, o
 }
 
 /// A piece of a weight.
-pub(super) fn pack_weight<A: Arith>(arith: A, weight: &Weight<'_>, piece: &Piece, out: &mut [f32]) {
+pub(crate) fn pack_weight<A: Arith>(arith: A, weight: &Weight<'_>, piece: &Piece, out: &mut [f32]) {
     let [_, row_len] = weight.shape();
     let (format, stored) = match weight.data {
         Data::Bytes(format, bytes) => (format, bytes),

@@ -54,7 +54,7 @@ pub trait WidenRows: Sync {
 pub struct Weight<'a> {
     pub(super) data: Data<'a>,
     shape: [usize; 2],
-    pub(super) scale: f32,
+    pub(crate) scale: f32,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +90,14 @@ impl<'a> Weight<'a> {
     /// as exact as they are.
     pub fn scaled(self, scale: f32) -> Self {
         Self { scale: self.scale * scale, ..self }
+    }
+
+    /// Numbers that are stored, or widened, together.
+    pub(crate) fn block_len(&self) -> usize {
+        match self.data {
+            Data::Widened(rows) => rows.block_len(),
+            Data::Bytes(format, _) => format.block().0,
+        }
     }
 
     /// `[outputs, inputs]`

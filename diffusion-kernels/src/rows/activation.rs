@@ -20,6 +20,7 @@ pub fn activate(cpu: Cpu, activation: Activation, source: Source<'_>, out: &mut 
             Activation::GeluErf => apply(s, Activation::GeluErf, source, out),
             Activation::GeluQuick => apply(s, Activation::GeluQuick, source, out),
             Activation::Silu => apply(s, Activation::Silu, source, out),
+            Activation::Relu => apply(s, Activation::Relu, source, out),
         },
     )));
 }

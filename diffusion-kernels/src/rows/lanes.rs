@@ -4,7 +4,7 @@ use crate::simd::{MAX_LANES, Simd};
 
 /// The vector that begins at `first`; zeros beyond the end.
 #[inline(always)]
-pub(super) fn get<S: Simd>(s: S, row: &[f32], first: usize) -> S::V {
+pub(crate) fn get<S: Simd>(s: S, row: &[f32], first: usize) -> S::V {
     match row.get(first..first + S::LANES) {
         Some(values) => s.load(values),
         None => s.load_part(row.get(first..).unwrap_or_default()),
@@ -13,7 +13,7 @@ pub(super) fn get<S: Simd>(s: S, row: &[f32], first: usize) -> S::V {
 
 /// Write the vector that begins at `first`, as far as the row goes.
 #[inline(always)]
-pub(super) fn put<S: Simd>(s: S, vector: S::V, row: &mut [f32], first: usize) {
+pub(crate) fn put<S: Simd>(s: S, vector: S::V, row: &mut [f32], first: usize) {
     match row.get_mut(first..first + S::LANES) {
         Some(out) => s.store(vector, out),
         None => s.store_part(vector, row.get_mut(first..).unwrap_or_default()),

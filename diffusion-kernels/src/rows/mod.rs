@@ -8,6 +8,8 @@ mod layer_norm;
 mod rms_norm;
 mod softmax;
 
+pub(crate) use lanes::{get, put};
+
 pub use activation::{activate, activate_and_multiply};
 pub use gate::add_gated;
 pub use group_norm::{ChannelNorm, GroupNorm, group_norm};

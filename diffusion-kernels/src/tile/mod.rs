@@ -1,5 +1,5 @@
-//! The micro-kernel that all products rest on: a tile of sums in registers, one operand taken number by number, the other
-//! vector by vector.
+//! The micro-kernels that all products rest on: a tile of sums in registers, one operand taken number by number, the other
+//! vector by vector, from where it was packed ([`tile`]) or from an image ([`taps`]).
 //!
 //! Operands are cut into *units* of 32 bits: one f32, or a pair of bf16 that follow one another along the summed dimension. So
 //! layouts, packing and loops are the same for both. Units are kept in slices of f32, whatever their bits mean.
@@ -7,10 +7,12 @@
 mod arith;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+mod taps;
 
 pub(crate) use arith::{Arith, F32, Rounded, Vector};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use pairs::Pairs;
+pub(crate) use taps::{Offsets, taps};
 
 use crate::simd::Simd;
 

@@ -76,6 +76,59 @@ fn tiles_sum_products_exactly() {
     }
 }
 
+/// Sums over an image that is read in place, the rows of `b` being at any place of it.
+fn check_taps<A: Arith>(arith: A, to_bf16: bool) {
+    const MR: usize = 5;
+    const NV: usize = 3;
+    const LEN: usize = 24;
+    let lanes = A::S::LANES;
+    let (distance, steps) = (lanes + 1, LEN.div_ceil(A::PER_UNIT));
+    let a: Vec<Vec<f32>> = (0..LEN).map(|k| (0..lanes).map(|i| number(k * MR + i, 1)).collect()).collect();
+    let b: Vec<Vec<f32>> = (0..LEN).map(|k| (0..NV * lanes).map(|j| number(k * NV * lanes + j, 2)).collect()).collect();
+    let a_units: Vec<f32> = units(arith, &a, lanes).chunks(lanes).flat_map(|row| row[..MR].to_vec()).collect();
+    // Vector j of step k lies `distance` units behind its neighbours, the last step first.
+    let mut image = vec![f32::NAN; steps * NV * distance];
+    for (k, row) in units(arith, &b, NV * lanes).chunks(NV * lanes).enumerate() {
+        for (j, vector) in row.chunks(lanes).enumerate() {
+            image[(j * steps + steps - 1 - k) * distance..][..lanes].copy_from_slice(vector);
+        }
+    }
+    let offsets: Offsets = (0..steps).map(|k| ((steps - 1 - k) * distance) as u32).collect();
+    let bases = [&image[..], &image[steps * distance..], &image[2 * steps * distance..]];
+    let mut c = vec![0.5; MR * NV * lanes];
+    arith.vectorize(
+        #[inline(always)]
+        || taps::<A, MR, NV>(arith, steps, &a_units, &offsets, bases, &mut c, Sums::Added),
+    );
+    for (at, found) in c.iter().enumerate() {
+        let (i, j) = (at / (NV * lanes), at % (NV * lanes));
+        let expected: f64 = (0..LEN).map(|k| rounded(a[k][i], to_bf16) * rounded(b[k][j], to_bf16)).sum();
+        assert!((f64::from(*found) - expected - 0.5).abs() < 1e-5, "{i} {j}: {found} {expected}");
+    }
+}
+
+#[test]
+fn taps_sum_products_exactly() {
+    for cpu in Cpu::available() {
+        with_vectors!(cpu, s => {
+            check_taps(F32(s), false);
+            check_taps(Rounded(s), true);
+        });
+        #[cfg(target_arch = "x86_64")]
+        if let Some(pairs) = cpu.pairs() {
+            check_taps(pairs, true);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "units of the image")]
+fn a_short_image_is_refused() {
+    let cpu = Cpu::detect().at_most(Instructions::Generic);
+    let offsets: Offsets = [0, 9].into_iter().collect();
+    with_vectors!(cpu, s => taps::<_, 1, 1>(F32(s), 1, &[0.0; 2], &offsets, [&[0.0; 16]], &mut [0.0; 16], Sums::New));
+}
+
 #[test]
 #[should_panic(expected = "units of the first operand")]
 fn a_short_operand_is_refused() {

@@ -3,9 +3,8 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
-use diffusion_core::ops::{Attending, AttentionOptions, attention};
+use diffusion_core::ops::{self, Attending, AttentionOptions, Convolution, Products, attention};
 use diffusion_core::weights::{Projection, ProjectionConfig};
 
 use crate::layers::convolution_3x3;
@@ -62,14 +61,14 @@ impl ResidualBlock {
     ///
     /// # Shapes
     /// - x: `[batch, channels_in, height, width]`, result: `[batch, channels_out, height, width]`
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let hidden_states = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let hidden_states = self.conv2.forward(silu(self.norm2.forward(hidden_states)));
+    pub fn forward(&self, x: Tensor<4>, products: Products) -> Tensor<4> {
+        let convolution = |kernel| Convolution::by(kernel).with_products(products);
+        let hidden_states = convolution(&self.conv1).after_silu_of(&self.norm1).forward(x.clone());
         let carried = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x),
+            Some(shortcut) => convolution(shortcut).forward(x),
             None => x,
         };
-        carried + hidden_states
+        convolution(&self.conv2).after_silu_of(&self.norm2).plus(carried).forward(hidden_states)
     }
 }
 
@@ -103,7 +102,7 @@ impl SpatialAttention {
     /// - x and result: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
-        let tokens = self.norm.forward(x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
+        let tokens = ops::group_norm(&self.norm, x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
         let tokens = Attending {
             query: self.query.forward(tokens.clone()),
             key: self.key.forward(tokens.clone()),
@@ -138,7 +137,7 @@ impl Middle {
     ///
     /// # Shapes
     /// - x and result: `[batch, channels, height, width]`
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.last.forward(self.attention.forward(self.first.forward(x)))
+    pub fn forward(&self, x: Tensor<4>, products: Products) -> Tensor<4> {
+        self.last.forward(self.attention.forward(self.first.forward(x, products)), products)
     }
 }

@@ -3,16 +3,16 @@
 use burn::module::Module;
 use burn::nn::GroupNorm;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::ops::{self, Convolution, Products};
 use diffusion_core::weights::load_into;
-use diffusion_core::{LatentDecoder, Loading, ops};
+use diffusion_core::{LatentDecoder, Loading};
 
 use super::blocks::{Middle, ResidualBlock, ResidualBlockConfig, group_norm};
 use super::config::AutoencoderKlConfig;
 use super::latent_scale::LatentScale;
-use crate::layers::{convolution_3x3, upsample_nearest};
+use crate::layers::convolution_3x3;
 
 /// The half of an autoencoder that turns latents into images.
 ///
@@ -29,6 +29,8 @@ pub struct AutoencoderKlDecoder {
     conv_out: Conv2d,
     #[module(skip)]
     scale: LatentScale,
+    #[module(skip)]
+    products: Products,
 }
 
 /// Blocks at one resolution, and the way to the next finer one.
@@ -48,7 +50,8 @@ impl AutoencoderKlDecoder {
     /// See [`AutoencoderKlConfig::init`].
     pub fn load(checkpoint: Checkpoint, config: &AutoencoderKlConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
         let (whole, checkpoint) = config.init_for(checkpoint, loading.device)?;
-        load_into(checkpoint.under("decoder."), whole.decoder, loading)
+        let decoder = load_into(checkpoint.under("decoder."), whole.decoder, loading)?;
+        Ok(Self { products: loading.precision.products, ..decoder })
     }
 
     /// Make the decoder, without allocating.
@@ -74,6 +77,7 @@ impl AutoencoderKlDecoder {
             norm_out: group_norm(config.norm_num_groups, finest, device),
             conv_out: convolution_3x3([finest, 3]).init(device),
             scale: LatentScale::of(config),
+            products: Products::Exact,
         }
     }
 }
@@ -85,9 +89,10 @@ impl LatentDecoder for AutoencoderKlDecoder {
         assert_shape!(latents, [_, latent_channels, _, _]);
         let unscaled = self.scale.unscaled(ops::cast(latents, FloatDType::F32));
         let compute: FloatDType = self.conv_in.weight.val().dtype().into();
-        let hidden_states = self.middle.forward(self.conv_in.forward(ops::cast(unscaled, compute)));
-        let hidden_states = self.levels.iter().fold(hidden_states, |x, level| level.forward(x));
-        let images = self.conv_out.forward(silu(self.norm_out.forward(hidden_states)));
+        let hidden_states = Convolution::by(&self.conv_in).forward(ops::cast(unscaled, compute));
+        let hidden_states = self.middle.forward(hidden_states, self.products);
+        let hidden_states = self.levels.iter().fold(hidden_states, |x, level| level.forward(x, self.products));
+        let images = Convolution::by(&self.conv_out).after_silu_of(&self.norm_out).forward(hidden_states);
         ops::cast(images, FloatDType::F32)
     }
 }
@@ -98,10 +103,10 @@ impl DecoderLevel {
     /// # Shapes
     /// - x: `[batch, channels_in, height, width]`, result: `[batch, channels_out, 2 height, 2 width]`, or of the same
     ///   height and width at the finest level
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+    pub fn forward(&self, x: Tensor<4>, products: Products) -> Tensor<4> {
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, products));
         match &self.upsample {
-            Some(upsample) => upsample.forward(upsample_nearest(x)),
+            Some(upsample) => Convolution::by(upsample).of_doubled().with_products(products).forward(x),
             None => x,
         }
     }

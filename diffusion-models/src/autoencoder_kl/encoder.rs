@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{GroupNorm, PaddingConfig2d};
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::ops::{self, Convolution, Products};
 use diffusion_core::weights::load_into;
-use diffusion_core::{LatentDistribution, LatentEncoder, Loading, ops};
+use diffusion_core::{LatentDistribution, LatentEncoder, Loading};
 
 use super::blocks::{Middle, ResidualBlock, ResidualBlockConfig, group_norm};
 use super::config::AutoencoderKlConfig;
@@ -86,10 +86,10 @@ impl AutoencoderKlEncoder {
     pub fn moments(&self, images: Tensor<4>) -> Tensor<4> {
         assert_shape!(images, [_, 3, _, _]);
         let compute: FloatDType = self.conv_in.weight.val().dtype().into();
-        let hidden_states = self.conv_in.forward(ops::cast(images, compute));
+        let hidden_states = Convolution::by(&self.conv_in).forward(ops::cast(images, compute));
         let hidden_states = self.levels.iter().fold(hidden_states, |x, level| level.forward(x));
-        let hidden_states = self.middle.forward(hidden_states);
-        let moments = self.conv_out.forward(silu(self.norm_out.forward(hidden_states)));
+        let hidden_states = self.middle.forward(hidden_states, Products::Exact);
+        let moments = Convolution::by(&self.conv_out).after_silu_of(&self.norm_out).forward(hidden_states);
         ops::cast(moments, FloatDType::F32)
     }
 
@@ -128,9 +128,9 @@ impl EncoderLevel {
     /// - x: `[batch, channels_in, height, width]`, result: `[batch, channels_out, height / 2, width / 2]`, or of the same
     ///   height and width at the coarsest level
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, Products::Exact));
         match &self.downsample {
-            Some(downsample) => downsample.forward(x),
+            Some(downsample) => Convolution::by(downsample).forward(x),
             None => x,
         }
     }

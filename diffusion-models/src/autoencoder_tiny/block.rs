@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use diffusion_core::ops::Convolution;
 
 use crate::layers::convolution_3x3;
 
@@ -28,8 +28,8 @@ impl TinyBlock {
     /// # Shapes
     /// - x and result: `[batch, channels, height, width]`
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let hidden_states = relu(self.conv1.forward(x.clone()));
-        let hidden_states = relu(self.conv2.forward(hidden_states));
-        relu(self.conv3.forward(hidden_states) + x)
+        let hidden_states = Convolution::by(&self.conv1).then_relu().forward(x.clone());
+        let hidden_states = Convolution::by(&self.conv2).then_relu().forward(hidden_states);
+        Convolution::by(&self.conv3).plus(x).then_relu().forward(hidden_states)
     }
 }

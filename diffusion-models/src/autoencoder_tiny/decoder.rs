@@ -2,16 +2,16 @@
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::ops::{self, Convolution};
 use diffusion_core::weights::{check, load_into};
-use diffusion_core::{LatentDecoder, Loading, ops};
+use diffusion_core::{LatentDecoder, Loading};
 
 use super::block::TinyBlock;
 use super::config::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS};
 use super::keys;
-use crate::layers::{convolution_3x3, upsample_nearest};
+use crate::layers::convolution_3x3;
 
 /// The half of a tiny autoencoder that turns latents into images.
 ///
@@ -72,9 +72,9 @@ impl LatentDecoder for AutoencoderTinyDecoder {
         assert_shape!(latents, [_, latent_channels, _, _]);
         let compute: FloatDType = self.conv_in.weight.val().dtype().into();
         let clamped = ops::cast(latents, FloatDType::F32).div_scalar(MAGNITUDE).tanh().mul_scalar(MAGNITUDE);
-        let hidden_states = relu(self.conv_in.forward(ops::cast(clamped, compute)));
+        let hidden_states = Convolution::by(&self.conv_in).then_relu().forward(ops::cast(clamped, compute));
         let hidden_states = self.levels.iter().fold(hidden_states, |x, level| level.forward(x));
-        let from_zero_to_one = self.conv_out.forward(self.last.forward(hidden_states));
+        let from_zero_to_one = Convolution::by(&self.conv_out).forward(self.last.forward(hidden_states));
         ops::cast(from_zero_to_one, FloatDType::F32).mul_scalar(2.0).sub_scalar(1.0)
     }
 }
@@ -82,6 +82,6 @@ impl LatentDecoder for AutoencoderTinyDecoder {
 impl TinyDecoderLevel {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
-        self.upsample.forward(upsample_nearest(x))
+        Convolution::by(&self.upsample).of_doubled().forward(x)
     }
 }

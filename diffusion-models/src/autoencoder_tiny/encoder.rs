@@ -4,8 +4,9 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, FloatDType, Tensor, assert_shape};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
+use diffusion_core::ops::{self, Convolution};
 use diffusion_core::weights::load_into;
-use diffusion_core::{LatentDistribution, LatentEncoder, Loading, ops};
+use diffusion_core::{LatentDistribution, LatentEncoder, Loading};
 
 use super::block::TinyBlock;
 use super::config::{AutoencoderTinyConfig, BLOCKS_PER_LEVEL, NUM_LEVELS};
@@ -60,15 +61,15 @@ impl LatentEncoder for AutoencoderTinyEncoder {
         assert_shape!(images, [_, 3, _, _]);
         let compute: FloatDType = self.conv_in.weight.val().dtype().into();
         let from_zero_to_one = ops::cast(images, FloatDType::F32).mul_scalar(0.5).add_scalar(0.5);
-        let hidden_states = self.first.forward(self.conv_in.forward(ops::cast(from_zero_to_one, compute)));
+        let hidden_states = self.first.forward(Convolution::by(&self.conv_in).forward(ops::cast(from_zero_to_one, compute)));
         let hidden_states = self.levels.iter().fold(hidden_states, |x, level| level.forward(x));
-        let mean = ops::cast(self.conv_out.forward(hidden_states), FloatDType::F32);
+        let mean = ops::cast(Convolution::by(&self.conv_out).forward(hidden_states), FloatDType::F32);
         LatentDistribution { std: mean.zeros_like(), mean }
     }
 }
 
 impl TinyEncoderLevel {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.blocks.iter().fold(self.downsample.forward(x), |x, block| block.forward(x))
+        self.blocks.iter().fold(Convolution::by(&self.downsample).forward(x), |x, block| block.forward(x))
     }
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::parameter_shapes;
-use diffusion_core::{LatentDecoder, LatentEncoder, Loading, Precision};
+use diffusion_core::{LatentDecoder, LatentEncoder, Loading, Precision, Products};
 use diffusion_models::autoencoder_kl::{
     AutoencoderKl, AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, decode_tiled, encode_tiled,
 };
@@ -77,7 +77,7 @@ fn every_stage_of_the_encoder_is_as_in_diffusers() {
         let x = reference.get(&format!("encoder.level_{}", i - 1));
         reference.check(&format!("encoder.level_{i}"), encoder.levels[i].forward(x));
     }
-    reference.check("encoder.middle", encoder.middle.forward(reference.get("encoder.level_3")));
+    reference.check("encoder.middle", encoder.middle.forward(reference.get("encoder.level_3"), Products::Exact));
 }
 
 #[test]
@@ -86,11 +86,11 @@ fn every_stage_of_the_decoder_is_as_in_diffusers() {
     let reference = Reference::open(&device);
     let (config, decoder) = (config(), load(FILES[0], &device).decoder);
     let latents = reference.get("latents") / config.scaling_factor + config.shift_factor;
-    reference.check("decoder.middle", decoder.middle.forward(decoder.conv_in.forward(latents)));
-    reference.check("decoder.level_0", decoder.levels[0].forward(reference.get("decoder.middle")));
+    reference.check("decoder.middle", decoder.middle.forward(decoder.conv_in.forward(latents), Products::Exact));
+    reference.check("decoder.level_0", decoder.levels[0].forward(reference.get("decoder.middle"), Products::Exact));
     for i in 1..decoder.levels.len() {
         let x = reference.get(&format!("decoder.level_{}", i - 1));
-        reference.check(&format!("decoder.level_{i}"), decoder.levels[i].forward(x));
+        reference.check(&format!("decoder.level_{i}"), decoder.levels[i].forward(x, Products::Exact));
     }
 }
 
