@@ -14,11 +14,13 @@ fn run(cpu: Cpu, products: Products, input: &[f32], weight: &Weight<'_>, rows: u
     out
 }
 
-/// However it is read, a weight gives the same numbers to the last bit.
+/// However it is read, a weight gives the same numbers to the last bit: in place, or widened where its bytes are not aligned, for few
+/// rows; packed for many.
 #[test]
-fn weights_that_are_read_in_place_give_the_same_bits() {
-    for (format, products) in [(WeightFormat::F32, Products::F32), (WeightFormat::Bf16, Products::Bf16)] {
-        for (outputs, inputs) in [(1, 2), (7, 34), (53, 770), (131, 1300)] {
+fn weights_that_are_read_in_other_ways_give_the_same_bits() {
+    let cases = [(WeightFormat::F32, Products::F32), (WeightFormat::Bf16, Products::Bf16), (WeightFormat::Q8_0, Products::Bf16)];
+    for (format, products) in cases {
+        for (outputs, inputs) in [(1, 32), (7, 64), (53, 768), (131, 1312)] {
             let weight = stored(format, outputs * inputs, 3);
             // The bytes of a vector begin at an address that any number may have.
             let misaligned: Vec<u8> = [0].iter().chain(&weight.bytes).copied().collect();
@@ -27,8 +29,11 @@ fn weights_that_are_read_in_place_give_the_same_bits() {
                 let input = random(rows * inputs, 4);
                 for cpu in Cpu::available() {
                     let in_place = run(cpu, products, &input, &matrix(&weight.bytes), rows);
+                    let again = [&input[..], &input, &input, &input].concat();
                     let packed = run(cpu, products, &input, &matrix(&misaligned[1..]), rows);
                     assert!(in_place == packed, "{cpu:?} {format:?} {rows} x {outputs} x {inputs}");
+                    let of_many = run(cpu, products, &again, &matrix(&weight.bytes), 4 * rows);
+                    assert!(in_place == of_many[..rows * outputs], "{cpu:?} {format:?} {rows} of many");
                 }
             }
         }

@@ -1,31 +1,28 @@
-//! Products of few rows, whose weight is read where it is stored.
+//! Products of few rows, whose weight is read row by row, as it is stored.
 //!
 //! Bringing a weight into the order of tiles pays where many rows run past it. For few ones the operands change places: the
-//! input is packed, its rows side by side in vectors, and the units of the weight are taken one by one from the bytes of the
-//! file. Every sum is made by the same additions as the other way, so it is the same number.
+//! input is packed, its rows side by side in vectors, and the units of the weight are taken one by one: from the bytes of the file
+//! where these are units, otherwise from some rows that were just widened. Every sum is made by the same additions as the other
+//! way, so it is the same number.
 
 use std::ops::Range;
 
 use super::decode::Floats;
 use super::multiply::{Job, Threads, each, part_len};
-use super::pack::{Piece, pack_input};
+use super::pack::{Piece, pack_input, widen_rows};
 use super::weight::{Data, Weight};
 use crate::memory::{Disjoint, with_scratch};
 use crate::simd::Simd;
 use crate::tile::{Arith, Sums, tile_at};
 
 /// More rows are not few.
-const MOST: usize = 288;
+pub(super) const MOST: usize = 288;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// The product, if its rows are few and the weight is stored as the units that it is multiplied in; `false` otherwise.
-pub(super) fn multiply_few<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>, threads: Threads) -> bool {
-    if job.rows > MOST {
-        return false;
-    }
-    let Some(units) = units::<A>(job.weight) else { return false };
-    let few = Few { job, units, threads };
+/// The product of at most [`MOST`] rows.
+pub(super) fn multiply_few<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>, threads: Threads) {
+    let few = Few { job, units: units::<A>(job.weight), threads };
     // The more vectors, the fewer loads for each product; but vectors beyond the rows are computed for nothing.
     let vectors = job.rows.div_ceil(A::S::LANES);
     let width =
@@ -39,7 +36,6 @@ pub(super) fn multiply_few<A: Arith, const MR: usize, const NV: usize>(arith: A,
         (16, _) => few.run::<A, 4, 6>(arith),
         _ => few.run::<A, MR, NV>(arith),
     }
-    true
 }
 
 /// The weight as units, row by row, if it is stored so, and aligned.
@@ -56,7 +52,8 @@ fn units<'a, A: Arith>(weight: &Weight<'a>) -> Option<&'a [f32]> {
 
 struct Few<'a> {
     job: &'a Job<'a>,
-    units: &'a [f32],
+    /// All units of the weight, if it is stored so.
+    units: Option<&'a [f32]>,
     threads: Threads,
 }
 
@@ -92,25 +89,34 @@ impl Few<'_> {
     fn task<A: Arith, const MR: usize, const NV: usize>(&self, arith: A, packed: &Packed<'_>, columns: Range<usize>) {
         let (s, lanes, width) = (arith.simd(), A::S::LANES, NV * A::S::LANES);
         let Packed { all, panels, part, units } = *packed;
-        let [outputs, _] = self.job.weight.shape();
+        let [outputs, inputs] = self.job.weight.shape();
         let row_len = panels * width;
         let padded = columns.len().next_multiple_of(lanes);
-        // Sums: `[column][panel][width]`; after them some rows of the result.
-        with_scratch(padded * row_len + lanes * padded, |scratch| {
-            let (sums, out_rows) = scratch.split_at_mut(padded * row_len);
-            arith.vectorize(
-                #[inline(always)]
-                || {
-                    for start in (0..units).step_by(part) {
-                        let len = part.min(units - start);
-                        let state = if start > 0 { Sums::Added } else { Sums::New };
-                        let mut column = columns.start;
-                        while column < columns.end {
-                            let rows = if columns.end - column < MR { 1 } else { MR };
-                            let weight = &self.units[column * units + start..];
+        // Sums: `[column][panel][width]`; after them some rows of the result, and some of the weight.
+        with_scratch(padded * row_len + lanes * padded + MR * part, |scratch| {
+            let (sums, rest) = scratch.split_at_mut(padded * row_len);
+            let (out_rows, widened) = rest.split_at_mut(lanes * padded);
+            for start in (0..units).step_by(part) {
+                let len = part.min(units - start);
+                let state = if start > 0 { Sums::Added } else { Sums::New };
+                let mut column = columns.start;
+                while column < columns.end {
+                    let rows = if columns.end - column < MR { 1 } else { MR };
+                    let (weight, stride) = match self.units {
+                        Some(all) => (&all[column * units + start..], units),
+                        None => {
+                            let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
+                            let piece = Piece { rows: column..column + rows, numbers, width: rows };
+                            widen_rows(arith, self.job.weight, &piece, widened);
+                            (&*widened, len)
+                        }
+                    };
+                    arith.vectorize(
+                        #[inline(always)]
+                        || {
                             for row in 0..rows {
                                 for line in (0..len * size_of::<f32>()).step_by(LINE) {
-                                    let next = (rows + row) * units * size_of::<f32>() + line;
+                                    let next = (rows + row) * stride * size_of::<f32>() + line;
                                     s.prefetch(weight.as_ptr().wrapping_byte_add(next).cast());
                                 }
                             }
@@ -118,14 +124,19 @@ impl Few<'_> {
                                 let b = &all[(start * panels + panel * len) * width..][..len * width];
                                 let c = &mut sums[(column - columns.start) * row_len + panel * width..];
                                 if rows == MR {
-                                    tile_at::<A, MR, NV>(arith, len, weight, [units, 1], b, c, row_len, state);
+                                    tile_at::<A, MR, NV>(arith, len, weight, [stride, 1], b, c, row_len, state);
                                 } else {
-                                    tile_at::<A, 1, NV>(arith, len, weight, [units, 1], b, c, row_len, state);
+                                    tile_at::<A, 1, NV>(arith, len, weight, [stride, 1], b, c, row_len, state);
                                 }
                             }
-                            column += rows;
-                        }
-                    }
+                        },
+                    );
+                    column += rows;
+                }
+            }
+            arith.vectorize(
+                #[inline(always)]
+                || {
                     for first_row in (0..self.job.rows).step_by(lanes) {
                         for column in (0..padded).step_by(lanes) {
                             let mut block = s.zero_block();

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::decode::Floats;
 use super::epilogue::Epilogue;
-use super::few_rows::multiply_few;
+use super::few_rows::{MOST, multiply_few};
 use super::pack::{Piece, pack_input, pack_weight};
 use super::weight::Weight;
 use crate::memory::{Disjoint, with_scratch};
@@ -45,7 +45,7 @@ pub(super) fn multiply<A: Arith, const MR: usize, const NV: usize>(arith: A, job
         1 => multiply_by::<A, 1, NV>(arith, job),
         2 => multiply_by::<A, 2, NV>(arith, job),
         3 | 4 => multiply_by::<A, 4, NV>(arith, job),
-        _ if multiply_few::<A, MR, NV>(arith, job, Threads::of(job)) => {}
+        5..=MOST => multiply_few::<A, MR, NV>(arith, job, Threads::of(job)),
         _ => multiply_by::<A, MR, NV>(arith, job),
     }
 }

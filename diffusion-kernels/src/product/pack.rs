@@ -81,16 +81,64 @@ fn pack<A: Arith, D: Decode>(arith: A, matrix: D, piece: &Piece, out: &mut [f32]
     }
 }
 
-/// A piece of the input.
+/// The units of a piece, row by row, each row as many as the piece has.
+#[inline(always)]
+fn widen<A: Arith, D: Decode>(arith: A, matrix: D, piece: &Piece, out: &mut [f32]) {
+    let (s, lanes) = (arith.simd(), A::S::LANES);
+    let units = piece.numbers.len().div_ceil(A::PER_UNIT);
+    for (row, out) in piece.rows.clone().zip(out.chunks_exact_mut(units)) {
+        let part = matrix.part(row, &piece.numbers);
+        for unit in (0..units).step_by(lanes) {
+            let first = unit * A::PER_UNIT;
+            if first + lanes * A::PER_UNIT > piece.numbers.len() {
+                s.store_part(D::units::<_, false>(arith, part, first), &mut out[unit..units.min(unit + lanes)]);
+            } else {
+                s.store(D::units::<_, true>(arith, part, first), &mut out[unit..]);
+            }
+        }
+    }
+}
+
+/// What becomes of a piece.
+#[derive(Clone, Copy)]
+enum Order {
+    /// [`pack`]
+    Panel,
+    /// [`widen`]
+    Rows,
+}
+
+#[inline(always)]
+fn bring<A: Arith, D: Decode>(arith: A, matrix: D, piece: &Piece, order: Order, out: &mut [f32]) {
+    match order {
+        Order::Panel => pack(arith, matrix, piece, out),
+        Order::Rows => widen(arith, matrix, piece, out),
+    }
+}
+
+/// A piece of the input, as a panel.
 pub(super) fn pack_input<A: Arith>(arith: A, input: Floats<'_>, piece: &Piece, out: &mut [f32]) {
+    bring_floats(arith, input, piece, Order::Panel, out);
+}
+
+fn bring_floats<A: Arith>(arith: A, floats: Floats<'_>, piece: &Piece, order: Order, out: &mut [f32]) {
     arith.vectorize(
         #[inline(always)]
-        || pack(arith, input, piece, out),
+        || bring(arith, floats, piece, order, out),
     );
 }
 
-/// A piece of a weight.
+/// A piece of a weight, as a panel.
 pub(crate) fn pack_weight<A: Arith>(arith: A, weight: &Weight<'_>, piece: &Piece, out: &mut [f32]) {
+    bring_weight(arith, weight, piece, Order::Panel, out);
+}
+
+/// A piece of a weight as units, row by row, each row as many as the piece has.
+pub(super) fn widen_rows<A: Arith>(arith: A, weight: &Weight<'_>, piece: &Piece, out: &mut [f32]) {
+    bring_weight(arith, weight, piece, Order::Rows, out);
+}
+
+fn bring_weight<A: Arith>(arith: A, weight: &Weight<'_>, piece: &Piece, order: Order, out: &mut [f32]) {
     let [_, row_len] = weight.shape();
     let (format, stored) = match weight.data {
         Data::Bytes(format, bytes) => (format, bytes),
@@ -105,21 +153,21 @@ pub(crate) fn pack_weight<A: Arith>(arith: A, weight: &Weight<'_>, piece: &Piece
                     rows.widen(row, piece.numbers.start, out);
                 }
                 let piece = Piece { rows: 0..piece.rows.len(), numbers: 0..len, width: piece.width };
-                pack_input(arith, Floats { stored: widened, row_len: len }, &piece, out);
+                bring_floats(arith, Floats { stored: widened, row_len: len }, &piece, order, out);
             });
         }
     };
     arith.vectorize(
         #[inline(always)]
         || match format {
-            WeightFormat::F32 => pack(arith, StoredF32 { stored, row_len }, piece, out),
-            WeightFormat::F16 => pack(arith, StoredF16 { stored, row_len }, piece, out),
-            WeightFormat::Bf16 => pack(arith, StoredBf16 { stored, row_len }, piece, out),
-            WeightFormat::F8E4M3 => pack(arith, StoredE4M3 { stored, row_len }, piece, out),
-            WeightFormat::F8E5M2 => pack(arith, StoredE5M2 { stored, row_len }, piece, out),
-            WeightFormat::Q8_0 => pack(arith, StoredQ8_0 { stored, row_len }, piece, out),
-            WeightFormat::Q4_0 => pack(arith, StoredQ4_0 { stored, row_len }, piece, out),
-            WeightFormat::Q4_K => pack(arith, StoredQ4K { stored, row_len }, piece, out),
+            WeightFormat::F32 => bring(arith, StoredF32 { stored, row_len }, piece, order, out),
+            WeightFormat::F16 => bring(arith, StoredF16 { stored, row_len }, piece, order, out),
+            WeightFormat::Bf16 => bring(arith, StoredBf16 { stored, row_len }, piece, order, out),
+            WeightFormat::F8E4M3 => bring(arith, StoredE4M3 { stored, row_len }, piece, order, out),
+            WeightFormat::F8E5M2 => bring(arith, StoredE5M2 { stored, row_len }, piece, order, out),
+            WeightFormat::Q8_0 => bring(arith, StoredQ8_0 { stored, row_len }, piece, order, out),
+            WeightFormat::Q4_0 => bring(arith, StoredQ4_0 { stored, row_len }, piece, order, out),
+            WeightFormat::Q4_K => bring(arith, StoredQ4K { stored, row_len }, piece, order, out),
         },
     );
 }
