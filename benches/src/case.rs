@@ -2,12 +2,10 @@
 
 use std::error::Error;
 
-use clap::ValueEnum;
-use diffusion_core::Precision;
 use diffusion_core::format::Format;
 
-use crate::build;
-use crate::operations;
+use crate::setting::{Products, Running, Setting};
+use crate::{build, operations, sizes};
 
 /// Formats that weights of networks are measured in.
 const NETWORK: &[Format] = &[Format::F32, Format::BF16, Format::Q8_0, Format::Q4_0];
@@ -38,22 +36,22 @@ pub const CASES: [Case; 7] = [
         name: "sd3.5-medium/512",
         about: "4 of 24 blocks, 2 with dual attention, 1024 image and 333 text tokens",
         formats: NETWORK,
-        operations: || operations::sd3(&build::sd3_medium()),
-        build: |setting| build::sd3(&build::sd3_medium(), setting),
+        operations: || operations::sd3(&sizes::sd3_medium()),
+        build: |setting| build::sd3(&sizes::sd3_medium(), setting),
     },
     Case {
         name: "sd3.5-large/512",
         about: "2 of 38 blocks, 1024 image and 333 text tokens",
         formats: NETWORK,
-        operations: || operations::sd3(&build::sd3_large()),
-        build: |setting| build::sd3(&build::sd3_large(), setting),
+        operations: || operations::sd3(&sizes::sd3_large()),
+        build: |setting| build::sd3(&sizes::sd3_large(), setting),
     },
     Case {
         name: "flux/512",
         about: "1 of 19 double and 2 of 38 single blocks, 1024 image and 512 text tokens",
         formats: NETWORK,
-        operations: || operations::flux(&build::flux_dev()),
-        build: |setting| build::flux(&build::flux_dev(), setting),
+        operations: || operations::flux(&sizes::flux_dev()),
+        build: |setting| build::flux(&sizes::flux_dev(), setting),
     },
     Case {
         name: "vae-decode/256",
@@ -73,8 +71,8 @@ pub const CASES: [Case; 7] = [
         name: "t5-xxl/256",
         about: "2 of 24 blocks of T5 XXL, 256 tokens",
         formats: NETWORK,
-        operations: || operations::t5(&build::t5_xxl()),
-        build: |setting| build::t5(&build::t5_xxl(), setting),
+        operations: || operations::t5(&sizes::t5_xxl()),
+        build: |setting| build::t5(&sizes::t5_xxl(), setting),
     },
     Case {
         name: "attention/4608",
@@ -84,53 +82,6 @@ pub const CASES: [Case; 7] = [
         build: build::attention_alone,
     },
 ];
-
-/// What products round their operands to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Products {
-    /// Nothing: 32-bit floats.
-    F32,
-    /// Brain floats; sums are f32.
-    Bf16,
-}
-
-/// How a case is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// What products round their operands to.
-    pub products: Products,
-    /// How its file has matrices.
-    pub weights: Format,
-}
-
-/// A case that is ready.
-pub struct Running {
-    /// Computes it once, to the end.
-    pub run: Box<dyn FnMut()>,
-    /// Bytes that a run reads from memory at the least: weights, without tables of which it takes some rows.
-    pub bytes: usize,
-}
-
-impl Products {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
-
-    /// The name on command lines and in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-
-    /// The precision that networks are loaded with.
-    pub fn precision(self) -> Precision {
-        match self {
-            Self::F32 => Precision::f32(),
-            Self::Bf16 => Precision::bf16_products(),
-        }
-    }
-}
 
 impl Case {
     /// The case of this name.

@@ -5,6 +5,9 @@ mod build;
 mod case;
 mod operations;
 mod random_checkpoint;
+mod setting;
+mod sizes;
 
-pub use case::{CASES, Case, Products, Running, Setting};
+pub use case::{CASES, Case};
 pub use random_checkpoint::RandomCheckpoint;
+pub use setting::{Products, Running, Setting};

@@ -10,7 +10,7 @@ use diffusion_models::flux::FluxConfig;
 use diffusion_models::sd3::Sd3Config;
 use diffusion_models::t5::T5Config;
 
-use crate::build::{ATTENTION, CLIP_LEN, DECODED_SIZE, FLUX_TEXT_LEN, LATENT_SIZE, SD3_TEXT_LEN, T5_LEN};
+use crate::sizes::{ATTENTION, CLIP_LEN, DECODED_SIZE, FLUX_TEXT_LEN, LATENT_SIZE, SD3_TEXT_LEN, T5_LEN};
 
 /// Side of a patch of both transformers.
 const PATCH: usize = 2;

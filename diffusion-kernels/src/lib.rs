@@ -31,13 +31,15 @@ mod product;
 mod rows;
 mod simd;
 mod tile;
+mod weight_format;
 
 pub use attention::{Attention, AttentionGradients, Bias, Strides, Tokens, TokensMut, attention, attention_backward};
 pub use convolution::{Border, Convolution, Images, Window, convolution};
 pub use cpu::{Cpu, Instructions};
 pub use memory::release_scratch;
-pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WeightFormat, WidenRows, linear};
+pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WidenRows, linear};
 pub use rows::{
     Affine, ChannelNorm, GroupNorm, HeadNorm, Rope, Source, activate, activate_and_multiply, add_gated, group_norm, layer_norm,
     normalise_heads, rms_norm, softmax,
 };
+pub use weight_format::WeightFormat;

@@ -132,8 +132,13 @@ impl Input {
 
     fn velocity(&self, network: &FluxTransformer) -> Result<Tensor<4>, Box<dyn Error>> {
         let Self { latents, conditioning, distilled_guidance } = self;
-        let input =
-            DenoiserInput { latents: latents.clone(), sigmas: &[0.5], conditioning, distilled_guidance: *distilled_guidance };
+        let input = DenoiserInput {
+            latents: latents.clone(),
+            sigmas: &[0.5],
+            conditioning,
+            distilled_guidance: *distilled_guidance,
+            modulations: None,
+        };
         Ok(block_network::run(network, &input, &[], &mut NoHook)?)
     }
 }

@@ -175,7 +175,7 @@ struct Evaluated {
 
 impl Evaluated {
     fn of(denoiser: &dyn Denoiser, latents: Tensor<4>, conditioning: &Conditioning) -> Result<Self, Box<dyn Error>> {
-        let input = DenoiserInput { latents, sigmas: &[SIGMA], conditioning, distilled_guidance: None };
+        let input = DenoiserInput { latents, sigmas: &[SIGMA], conditioning, distilled_guidance: None, modulations: None };
         let mut tokens = AfterBlocks(Vec::new());
         let velocity = denoiser.velocity(&input, &[], &mut tokens)?;
         let blocks = tokens.0.into_iter().map(numbers).collect::<Result<_, _>>()?;

@@ -104,7 +104,8 @@ impl Timed<'_> {
             let conditioning =
                 Conditioning { tokens: self.random([1, text_tokens, token_width]), pooled: self.random([1, pooled_width]) };
             let latents = self.random([1, 16, side / 8, side / 8]);
-            let input = DenoiserInput { latents, sigmas: &[0.5], conditioning: &conditioning, distilled_guidance };
+            let input =
+                DenoiserInput { latents, sigmas: &[0.5], conditioning: &conditioning, distilled_guidance, modulations: None };
             let run = || block_network::run(&network, &input, &[], &mut NoHook);
             // It is known to work before it is timed.
             numbers(run()?)?;

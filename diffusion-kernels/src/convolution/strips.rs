@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Job;
+use super::job::Job;
 use super::pack::{Packed, with_packed};
 use super::stage::Staging;
 use crate::memory::with_scratch;

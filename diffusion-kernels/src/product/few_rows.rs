@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::decode::Floats;
-use super::multiply::{Job, Threads, each, part_len};
+use super::job::{Job, Threads, each, part_len};
 use super::pack::{Piece, pack_input, widen_rows};
 use super::weight::{Data, Weight};
 use crate::memory::{Disjoint, with_scratch};

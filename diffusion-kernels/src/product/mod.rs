@@ -3,19 +3,21 @@
 mod decode;
 mod epilogue;
 mod few_rows;
+mod job;
 mod multiply;
 mod pack;
 mod weight;
 
 pub use epilogue::{Activation, Epilogue, PerImage, Residual};
 pub(crate) use pack::{Piece, pack_weight};
-pub use weight::{Weight, WeightFormat, WidenRows};
+pub use weight::{Weight, WidenRows};
 
 use crate::Cpu;
 use crate::cpu::Vectors;
 use crate::memory::Disjoint;
 use crate::tile::{F32, Rounded};
-use multiply::{Job, multiply};
+use job::Job;
+use multiply::multiply;
 
 /// What products are computed in; sums are f32 in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

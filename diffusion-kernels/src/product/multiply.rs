@@ -6,38 +6,20 @@
 //! Where a sum is cut into parts depends on its length alone, so every number is made by the same additions however many rows
 //! there are. Few rows take tiles of few rows, or [`multiply_few`]; the weight is read once in all cases.
 
-use rayon::prelude::*;
-
 use super::decode::Floats;
-use super::epilogue::Epilogue;
 use super::few_rows::{MOST, multiply_few};
+use super::job::{Job, Threads, each, part_len};
 use super::pack::{Piece, pack_input, pack_weight};
-use super::weight::Weight;
 use crate::memory::{Disjoint, with_scratch};
 use crate::simd::Simd;
 use crate::tile::{Arith, Sums, tile};
 
-/// Units of a part of a sum, at most: a panel of the weight of this length stays in the second-level cache, and the additions
-/// in a row are few enough for f32.
-const PART: usize = 384;
 /// Panels of the weight that a task takes, at most: so much is packed for each time the input is read.
 const PANELS: usize = 4;
 /// Rows that a task takes, at most: their sums are kept until they are complete.
 const TASK_ROWS: usize = 2048;
 /// Rows that a task takes at least, where rows are divided among tasks: for fewer, packing the weight again takes too long.
 const MIN_TASK_ROWS: usize = 128;
-/// Products of this many multiplications and fewer are not worth waking a thread.
-const SMALL: usize = 1 << 15;
-
-/// A product to be computed, its lengths checked.
-pub(super) struct Job<'a> {
-    pub(super) input: &'a [f32],
-    pub(super) weight: &'a Weight<'a>,
-    pub(super) epilogue: &'a Epilogue<'a>,
-    pub(super) out: Disjoint<'a>,
-    pub(super) rows: usize,
-}
-
 /// The product by tiles of `MR` rows and `NV` vectors, or fewer rows where there are fewer.
 pub(super) fn multiply<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>) {
     match job.rows {
@@ -68,22 +50,6 @@ impl Plan {
         let per_task = (rows * column_tasks).div_ceil(wanted).clamp(MIN_TASK_ROWS, TASK_ROWS);
         Self { columns, rows: rows.div_ceil(rows.div_ceil(per_task)).next_multiple_of(panel[0]) }
     }
-}
-
-/// Units of a part of the sums: of about equal parts, whole vectors, and whole blocks of the weight.
-pub(super) fn part_len<A: Arith>(weight: &Weight<'_>) -> usize {
-    let [_, inputs] = weight.shape();
-    let units = inputs.div_ceil(A::PER_UNIT);
-    let multiple = least_common_multiple(weight.block_len(), 16 * A::PER_UNIT) / A::PER_UNIT;
-    units.div_ceil(units.div_ceil(PART).max(1)).max(1).next_multiple_of(multiple)
-}
-
-fn least_common_multiple(a: usize, b: usize) -> usize {
-    let (mut x, mut y) = (a, b);
-    while y > 0 {
-        (x, y) = (y, x % y);
-    }
-    a / x * b
 }
 
 fn multiply_by<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>) {
@@ -117,30 +83,6 @@ fn multiply_by<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'
             run_task::<A, MR, NV>(arith, job, &packed, rows, columns);
         });
     });
-}
-
-/// Who works on a product.
-#[derive(Clone, Copy)]
-pub(super) enum Threads {
-    /// The caller alone.
-    This,
-    /// The current pool.
-    All,
-}
-
-impl Threads {
-    fn of(job: &Job<'_>) -> Self {
-        let [outputs, inputs] = job.weight.shape();
-        if job.rows * outputs * inputs <= SMALL { Self::This } else { Self::All }
-    }
-}
-
-/// Call `body` for every index.
-pub(super) fn each(count: usize, threads: Threads, body: impl Fn(usize) + Sync + Send) {
-    match threads {
-        Threads::This => (0..count).for_each(body),
-        Threads::All => (0..count).into_par_iter().with_max_len(1).for_each(body),
-    }
 }
 
 /// The input in panels.

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::decode::{
     Decode, Floats, StoredBf16, StoredE4M3, StoredE5M2, StoredF16, StoredF32, StoredQ4_0, StoredQ4K, StoredQ8_0,
 };
-use super::weight::{Data, Weight, WeightFormat};
+use super::weight::{Data, Weight};
+use crate::WeightFormat;
 use crate::memory::with_scratch;
 use crate::simd::{MAX_LANES, Simd};
 use crate::tile::Arith;
