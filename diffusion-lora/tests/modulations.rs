@@ -4,7 +4,7 @@ mod common;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{FLUX, Layout, Reference, SD3, lora_file, pipeline, relative_error};
-use diffusion_core::weights::{ComponentPatches, PatchMode, PatchTarget, PatchWeights};
+use diffusion_core::weights::{ComponentPatches, PatchMode, PatchTarget, PatchWeights, WeightPatches};
 use diffusion_core::{Loading, Precision, Residency, Sigmas};
 use diffusion_lora::{Lora, LoraSet, SetLoras, Strength};
 use diffusion_models::block_network::NoHook;
@@ -34,7 +34,7 @@ impl PatchWeights for Kept {
 
     fn patch_weights(&mut self, patches: ComponentPatches, mode: PatchMode) -> Result<(), PipelineError> {
         let denoiser = self.denoiser.take().unwrap();
-        self.denoiser = Some(denoiser.patched(patches.get(&TRANSFORMER).unwrap_or(&Default::default()), mode)?);
+        self.denoiser = Some(denoiser.patched(patches.get(&TRANSFORMER).unwrap_or(&WeightPatches::default()), mode)?);
         Ok(())
     }
 }

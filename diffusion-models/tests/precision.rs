@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use common::relative_error;
 use diffusion_core::image::RgbImage;
 use diffusion_core::{Precision, Products};
-use diffusion_models::{Pipeline, Settings, Start, Tiling, ignore};
+use diffusion_models::{ComponentPaths, Pipeline, Settings, Start, Tiling, ignore};
 use fixture::{Fixture, pipeline};
 
 /// Final latents and image of one run.
@@ -56,7 +56,7 @@ fn bf16_products_stay_far_nearer_to_f32_than_a_network_in_bf16() {
 /// A trained network amplifies every error from step to step: torch's in bf16 becomes 2.0e-2 on this prompt, ours 1.1e-2.
 #[test]
 fn the_miniature_draws_the_same_image_in_bf16() {
-    let mut miniature = pipeline(&common::asset("mini-sd3"), &Default::default());
+    let mut miniature = pipeline(&common::asset("mini-sd3"), &ComponentPaths::default());
     assert!(miniature.is_stored_narrow());
     let settings = miniature.default_settings();
     let prompt = "a red house in the snow at night, a full moon in the sky";

@@ -23,7 +23,8 @@ impl Modulations {
     /// Most bytes that they take, unless a single level takes more.
     pub const MOST_BYTES: usize = 256 << 20;
 
-    /// What the layers of `blocks` give `batch` images at as many of the first `sigmas` as memory is spent on, at least one.
+    /// What the layers of `blocks` give `batch` images at as many of the first `sigmas` as memory is spent on, at least one if
+    /// there are any.
     /// `embed` gives the conditioning at these levels, `[levels * batch, hidden_size]`.
     ///
     /// # Errors
@@ -34,9 +35,12 @@ impl Modulations {
         sigmas: &[f64],
         embed: impl FnOnce(&[f64]) -> Tensor<2>,
     ) -> Result<Self, CheckpointError> {
+        if sigmas.is_empty() {
+            return Ok(Self { sigmas: Vec::new(), batch, blocks: Vec::new() });
+        }
         let width = blocks.iter().flatten().map(ModulationLayer::output_size).sum::<usize>();
         let most = Self::MOST_BYTES / (batch * width * size_of::<f32>()).max(1);
-        let sigmas = &sigmas[..most.max(1).min(sigmas.len())];
+        let sigmas = &sigmas[..most.clamp(1, sigmas.len())];
         let conditioning = embed(sigmas);
         let mut next = blocks.iter().flatten().skip(1).map(|layer| layer.path.as_str());
         let mut forward = |layer: &ModulationLayer<'_>| {

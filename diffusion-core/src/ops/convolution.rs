@@ -228,7 +228,7 @@ mod flex {
     fn channel_norm(norm: &GroupNorm, pixels: &[f32], [_, channels, height, width]: [usize; 4]) -> Option<ChannelNorm> {
         let [weight, bias] = [contiguous(&norm.gamma.as_ref()?.val())?, contiguous(&norm.beta.as_ref()?.val())?];
         let (weight, bias) = (numbers(&weight)?, numbers(&bias)?);
-        if !norm.affine || weight.len() != channels {
+        if !norm.affine || weight.len() != channels || pixels.is_empty() {
             return None;
         }
         let groups = Groups { groups: norm.num_groups, weight, bias, epsilon: norm.epsilon as f32 };

@@ -15,11 +15,13 @@ pub(super) fn numbers(tensor: &FlexTensor) -> Option<&[f32]> {
 }
 
 /// [`contiguous`] of what may not be there: the outer `None` is where the general way must do.
+#[expect(clippy::option_option, reason = "what is not there differs from what has no kernel, and `?` passes the latter on")]
 pub(super) fn contiguous_option<const D: usize>(tensor: Option<&Tensor<D>>) -> Option<Option<FlexTensor>> {
     tensor.map_or(Some(None), |tensor| contiguous(tensor).map(Some))
 }
 
 /// [`numbers`] of what may not be there: the outer `None` is where the general way must do.
+#[expect(clippy::option_option, reason = "what is not there differs from what has no kernel, and `?` passes the latter on")]
 pub(super) fn numbers_option(tensor: Option<&FlexTensor>) -> Option<Option<&[f32]>> {
     tensor.map_or(Some(None), |tensor| numbers(tensor).map(Some))
 }

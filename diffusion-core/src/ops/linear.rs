@@ -75,6 +75,7 @@ mod flex {
     use crate::ops::epilogue::Epilogue;
     use crate::ops::flex::{bytes, contiguous, contiguous_option, numbers, numbers_option};
     use crate::ops::large_buffer::filled_f32;
+    use crate::ops::rotations::Rotations;
 
     pub(super) fn linear(input: &Tensor<2>, layer: &Linear<'_>, epilogue: Epilogue<'_>) -> Option<Tensor<2>> {
         let device = input.device();
@@ -128,7 +129,7 @@ mod flex {
             Epilogue::Heads(head_norm) => {
                 let weight_of_norm = contiguous(&head_norm.norm.gamma.val())?;
                 let norm = HeadNorm { weight: numbers(&weight_of_norm)?, epsilon: head_norm.norm.epsilon as f32 };
-                let tables = match head_norm.rotations.map(|rotations| rotations.tables()) {
+                let tables = match head_norm.rotations.map(Rotations::tables) {
                     Some([cos, sin]) => Some([contiguous(cos)?, contiguous(sin)?]),
                     None => None,
                 };

@@ -80,8 +80,8 @@ impl LoadedWeights {
 
     /// Whether the parameters at a path stay in memory.
     pub fn is_kept(&self, path: &str) -> bool {
-        let prefixes = self.streamed.iter().copied().chain(self.apart.iter().map(String::as_str));
-        !prefixes.into_iter().any(|prefix| path.starts_with(prefix))
+        let mut prefixes = self.streamed.iter().copied().chain(self.apart.iter().map(String::as_str));
+        !prefixes.any(|prefix| path.starts_with(prefix))
     }
 
     /// The shape of a parameter.
@@ -106,8 +106,8 @@ impl LoadedWeights {
         self.checkpoint.check_unchanged()
     }
 
-    /// Fill the empty `block`, a block or a layer, with the tensors under the prefix `name`, start to read those of `next`, run `work`, and
-    /// give the block's memory back.
+    /// Fill the empty `block`, or a single layer, with the tensors under the prefix `name`, start to read those of `next`, run
+    /// `work`, and give the block's memory back.
     ///
     /// # Errors
     /// [`CheckpointError`] if the file was written to since it was opened.

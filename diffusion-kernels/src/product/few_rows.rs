@@ -102,14 +102,13 @@ impl Few<'_> {
                 let mut column = columns.start;
                 while column < columns.end {
                     let rows = if columns.end - column < MR { 1 } else { MR };
-                    let (weight, stride) = match self.units {
-                        Some(all) => (&all[column * units + start..], units),
-                        None => {
-                            let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
-                            let piece = Piece { rows: column..column + rows, numbers, width: rows };
-                            widen_rows(arith, self.job.weight, &piece, widened);
-                            (&*widened, len)
-                        }
+                    let (weight, stride) = if let Some(all) = self.units {
+                        (&all[column * units + start..], units)
+                    } else {
+                        let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
+                        let piece = Piece { rows: column..column + rows, numbers, width: rows };
+                        widen_rows(arith, self.job.weight, &piece, widened);
+                        (&*widened, len)
                     };
                     arith.vectorize(
                         #[inline(always)]
