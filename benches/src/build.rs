@@ -84,7 +84,13 @@ fn evaluation(
 ) -> Running {
     let latents = random([1, 16, LATENT_SIZE, LATENT_SIZE]);
     running(file, move || {
-        let input = DenoiserInput { latents: latents.clone(), sigmas: &[0.5], conditioning: &conditioning, distilled_guidance };
+        let input = DenoiserInput {
+            latents: latents.clone(),
+            sigmas: &[0.5],
+            conditioning: &conditioning,
+            distilled_guidance,
+            modulations: None,
+        };
         network.velocity(&input, &[], &mut NoHook).expect("a file that nobody writes to").into_data();
     })
 }

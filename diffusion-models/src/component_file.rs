@@ -17,6 +17,11 @@ pub trait ComponentFile: Debug + Send + Sync {
     /// Its tensors.
     fn checkpoint(&self) -> &Checkpoint;
 
+    /// Its tensors without those that are read when they are needed and given back, whether the network is streamed or not.
+    fn kept(&self) -> Checkpoint {
+        self.checkpoint().clone()
+    }
+
     /// How its weights are kept in memory.
     fn keeping(&self) -> WeightKeeping;
 
@@ -48,6 +53,15 @@ impl<C: NetworkConfig> ComponentFile for NetworkFile<C> {
 
     fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    fn kept(&self) -> Checkpoint {
+        let released = self.config.released();
+        // What cannot be renamed is refused by the check.
+        let Ok(renamed) = self.config.rename(self.checkpoint.clone()) else { return self.checkpoint.clone() };
+        let released = renamed.filtered(|name| released.iter().any(|prefix| name.starts_with(prefix)));
+        let released: BTreeSet<&str> = released.tensors().map(|(_, tensor)| tensor.name()).collect();
+        self.checkpoint.filtered(|name| self.checkpoint.get(name).is_none_or(|tensor| !released.contains(tensor.name())))
     }
 
     fn keeping(&self) -> WeightKeeping {

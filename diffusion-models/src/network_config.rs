@@ -39,6 +39,11 @@ pub trait NetworkConfig: Debug + Send + Sync {
     /// All published layouts, each with a prefix of its names.
     fn layouts(&self) -> Vec<(KeyMap, &'static str)>;
 
+    /// Prefixes of the parameters that are not kept in memory, whether blocks are streamed or not: those of modulations.
+    fn released(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What published files of all layouts call the network's parameters.
     fn published_names(&self) -> PublishedNames {
         let names = PublishedNames::new(parameter_shapes(&self.empty(&Device::default())));

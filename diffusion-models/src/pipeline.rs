@@ -326,7 +326,7 @@ fn load<T>(
         Stage::Denoise => options.precision,
         Stage::Text | Stage::Decode => options.precision.with_exact_products(),
     };
-    let loading = Loading { progress: &progress, ..Loading::new(precision, &options.device) };
+    let loading = Loading { progress: &progress, releases_modulations: true, ..Loading::new(precision, &options.device) };
     work(&loading.with_residency(options.residency)).map_err(|error| match error {
         PipelineError::Checkpoint(diffusion_core::checkpoint::CheckpointError::Cancelled { .. }) => {
             PipelineError::Cancelled { during: "loading" }

@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 
 use burn::tensor::DType;
 use diffusion_core::checkpoint::Checkpoint;
+use diffusion_core::network::Modulations;
 use diffusion_core::weights::ComponentId;
 use diffusion_core::{Precision, Residency};
 
@@ -42,7 +43,7 @@ pub struct PlannedComponent {
     pub id: ComponentId,
     /// Stage in which it is in memory.
     pub stage: Stage,
-    /// Its weights, as stored.
+    /// Its weights, as stored, but for those that are read when they are needed and given back.
     pub weights: usize,
     /// Its weights when streamed: what is outside of blocks, and the two largest blocks' worth; all of a small component.
     pub weights_streamed: usize,
@@ -51,9 +52,9 @@ pub struct PlannedComponent {
 }
 
 impl PlannedComponent {
-    /// A component whose activations take so many bytes.
-    fn new(file: &dyn ComponentFile, precision: Precision, activations: usize) -> Self {
-        let (checkpoint, component) = (file.checkpoint(), file.component());
+    /// A component whose activations take so many bytes, evaluated `evaluations` times.
+    fn new(file: &dyn ComponentFile, precision: Precision, activations: usize, evaluations: usize) -> Self {
+        let (checkpoint, kept, component) = (file.checkpoint(), file.kept(), file.component());
         // Text encoders compute in f32 whatever the rest does.
         let compute = if component.stage == Stage::Text { precision.with_f32_compute() } else { precision }.compute;
         let compute_size = DType::from(compute).size();
@@ -62,10 +63,12 @@ impl PlannedComponent {
                 let numbers = checkpoint.tensors().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum::<usize>();
                 (numbers * compute_size, numbers * compute_size, 0)
             }
-            WeightKeeping::Whole => (checkpoint.num_bytes(), checkpoint.num_bytes(), widest_matrix(checkpoint)),
-            WeightKeeping::Streamable => (checkpoint.num_bytes(), streamed_bytes(checkpoint), widest_matrix(checkpoint)),
+            WeightKeeping::Whole => (kept.num_bytes(), kept.num_bytes(), widest_matrix(checkpoint)),
+            WeightKeeping::Streamable => (kept.num_bytes(), streamed_bytes(&kept), widest_matrix(checkpoint)),
         };
-        let working = activations.saturating_add(widest * compute_size);
+        let modulations =
+            biases(checkpoint).saturating_sub(biases(&kept)).saturating_mul(evaluations).saturating_mul(size_of::<f32>());
+        let working = activations.saturating_add(widest * compute_size).saturating_add(modulations.min(Modulations::MOST_BYTES));
         Self { id: component.id, stage: component.stage, weights, weights_streamed, working }
     }
 }
@@ -74,6 +77,12 @@ impl PlannedComponent {
 fn widest_matrix(checkpoint: &Checkpoint) -> usize {
     let matrices = checkpoint.tensors().filter(|(_, tensor)| tensor.shape().len() == 2);
     matrices.map(|(_, tensor)| tensor.shape().iter().product()).max().unwrap_or(0)
+}
+
+/// Numbers of all vectors: of layers with biases, as many as the layers give for an image.
+fn biases(checkpoint: &Checkpoint) -> usize {
+    let vectors = checkpoint.tensors().filter(|(_, tensor)| tensor.shape().len() == 1);
+    vectors.map(|(_, tensor)| tensor.shape()[0]).sum()
 }
 
 /// Bytes of what is outside of blocks, and of the two largest blocks.
@@ -117,7 +126,9 @@ impl Plan {
             Stage::Denoise => transformer_activations(info, settings, batch),
             Stage::Decode => decoder_activations(settings),
         };
-        let planned = |file: &&dyn ComponentFile| PlannedComponent::new(*file, precision, activations(file.component().stage));
+        let evaluations = settings.num_steps.saturating_mul(images_at_once(settings, batch));
+        let planned =
+            |file: &&dyn ComponentFile| PlannedComponent::new(*file, precision, activations(file.component().stage), evaluations);
         Self::of(files.iter().map(planned).collect())
     }
 
@@ -157,9 +168,14 @@ fn transformer_activations(info: &ModelInfo, settings: &Settings, batch: usize) 
     const LIVE: usize = 16;
     let text_tokens = settings.max_sequence_length.saturating_add(info.clip_tokens);
     let tokens = info.geometry.tokens(settings).saturating_add(text_tokens);
-    let both = settings.is_guided() && settings.guidance.evaluation == GuidanceEvaluation::Batched;
-    let factors = [batch.max(1), if both { 2 } else { 1 }, info.hidden_size, LIVE, size_of::<f32>()];
+    let factors = [images_at_once(settings, batch), info.hidden_size, LIVE, size_of::<f32>()];
     factors.into_iter().fold(tokens, usize::saturating_mul)
+}
+
+/// Images in one evaluation of the transformer.
+fn images_at_once(settings: &Settings, batch: usize) -> usize {
+    let both = settings.is_guided() && settings.guidance.evaluation == GuidanceEvaluation::Batched;
+    batch.max(1).saturating_mul(if both { 2 } else { 1 })
 }
 
 /// Bytes of the activations of a decoder: the finest level's channels at the size of the image, some times over.

@@ -139,7 +139,13 @@ fn every_image_of_a_batch_may_have_a_noise_level_of_its_own() {
         let prompt = fixture.prompt();
         pipeline.denoise(&prompt, &Start::from_seeds(&[1]), &settings, &mut ignore).unwrap();
         let velocity = |latents: Tensor<4>, sigmas: &[f64], conditioning: &Conditioning| {
-            let input = DenoiserInput { latents, sigmas, conditioning, distilled_guidance: settings.distilled_guidance };
+            let input = DenoiserInput {
+                latents,
+                sigmas,
+                conditioning,
+                distilled_guidance: settings.distilled_guidance,
+                modulations: None,
+            };
             pipeline.denoiser().unwrap().velocity(&input, &[], &mut NoHook).unwrap()
         };
         let (latents, texts) = (pipeline.noise(&[1, 2], &settings), [&prompt.positive, prompt.negative.as_ref().unwrap()]);

@@ -113,7 +113,8 @@ fn velocity(path: &Path, config: &FluxConfig) -> Tensor<4> {
         pooled: tensor(config.pooled_projection_dim).reshape([1, config.pooled_projection_dim]),
     };
     let latents = tensor(16 * 6 * 4).reshape([1, 16, 6, 4]);
-    let input = DenoiserInput { latents, sigmas: &[0.7], conditioning: &conditioning, distilled_guidance: Some(3.5) };
+    let input =
+        DenoiserInput { latents, sigmas: &[0.7], conditioning: &conditioning, distilled_guidance: Some(3.5), modulations: None };
     block_network::run(&model, &input, &[], &mut NoHook).unwrap()
 }
 

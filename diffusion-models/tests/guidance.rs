@@ -64,7 +64,13 @@ impl Model {
         let denoiser = self.pipeline.denoiser().unwrap();
         [self.prompt.negative.as_ref().unwrap(), &self.prompt.positive].map(|conditioning| {
             let distilled_guidance = self.settings.distilled_guidance;
-            let input = DenoiserInput { latents: self.noise.clone(), sigmas: &[1.0], conditioning, distilled_guidance };
+            let input = DenoiserInput {
+                latents: self.noise.clone(),
+                sigmas: &[1.0],
+                conditioning,
+                distilled_guidance,
+                modulations: None,
+            };
             denoiser.velocity(&input, &[], &mut NoHook).unwrap()
         })
     }

@@ -6,14 +6,23 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use super::conditioning::Conditioning;
 use super::denoiser_input::DenoiserInput;
+use super::modulation_layer::ModulationLayer;
+use super::modulations::Modulations;
 use crate::checkpoint::CheckpointError;
-use crate::weights::{LoadedNetwork, LoadedWeights};
+use crate::weights::{LoadedNetwork, LoadedWeights, Projection};
 
 /// A network of blocks, run one after the other.
 pub trait BlockNetwork: LoadedNetwork {
-    /// What goes from block to block: tokens, and what every block needs besides (modulation input, positions).
+    /// What goes from block to block: tokens, and what every block needs besides (positions).
     type State: BlockState + Clone;
+
+    /// Noise level, pooled text and guidance as the vector that modulation layers take.
+    ///
+    /// # Shapes
+    /// - pooled: `[sigmas, pooled_projection_dim]`, result: `[sigmas, hidden_size]`
+    fn embed_conditioning(&self, sigmas: &[f64], pooled: Tensor<2>, distilled_guidance: Option<f64>) -> Tensor<2>;
 
     /// The state before the first block.
     fn begin(&self, input: &DenoiserInput<'_>) -> Self::State;
@@ -28,7 +37,10 @@ pub trait BlockNetwork: LoadedNetwork {
     fn block_path(&self, index: usize) -> String;
 
     /// The velocity after the last block, in f32.
-    fn end(&self, state: Self::State) -> Tensor<4>;
+    ///
+    /// # Shapes
+    /// - conditioning: `[batch, hidden_size]`
+    fn end(&self, state: Self::State, conditioning: Tensor<2>) -> Tensor<4>;
 }
 
 /// What a hook sees and may change between blocks.
@@ -45,17 +57,26 @@ pub trait BlockState {
 
 /// A block of a network.
 pub trait Block<S>: Module {
+    /// The layers that make modulations of the conditioning, by their paths in the block.
+    fn modulation_layers(&self) -> Vec<(&'static str, &Projection)>;
+
     /// The state after the block.
-    fn forward(&self, state: S) -> S;
+    ///
+    /// # Shapes
+    /// - modulations: what each of the layers gives, `[batch, output_size]`
+    fn forward(&self, state: S, modulations: &[Tensor<2>]) -> S;
 }
 
 /// A [`Block`] behind a reference.
 pub trait RunBlock<S> {
+    /// [`Block::modulation_layers`]; without weights if they are not kept in memory.
+    fn modulation_layers(&self) -> Vec<(&'static str, &Projection)>;
+
     /// Run the block, whose weights are read from their file first if they are streamed.
     ///
     /// # Errors
     /// [`CheckpointError`] if that file was written to since it was opened.
-    fn run(&self, streamed: Option<StreamedBlock<'_>>, state: S) -> Result<S, CheckpointError>;
+    fn run(&self, streamed: Option<StreamedBlock<'_>>, state: S, modulations: &[Tensor<2>]) -> Result<S, CheckpointError>;
 }
 
 /// Where the weights of a streamed block are.
@@ -70,9 +91,15 @@ pub struct StreamedBlock<'a> {
 }
 
 impl<S, B: Block<S>> RunBlock<S> for B {
-    fn run(&self, streamed: Option<StreamedBlock<'_>>, state: S) -> Result<S, CheckpointError> {
-        let Some(StreamedBlock { weights, prefix, next_prefix }) = streamed else { return Ok(self.forward(state)) };
-        weights.with_block(&prefix, &next_prefix, self.clone(), |block| block.forward(state))
+    fn modulation_layers(&self) -> Vec<(&'static str, &Projection)> {
+        Block::modulation_layers(self)
+    }
+
+    fn run(&self, streamed: Option<StreamedBlock<'_>>, state: S, modulations: &[Tensor<2>]) -> Result<S, CheckpointError> {
+        let Some(StreamedBlock { weights, prefix, next_prefix }) = streamed else {
+            return Ok(self.forward(state, modulations));
+        };
+        weights.with_block(&prefix, &next_prefix, self.clone(), |block| block.forward(state, modulations))
     }
 }
 
@@ -115,6 +142,36 @@ impl BlockHook for NoHook {
     }
 }
 
+/// What modulates the blocks of a network at the first of these noise levels, as many as memory is spent on and at least one.
+///
+/// # Errors
+/// [`CheckpointError`] if the network's file was written to since it was opened.
+pub fn modulations<N: BlockNetwork>(
+    network: &N,
+    sigmas: &[f64],
+    conditioning: &Conditioning,
+    distilled_guidance: Option<f64>,
+) -> Result<Modulations, CheckpointError> {
+    let layers: Vec<_> = (0..network.num_blocks()).map(|index| modulation_layers(network, index)).collect();
+    let batch = conditioning.batch_size();
+    Modulations::compute(&layers, batch, sigmas, |sigmas| {
+        let of_images: Vec<f64> = sigmas.iter().flat_map(|&sigma| std::iter::repeat_n(sigma, batch)).collect();
+        let pooled = conditioning.pooled.clone().repeat_dim(0, sigmas.len());
+        network.embed_conditioning(&of_images, pooled, distilled_guidance)
+    })
+}
+
+/// Prefixes of the parameters of all layers that [`modulations`] computes.
+pub fn modulation_paths<N: BlockNetwork>(network: &N) -> Vec<String> {
+    (0..network.num_blocks()).flat_map(|index| modulation_layers(network, index)).map(|layer| layer.path).collect()
+}
+
+fn modulation_layers<N: BlockNetwork>(network: &N, block: usize) -> Vec<ModulationLayer<'_>> {
+    let (path, weights) = (network.block_path(block), network.weights());
+    let layer = |(name, projection)| ModulationLayer { path: format!("{path}.{name}."), projection, weights };
+    network.block(block).modulation_layers().into_iter().map(layer).collect()
+}
+
 /// The velocity that a network gives, without the blocks in `skipped_blocks`.
 ///
 /// # Errors
@@ -127,6 +184,8 @@ pub fn run<N: BlockNetwork>(
 ) -> Result<Tensor<4>, CheckpointError> {
     let (weights, num_blocks) = (network.weights(), network.num_blocks());
     weights.map_or(Ok(()), LoadedWeights::check_unchanged)?;
+    let conditioning = network.embed_conditioning(input.sigmas, input.conditioning.pooled.clone(), input.distilled_guidance);
+    let ahead = input.modulations.and_then(|ahead| ahead.of_images(input.sigmas));
     let mut state = network.begin(input);
     hook.before(input, &state);
     for index in (0..num_blocks).filter(|index| !skipped_blocks.contains(index)) {
@@ -137,11 +196,18 @@ pub fn run<N: BlockNetwork>(
             // After the last block comes the first, of the next step.
             next_prefix: format!("{}.", network.block_path((index + 1) % num_blocks)),
         });
-        state = network.block(index).run(streamed, state)?;
+        let layers = modulation_layers(network, index);
+        let modulations =
+            layers.iter().enumerate().map(|(layer, modulation)| match ahead.and_then(|ahead| ahead.of_layer(index, layer)) {
+                Some(known) => Ok(known),
+                None => modulation.forward(conditioning.clone(), &modulation.path),
+            });
+        let modulations = modulations.collect::<Result<Vec<_>, _>>()?;
+        state = network.block(index).run(streamed, state, &modulations)?;
         let label = path.replace("blocks.", "block ").replace('_', " ");
         if hook.after(&BlockPlace { index, num_blocks, label }, &mut state) == BlockFlow::SkipRest {
             break;
         }
     }
-    Ok(network.end(state))
+    Ok(network.end(state, conditioning))
 }

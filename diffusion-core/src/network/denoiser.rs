@@ -6,7 +6,9 @@ use std::fmt::Debug;
 use burn::tensor::Tensor;
 
 use super::block_network::{self, BlockHook, BlockNetwork};
+use super::conditioning::Conditioning;
 use super::denoiser_input::DenoiserInput;
+use super::modulations::Modulations;
 use crate::checkpoint::CheckpointError;
 use crate::weights::{LoadedNetwork, PatchMode, WeightPatches};
 
@@ -28,6 +30,18 @@ pub trait Denoiser: Any + Debug + Send {
         hook: &mut dyn BlockHook,
     ) -> Result<Tensor<4>, CheckpointError>;
 
+    /// What modulates blocks at the first of these noise levels, as many as memory is spent on and at least one, for
+    /// [`DenoiserInput::modulations`].
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the network's file was written to since it was opened.
+    fn modulations(
+        &self,
+        sigmas: &[f64],
+        conditioning: &Conditioning,
+        distilled_guidance: Option<f64>,
+    ) -> Result<Modulations, CheckpointError>;
+
     /// The same network with `patches` in place of those of now.
     ///
     /// # Errors
@@ -43,6 +57,15 @@ impl<N: BlockNetwork + LoadedNetwork + 'static> Denoiser for N {
         hook: &mut dyn BlockHook,
     ) -> Result<Tensor<4>, CheckpointError> {
         block_network::run(self, input, skipped_blocks, hook)
+    }
+
+    fn modulations(
+        &self,
+        sigmas: &[f64],
+        conditioning: &Conditioning,
+        distilled_guidance: Option<f64>,
+    ) -> Result<Modulations, CheckpointError> {
+        block_network::modulations(self, sigmas, conditioning, distilled_guidance)
     }
 
     fn patched(self: Box<Self>, patches: &WeightPatches, mode: PatchMode) -> Result<Box<dyn Denoiser>, CheckpointError> {

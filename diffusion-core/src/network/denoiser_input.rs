@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::conditioning::Conditioning;
+use super::modulations::Modulations;
 
 /// What a denoising network computes from. Each image of the batch has a noise level of its own.
 #[derive(Clone, Debug)]
@@ -15,4 +16,6 @@ pub struct DenoiserInput<'a> {
     pub conditioning: &'a Conditioning,
     /// Guidance as an input, for networks that were distilled to take it.
     pub distilled_guidance: Option<f64>,
+    /// What modulates blocks under this conditioning and this guidance, as far as it was computed ahead.
+    pub modulations: Option<&'a Modulations>,
 }

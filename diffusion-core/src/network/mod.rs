@@ -6,9 +6,12 @@ pub mod block_network;
 mod conditioning;
 mod denoiser;
 mod denoiser_input;
+mod modulation_layer;
+mod modulations;
 mod not_finite;
 
 pub use conditioning::Conditioning;
 pub use denoiser::Denoiser;
 pub use denoiser_input::DenoiserInput;
+pub use modulations::Modulations;
 pub use not_finite::{FirstNotFinite, is_finite};

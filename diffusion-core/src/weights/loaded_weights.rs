@@ -23,6 +23,8 @@ pub struct LoadedWeights {
     precision: Precision,
     /// Prefixes of the parameters that are streamed.
     streamed: &'static [&'static str],
+    /// Prefixes of the parameters of single layers that are read apart from what is around them, which comes without them.
+    apart: Vec<String>,
     patches: WeightPatches,
     mode: PatchMode,
     /// Parameters whose tensors are not those of the file.
@@ -40,25 +42,60 @@ impl LoadedWeights {
         blocks: &'static [&'static str],
         loading: &Loading<'_>,
     ) -> Result<(M, Self), CheckpointError> {
+        Self::load_apart(checkpoint, module, blocks, Vec::new(), loading)
+    }
+
+    /// The same, but that parameters whose names start with one of `modulations` are not loaded either if they are to be released,
+    /// or blocks are streamed. They are read with [`with_block`](Self::with_block) alone.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_apart<M: Module>(
+        checkpoint: Checkpoint,
+        module: M,
+        blocks: &'static [&'static str],
+        modulations: Vec<String>,
+        loading: &Loading<'_>,
+    ) -> Result<(M, Self), CheckpointError> {
         let streamed = match loading.residency {
             Residency::Resident => &[],
             Residency::Streamed => blocks,
         };
-        let skip = |name: &str| streamed.iter().any(|prefix| name.starts_with(prefix));
+        let apart = if loading.releases_modulations || !streamed.is_empty() { modulations } else { Vec::new() };
         let on_progress = |done, total| loading.report(done, total);
-        let checkpoint = fitted(checkpoint, &module)?;
-        let module = fill(&checkpoint, module, loading.precision, &on_progress, skip)?;
-        Ok((module, Self { streamed, ..Self::new(checkpoint, loading.precision) }))
+        let weights = Self { streamed, apart, ..Self::new(fitted(checkpoint, &module)?, loading.precision) };
+        let module = fill(&weights.checkpoint, module, loading.precision, &on_progress, |name| !weights.is_kept(name))?;
+        Ok((module, weights))
     }
 
     fn new(checkpoint: Checkpoint, precision: Precision) -> Self {
         let (patches, mode, fused) = (WeightPatches::default(), PatchMode::default(), BTreeSet::new());
-        Self { checkpoint, precision, streamed: &[], patches, mode, fused }
+        Self { checkpoint, precision, streamed: &[], apart: Vec::new(), patches, mode, fused }
     }
 
     /// Whether blocks are read from the file whenever they are needed.
     pub fn is_streamed(&self) -> bool {
         !self.streamed.is_empty()
+    }
+
+    /// Whether the parameters at a path stay in memory.
+    pub fn is_kept(&self, path: &str) -> bool {
+        let mut prefixes = self.streamed.iter().copied().chain(self.apart.iter().map(String::as_str));
+        !prefixes.any(|prefix| path.starts_with(prefix))
+    }
+
+    /// The shape of a parameter.
+    pub fn shape(&self, path: &str) -> Option<&[usize]> {
+        self.checkpoint.shape(path)
+    }
+
+    /// The weights of a part of the network, without patches, and without layers in it that are read apart.
+    fn part(&self, prefix: &str) -> Self {
+        let inside = self.apart.iter().filter_map(|path| path.strip_prefix(prefix));
+        let apart: Vec<String> = inside.filter(|path| !path.is_empty()).map(str::to_owned).collect();
+        let tensors = self.checkpoint.under(prefix);
+        let checkpoint = tensors.filtered(|name| !apart.iter().any(|path| name.starts_with(path)));
+        Self { apart, ..Self::new(checkpoint, self.precision) }
     }
 
     /// Refuse files that were written to since they were opened.
@@ -69,8 +106,8 @@ impl LoadedWeights {
         self.checkpoint.check_unchanged()
     }
 
-    /// Fill the empty `block` with the tensors under the prefix `name`, start to read those of `next`, run `work`, and
-    /// give the block's memory back.
+    /// Fill the empty `block`, or a single layer, with the tensors under the prefix `name`, start to read those of `next`, run
+    /// `work`, and give the block's memory back.
     ///
     /// # Errors
     /// [`CheckpointError`] if the file was written to since it was opened.
@@ -81,11 +118,12 @@ impl LoadedWeights {
         block: M,
         work: impl FnOnce(&M) -> R,
     ) -> Result<R, CheckpointError> {
-        let tensors = self.checkpoint.under(name);
+        let mut part = self.part(name);
+        let tensors = part.checkpoint.clone();
         debug_assert!(!tensors.is_empty(), "{name} is no prefix of parameters");
         let block = fill(&tensors, block, self.precision, &|_, _| ControlFlow::Continue(()), |_| false)?;
-        let block = Self::new(tensors.clone(), self.precision).patch(block, &self.patches.under(name), PatchMode::Attach)?;
-        self.checkpoint.under(next).read_ahead();
+        let block = part.patch(block, &self.patches.under(name), PatchMode::Attach)?;
+        self.part(next).checkpoint.read_ahead();
         let result = work(&block);
         drop(block);
         tensors.release();
@@ -116,7 +154,7 @@ impl LoadedWeights {
         let patches = &patches.resolved(&self.patches, &|path| self.read(path))?;
         self.patches = patches.clone();
         self.mode = mode;
-        touched.retain(|path| !self.streamed.iter().any(|prefix| path.starts_with(prefix)));
+        touched.retain(|path| self.is_kept(path));
         // A streamed block comes here in every step, mostly without patches.
         if touched.is_empty() {
             return Ok(module);

@@ -38,6 +38,10 @@ pub struct Loading<'a> {
     pub precision: Precision,
     /// Whether the blocks of large networks stay in memory.
     pub residency: Residency,
+    /// Whether the matrices that modulate blocks are read from the file when they are needed, and given back: right for who
+    /// computes [`Modulations`](crate::network::Modulations) ahead, once for many evaluations. Those of streamed networks always
+    /// are.
+    pub releases_modulations: bool,
     /// Where the network computes.
     pub device: &'a Device,
     /// Hears of the progress and may cancel.
@@ -47,7 +51,14 @@ pub struct Loading<'a> {
 impl<'a> Loading<'a> {
     /// All blocks stay in memory, and nobody hears of the progress.
     pub fn new(precision: Precision, device: &'a Device) -> Self {
-        Self { component: None, precision, residency: Residency::Resident, device, progress: &|_| ControlFlow::Continue(()) }
+        Self {
+            component: None,
+            precision,
+            residency: Residency::Resident,
+            releases_modulations: false,
+            device,
+            progress: &|_| ControlFlow::Continue(()),
+        }
     }
 
     /// Another residency.

@@ -90,15 +90,20 @@ impl Reference {
     /// The velocity that the pipeline gives for the reference's first step.
     pub(crate) fn velocity(&self, pipeline: &mut Pipeline) -> Tensor<4> {
         let guidance = self.run["guidance_scale"].as_f64().unwrap();
-        let [tokens, pooled] = ["prompt_embeds", "pooled_prompt_embeds"];
-        let positive = Conditioning { tokens: tensor(&self.tensors, tokens), pooled: tensor(&self.tensors, pooled) };
+        let (noise, positive) = self.start();
         let mut settings = self.settings(pipeline);
         settings.guidance_scale = 1.0;
         settings.distilled_guidance = settings.distilled_guidance.map(|_| guidance);
-        let noise: Tensor<4> = tensor(&self.tensors, "noise");
         let (prompt, start) = (EncodedPrompt::new(positive, None), Start::from_noise(noise.clone()));
         let latents = pipeline.denoise(&prompt, &start, &settings, &mut ignore).unwrap();
         (noise - latents).div_scalar(self.first_sigma())
+    }
+
+    /// The noise and the encoded prompt of the reference.
+    pub(crate) fn start(&self) -> (Tensor<4>, Conditioning) {
+        let [tokens, pooled] = ["prompt_embeds", "pooled_prompt_embeds"];
+        let positive = Conditioning { tokens: tensor(&self.tensors, tokens), pooled: tensor(&self.tensors, pooled) };
+        (tensor(&self.tensors, "noise"), positive)
     }
 
     /// What diffusers computes with a LoRA.

@@ -61,24 +61,28 @@ impl DoubleBlock {
         Self { image: Stream::new(config, device), text: Stream::new(config, device) }
     }
 
-    /// `conditioning` is already activated.
-    ///
+    /// The layers that make modulations of the conditioning.
+    pub(super) fn modulation_layers(&self) -> [(&'static str, &Projection); 2] {
+        [("image.modulation", &self.image.modulation), ("text.modulation", &self.text.modulation)]
+    }
+
     /// # Shapes
     /// - image: `[batch, image_len, hidden_size]`, text: `[batch, text_len, hidden_size]`
-    /// - conditioning: `[batch, hidden_size]`; rotations: of `text_len + image_len` tokens, text first
+    /// - modulations: of image and text, `[batch, 6 * hidden_size]`; rotations: of `text_len + image_len` tokens, text first
     pub(super) fn attend(
         &self,
         image: Tensor<3>,
         text: Tensor<3>,
-        conditioning: &Tensor<2>,
+        [of_image, of_text]: [&Tensor<2>; 2],
         rotations: &Rotations,
     ) -> (Tensor<3>, Tensor<3>) {
         let [batch, image_len, hidden_size] = image.dims();
         let [_, text_len, _] = text.dims();
         assert_shape!(text, [batch, text_len, hidden_size]);
-        assert_shape!(conditioning, [batch, hidden_size]);
-        let [image_attention, image_feed_forward] = self.image.modulations(conditioning);
-        let [text_attention, text_feed_forward] = self.text.modulations(conditioning);
+        assert_shape!(of_image, [batch, _]);
+        assert_shape!(of_text, [batch, _]);
+        let [image_attention, image_feed_forward] = of_halves(of_image);
+        let [text_attention, text_feed_forward] = of_halves(of_text);
         let of_text = self.text.project(text_attention.apply(text.clone()), &rotations.of_tokens(0..text_len));
         let image_tokens = text_len..text_len + image_len;
         let of_image = self.image.project(image_attention.apply(image.clone()), &rotations.of_tokens(image_tokens));
@@ -88,6 +92,12 @@ impl DoubleBlock {
         let text = self.text.finish(text, text_attended, &text_attention, &text_feed_forward);
         (image, within_half_precision(text))
     }
+}
+
+/// Modulations of attention and feed-forward layer.
+fn of_halves(all: &Tensor<2>) -> [Modulation; 2] {
+    let [a, b, c, d, e, f] = modulations(all);
+    [Modulation::new([a, b, c]), Modulation::new([d, e, f])]
 }
 
 impl Stream {
@@ -106,12 +116,6 @@ impl Stream {
             feed_forward: FeedForward::new(hidden_size, config.inner_size(), device),
             num_heads: config.num_heads,
         }
-    }
-
-    /// Modulations of attention and feed-forward layer.
-    fn modulations(&self, conditioning: &Tensor<2>) -> [Modulation; 2] {
-        let [a, b, c, d, e, f] = modulations(&self.modulation, conditioning.clone());
-        [Modulation::new([a, b, c]), Modulation::new([d, e, f])]
     }
 
     fn project(&self, x: Tensor<3>, rotations: &Rotations) -> Attending {
@@ -147,13 +151,18 @@ impl SingleBlock {
         }
     }
 
+    /// The layer that makes modulations of the conditioning.
+    pub(super) fn modulation_layers(&self) -> [(&'static str, &Projection); 1] {
+        [("modulation", &self.modulation)]
+    }
+
     /// # Shapes
     /// - x and result: `[batch, text_len + image_len, hidden_size]`, text first
-    /// - conditioning: `[batch, hidden_size]`
-    pub(super) fn attend(&self, x: Tensor<3>, conditioning: &Tensor<2>, rotations: &Rotations) -> Tensor<3> {
-        let [batch, _, hidden_size] = x.dims();
-        assert_shape!(conditioning, [batch, hidden_size]);
-        let modulation = Modulation::new(modulations(&self.modulation, conditioning.clone()));
+    /// - all: modulations, `[batch, 3 * hidden_size]`
+    pub(super) fn attend(&self, x: Tensor<3>, all: &Tensor<2>, rotations: &Rotations) -> Tensor<3> {
+        let [batch, _, _] = x.dims();
+        assert_shape!(all, [batch, _]);
+        let modulation = Modulation::new(modulations(all));
         let modulated = modulation.apply(x.clone());
         let turned = |norm| HeadNorm { norm, rotations: Some(rotations) };
         let tokens = Attending {

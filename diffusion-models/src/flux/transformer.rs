@@ -12,7 +12,7 @@ use super::{keys, patches};
 use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings};
 use crate::network_config::{NetworkConfig, WeightKeeping};
 use diffusion_core::network::DenoiserInput;
-use diffusion_core::network::block_network::{Block, BlockNetwork, BlockState, RunBlock};
+use diffusion_core::network::block_network::{Block, BlockNetwork, BlockState, RunBlock, modulation_paths};
 
 /// FLUX.1's transformer.
 ///
@@ -46,8 +46,6 @@ const SINGLE: &str = "single_blocks.";
 pub struct FluxState {
     tokens: Tokens,
     text_len: usize,
-    /// What every block is modulated by, already activated, `[batch, hidden_size]`.
-    conditioning: Tensor<2>,
     rotations: Rotations,
     /// Height and width of the latents.
     size: [usize; 2],
@@ -99,16 +97,24 @@ impl BlockState for FluxState {
 }
 
 impl Block<FluxState> for DoubleBlock {
-    fn forward(&self, state: FluxState) -> FluxState {
+    fn modulation_layers(&self) -> Vec<(&'static str, &Projection)> {
+        self.modulation_layers().into()
+    }
+
+    fn forward(&self, state: FluxState, modulations: &[Tensor<2>]) -> FluxState {
         let (image, text) = state.tokens.apart(state.text_len);
-        let (image, text) = self.attend(image, text, &state.conditioning, &state.rotations);
+        let (image, text) = self.attend(image, text, [&modulations[0], &modulations[1]], &state.rotations);
         FluxState { tokens: Tokens::Apart { image, text }, ..state }
     }
 }
 
 impl Block<FluxState> for SingleBlock {
-    fn forward(&self, state: FluxState) -> FluxState {
-        let tokens = self.attend(state.tokens.joined(), &state.conditioning, &state.rotations);
+    fn modulation_layers(&self) -> Vec<(&'static str, &Projection)> {
+        self.modulation_layers().into()
+    }
+
+    fn forward(&self, state: FluxState, modulations: &[Tensor<2>]) -> FluxState {
+        let tokens = self.attend(state.tokens.joined(), &modulations[0], &state.rotations);
         FluxState { tokens: Tokens::Joined(tokens), ..state }
     }
 }
@@ -150,6 +156,10 @@ impl NetworkConfig for FluxConfig {
         checkpoint.named("a FLUX.1 transformer of this size").renamed(&map)
     }
 
+    fn released(&self) -> Vec<String> {
+        modulation_paths(&self.empty(&Device::default()))
+    }
+
     fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
         keys::layouts(self).map(|layout| (layout, "")).into()
     }
@@ -162,7 +172,8 @@ impl FluxTransformer {
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.
     pub fn load(checkpoint: Checkpoint, config: &FluxConfig, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
         let empty = config.init(loading.precision.compute, loading.device);
-        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[DOUBLE, SINGLE], loading)?;
+        let (checkpoint, modulations) = (config.rename(checkpoint)?, modulation_paths(&empty));
+        let (loaded, weights) = LoadedWeights::load_apart(checkpoint, empty, &[DOUBLE, SINGLE], modulations, loading)?;
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
@@ -170,28 +181,28 @@ impl FluxTransformer {
     pub fn config(&self) -> &FluxConfig {
         &self.config
     }
-
-    /// Timestep, pooled text and guidance as one vector, `[batch, hidden_size]`. Guidance that is not given is none, 0.
-    fn embed_conditioning(&self, input: &DenoiserInput<'_>) -> Tensor<2> {
-        /// Both the noise level and the guidance are embedded in thousandths.
-        const THOUSANDTHS: f32 = 1000.0;
-        let (pooled, device) = (input.conditioning.pooled.clone(), input.latents.device());
-        let sinusoids =
-            |values: &[f64]| timestep_embeddings(values.iter().map(|&value| value as f32 * THOUSANDTHS), self.compute, &device);
-        let timestep = self.timestep_embedding.forward(sinusoids(input.sigmas));
-        let pooled = self.pooled_embedding.forward(ops::cast(pooled, self.compute));
-        match &self.guidance_embedding {
-            Some(embedding) => {
-                let guidance = vec![input.distilled_guidance.unwrap_or(0.0); input.sigmas.len()];
-                timestep + embedding.forward(sinusoids(&guidance)) + pooled
-            }
-            None => timestep + pooled,
-        }
-    }
 }
 
 impl BlockNetwork for FluxTransformer {
     type State = FluxState;
+
+    /// Guidance that is not given is none, 0. Every block applies SiLU to the same vector, so it is done here.
+    fn embed_conditioning(&self, sigmas: &[f64], pooled: Tensor<2>, distilled_guidance: Option<f64>) -> Tensor<2> {
+        /// Both the noise level and the guidance are embedded in thousandths.
+        const THOUSANDTHS: f32 = 1000.0;
+        let device = pooled.device();
+        let sinusoids =
+            |values: &[f64]| timestep_embeddings(values.iter().map(|&value| value as f32 * THOUSANDTHS), self.compute, &device);
+        let timestep = self.timestep_embedding.forward(sinusoids(sigmas));
+        let pooled = self.pooled_embedding.forward(ops::cast(pooled, self.compute));
+        Activation::Silu.apply(match &self.guidance_embedding {
+            Some(embedding) => {
+                let guidance = vec![distilled_guidance.unwrap_or(0.0); sigmas.len()];
+                timestep + embedding.forward(sinusoids(&guidance)) + pooled
+            }
+            None => timestep + pooled,
+        })
+    }
 
     /// # Shapes
     /// - latents: `[batch, 16, height, width]`, even sides
@@ -205,7 +216,6 @@ impl BlockNetwork for FluxTransformer {
                 text: self.text_projection.forward_exactly(ops::cast(input.conditioning.tokens.clone(), self.compute)),
             },
             text_len,
-            conditioning: Activation::Silu.apply(self.embed_conditioning(input)),
             rotations: patches::positions(&self.config, text_len, height, width, &input.latents.device()),
             size: [height, width],
         }
@@ -229,8 +239,8 @@ impl BlockNetwork for FluxTransformer {
         }
     }
 
-    fn end(&self, state: FluxState) -> Tensor<4> {
-        let [shift, scale] = modulations(&self.final_modulation, state.conditioning);
+    fn end(&self, state: FluxState, conditioning: Tensor<2>) -> Tensor<4> {
+        let [shift, scale] = modulations(&self.final_modulation.forward_exactly(conditioning));
         let (image, _) = state.tokens.apart(state.text_len);
         let patches = self.final_projection.forward_exactly(modulated_norm(image, &shift, &scale)).cast(DType::F32);
         patches::unpack(patches, state.size)

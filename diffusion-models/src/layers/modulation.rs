@@ -2,7 +2,6 @@
 
 use burn::tensor::Tensor;
 use diffusion_core::ops;
-use diffusion_core::weights::Projection;
 
 /// Epsilon of the transformer blocks' norms.
 const EPSILON: f64 = 1e-6;
@@ -26,12 +25,11 @@ impl Modulation {
     }
 }
 
-/// What `projection` makes of the conditioning, cut into `N` modulations of equal width.
+/// What a projection made of the conditioning, cut into `N` modulations of equal width.
 ///
 /// # Shapes
-/// - conditioning: `[batch, hidden_size]`; results: `[batch, output_size / N]`
-pub(crate) fn modulations<const N: usize>(projection: &Projection, conditioning: Tensor<2>) -> [Tensor<2>; N] {
-    let all = projection.forward_exactly(conditioning);
+/// - all: `[batch, output_size]`; results: `[batch, output_size / N]`
+pub(crate) fn modulations<const N: usize>(all: &Tensor<2>) -> [Tensor<2>; N] {
     let width = all.dims()[1] / N;
     std::array::from_fn(|index| all.clone().narrow(1, index * width, width))
 }

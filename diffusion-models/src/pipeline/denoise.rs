@@ -1,9 +1,11 @@
 //! From noise to latents.
 
-use burn::tensor::Tensor;
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Tensor};
 use diffusion_core::noise::{BrownianTree, PerImage};
 use diffusion_core::ops::release_memory;
-use diffusion_core::{Evaluation, Sampler, SamplerRun, SamplerStep};
+use diffusion_core::{Evaluation, Sampler, SamplerRun, SamplerStep, Sigmas};
 use diffusion_schedulers::kind::SamplerSettings;
 
 use super::{Pipeline, load};
@@ -11,7 +13,8 @@ use crate::components::{Stage, TRANSFORMER};
 use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
-use crate::guided_denoiser::{GuidedDenoiser, Step};
+use crate::guided_denoiser::GuidedDenoiser;
+use crate::pass::{EvaluatedNetwork, Step};
 use crate::settings::Settings;
 use crate::start::Start;
 use diffusion_core::network::is_finite;
@@ -72,6 +75,7 @@ impl Pipeline {
             None => (sigmas, noise, None),
         };
         let num_steps = sigmas.num_steps();
+        let levels = evaluated_levels(&*sampler, &sigmas, images, self.device())?;
         let denoiser = match &mut self.denoiser {
             Some(denoiser) => denoiser,
             empty => {
@@ -80,7 +84,9 @@ impl Pipeline {
                 empty.insert(denoiser.patched(&patches, self.patch_mode)?)
             }
         };
-        let mut network = GuidedDenoiser::new(&**denoiser, &prompt, settings);
+        let network =
+            EvaluatedNetwork { denoiser: &**denoiser, distilled_guidance: settings.distilled_guidance, levels: &levels };
+        let mut network = GuidedDenoiser::new(network, &prompt, settings);
         let mut velocity = |Evaluation { latents, sigma, step }: Evaluation| {
             let step = Step { index: step, num_steps, sigma };
             let velocity = match &inpainting {
@@ -110,4 +116,19 @@ impl Pipeline {
         let noise = PerImage::new(seeds.iter().map(|&seed| BrownianTree::new(seed)));
         Ok(settings.sampler.build(&SamplerSettings::of(&table, noise))?)
     }
+}
+
+/// The noise levels at which a sampler asks for velocities, in the order of their first use: it is run on latents of one pixel.
+fn evaluated_levels(sampler: &dyn Sampler, sigmas: &Sigmas, images: usize, device: &Device) -> Result<Vec<f64>, PipelineError> {
+    let mut levels = Vec::new();
+    let mut velocity = |Evaluation { latents, sigma, .. }: Evaluation| {
+        if !levels.contains(&sigma) {
+            levels.push(sigma);
+        }
+        Ok(latents.zeros_like())
+    };
+    let latents = Tensor::zeros([images, 1, 1, 1], device);
+    let on_step = &mut |_| ControlFlow::Continue(());
+    sampler.sample(SamplerRun { velocity: &mut velocity, latents, sigmas, on_step })?;
+    Ok(levels)
 }

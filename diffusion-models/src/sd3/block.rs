@@ -63,17 +63,26 @@ impl JointBlock {
         }
     }
 
-    /// `conditioning` is already activated; every block applies SiLU to the same vector, so the caller does it once.
-    ///
+    /// The layers that make modulations of the conditioning.
+    pub(super) fn modulation_layers(&self) -> [(&'static str, &Projection); 2] {
+        [("image.modulation", &self.image.modulation), ("text.modulation", &self.text.modulation)]
+    }
+
     /// # Shapes
     /// - image: `[batch, image_len, hidden_size]`, text: `[batch, text_len, hidden_size]`
-    /// - conditioning: `[batch, hidden_size]`
-    pub(super) fn attend(&self, image: Tensor<3>, text: Tensor<3>, conditioning: &Tensor<2>) -> (Tensor<3>, Tensor<3>) {
+    /// - modulations: of image and text, `[batch, output_size]` of their layers
+    pub(super) fn attend(
+        &self,
+        image: Tensor<3>,
+        text: Tensor<3>,
+        [of_image, of_text]: [&Tensor<2>; 2],
+    ) -> (Tensor<3>, Tensor<3>) {
         let [batch, _, hidden_size] = image.dims();
         assert_shape!(text, [batch, _, hidden_size]);
-        assert_shape!(conditioning, [batch, hidden_size]);
-        let (image_input, image_modulations) = self.image.begin(image.clone(), conditioning);
-        let (text_input, text_modulations) = self.text.begin(text.clone(), conditioning);
+        assert_shape!(of_image, [batch, _]);
+        assert_shape!(of_text, [batch, _]);
+        let (image_input, image_modulations) = self.image.begin(image.clone(), of_image);
+        let (text_input, text_modulations) = self.text.begin(text.clone(), of_text);
 
         let segments = [self.text.attention.project(text_input), self.image.attention.project(image_input)];
         let [text_attended, image_attended] = self.image.attention.attend(segments);
@@ -120,20 +129,19 @@ impl Stream {
     }
 
     /// The modulated input of the joint attention, and the modulations of the rest.
-    fn begin(&self, x: Tensor<3>, conditioning: &Tensor<2>) -> (Tensor<3>, StreamModulations) {
-        let conditioning = conditioning.clone();
+    fn begin(&self, x: Tensor<3>, all: &Tensor<2>) -> (Tensor<3>, StreamModulations) {
         match self.kind {
             StreamKind::AttendedOnly => {
-                let [shift, scale] = modulations(&self.modulation, conditioning);
+                let [shift, scale] = modulations(all);
                 (modulated_norm(x, &shift, &scale), StreamModulations::AttendedOnly)
             }
             StreamKind::Whole => {
-                let [a, b, c, d, e, f] = modulations(&self.modulation, conditioning);
+                let [a, b, c, d, e, f] = modulations(all);
                 let (attention, feed_forward) = (Modulation::new([a, b, c]), Modulation::new([d, e, f]));
                 (attention.apply(x), StreamModulations::Whole { attention, feed_forward })
             }
             StreamKind::Dual => {
-                let [a, b, c, d, e, f, g, h, i] = modulations(&self.modulation, conditioning);
+                let [a, b, c, d, e, f, g, h, i] = modulations(all);
                 let (attention, feed_forward) = (Modulation::new([a, b, c]), Modulation::new([d, e, f]));
                 let second_attention = Modulation::new([g, h, i]);
                 let (input, second_input) = (attention.apply(x.clone()), second_attention.apply(x));

@@ -13,7 +13,7 @@ use super::keys;
 use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings};
 use crate::network_config::{NetworkConfig, WeightKeeping};
 use diffusion_core::network::DenoiserInput;
-use diffusion_core::network::block_network::{Block, BlockNetwork, BlockState, RunBlock};
+use diffusion_core::network::block_network::{Block, BlockNetwork, BlockState, RunBlock, modulation_paths};
 
 /// MMDiT (Stable Diffusion 3 and 3.5 Large) and MMDiT-X (3.5 Medium).
 ///
@@ -48,8 +48,6 @@ pub struct Sd3State {
     pub image: Tensor<3>,
     /// Text tokens, `[batch, text_len, hidden_size]`.
     pub text: Tensor<3>,
-    /// What every block is modulated by, already activated, `[batch, hidden_size]`.
-    pub conditioning: Tensor<2>,
     /// Height and width of the latents.
     size: [usize; 2],
 }
@@ -69,8 +67,12 @@ impl BlockState for Sd3State {
 }
 
 impl Block<Sd3State> for JointBlock {
-    fn forward(&self, state: Sd3State) -> Sd3State {
-        let (image, text) = self.attend(state.image, state.text, &state.conditioning);
+    fn modulation_layers(&self) -> Vec<(&'static str, &Projection)> {
+        self.modulation_layers().into()
+    }
+
+    fn forward(&self, state: Sd3State, modulations: &[Tensor<2>]) -> Sd3State {
+        let (image, text) = self.attend(state.image, state.text, [&modulations[0], &modulations[1]]);
         Sd3State { image, text, ..state }
     }
 }
@@ -112,6 +114,10 @@ impl NetworkConfig for Sd3Config {
         checkpoint.named("a Stable Diffusion 3 transformer of this size").renamed(&map)
     }
 
+    fn released(&self) -> Vec<String> {
+        modulation_paths(&self.empty(&Device::default()))
+    }
+
     fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
         keys::layouts(self).map(|layout| (layout, "")).into()
     }
@@ -124,7 +130,8 @@ impl Sd3Transformer {
     /// [`CheckpointError`] when the checkpoint does not fit the configuration.
     pub fn load(checkpoint: Checkpoint, config: &Sd3Config, loading: &Loading<'_>) -> Result<Self, CheckpointError> {
         let empty = config.init(loading.precision.compute, loading.device);
-        let (loaded, weights) = LoadedWeights::load(config.rename(checkpoint)?, empty, &[BLOCKS], loading)?;
+        let (checkpoint, modulations) = (config.rename(checkpoint)?, modulation_paths(&empty));
+        let (loaded, weights) = LoadedWeights::load_apart(checkpoint, empty, &[BLOCKS], modulations, loading)?;
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
@@ -166,22 +173,25 @@ impl Sd3Transformer {
 impl BlockNetwork for Sd3Transformer {
     type State = Sd3State;
 
+    /// Every block applies SiLU to the same vector, so it is done here.
+    fn embed_conditioning(&self, sigmas: &[f64], pooled: Tensor<2>, _: Option<f64>) -> Tensor<2> {
+        /// Timesteps of the training per unit of sigma.
+        const TIMESTEPS: f32 = 1000.0;
+        let timesteps = sigmas.iter().map(|&sigma| sigma as f32 * TIMESTEPS);
+        let timesteps = timestep_embeddings(timesteps, self.compute, &pooled.device());
+        let pooled = ops::cast(pooled, self.compute);
+        Activation::Silu.apply(self.timestep_embedding.forward(timesteps) + self.pooled_embedding.forward(pooled))
+    }
+
     /// # Shapes
     /// - latents: `[batch, in_channels, height, width]`, sides divisible by the patch size
     /// # Panics
     /// If the image is larger than the position table.
     fn begin(&self, input: &DenoiserInput<'_>) -> Sd3State {
-        /// Timesteps of the training per unit of sigma.
-        const TIMESTEPS: f32 = 1000.0;
         let [_, _, height, width] = input.latents.dims();
-        let timesteps = input.sigmas.iter().map(|&sigma| sigma as f32 * TIMESTEPS);
-        let timesteps = timestep_embeddings(timesteps, self.compute, &input.latents.device());
-        let pooled = ops::cast(input.conditioning.pooled.clone(), self.compute);
-        let embedded = self.timestep_embedding.forward(timesteps) + self.pooled_embedding.forward(pooled);
         Sd3State {
             image: self.embed_patches(ops::cast(input.latents.clone(), self.compute)),
             text: self.text_projection.forward_exactly(ops::cast(input.conditioning.tokens.clone(), self.compute)),
-            conditioning: Activation::Silu.apply(embedded),
             size: [height, width],
         }
     }
@@ -198,8 +208,8 @@ impl BlockNetwork for Sd3Transformer {
         format!("{BLOCKS}{index}")
     }
 
-    fn end(&self, state: Sd3State) -> Tensor<4> {
-        let [shift, scale] = modulations(&self.final_modulation, state.conditioning);
+    fn end(&self, state: Sd3State, conditioning: Tensor<2>) -> Tensor<4> {
+        let [shift, scale] = modulations(&self.final_modulation.forward_exactly(conditioning));
         let patches = self.final_projection.forward_exactly(modulated_norm(state.image, &shift, &scale)).cast(DType::F32);
         self.join_patches(patches, state.size)
     }

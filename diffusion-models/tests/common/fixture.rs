@@ -167,7 +167,7 @@ pub(crate) fn typed<M: Model>(model: &dyn Model) -> &M {
 /// The velocity that a network gives latents of one noise level, without guidance.
 pub(crate) fn velocity(network: &impl BlockNetwork, latents: Tensor<4>, sigma: f64, conditioning: &Conditioning) -> Tensor<4> {
     let sigmas = vec![sigma; latents.dims()[0]];
-    velocity_of(network, &DenoiserInput { latents, sigmas: &sigmas, conditioning, distilled_guidance: None })
+    velocity_of(network, &DenoiserInput { latents, sigmas: &sigmas, conditioning, distilled_guidance: None, modulations: None })
 }
 
 /// The velocity that a network gives.

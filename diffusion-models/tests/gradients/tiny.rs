@@ -251,7 +251,7 @@ pub(crate) fn output<M: Tiny>(network: &M, batch: usize, device: &Device) -> Ten
     };
     let sigmas = vec![SIGMA; batch];
     let (conditioning, distilled_guidance) = (&conditioning, M::DISTILLED_GUIDANCE);
-    let input = DenoiserInput { latents, sigmas: &sigmas, conditioning, distilled_guidance };
+    let input = DenoiserInput { latents, sigmas: &sigmas, conditioning, distilled_guidance, modulations: None };
     block_network::run(network, &input, &[], &mut NoHook).unwrap()
 }
 

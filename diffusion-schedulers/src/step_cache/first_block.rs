@@ -114,7 +114,8 @@ mod tests {
     fn step(cache: &mut FirstBlockCache, [first, second]: [f32; 2]) -> (Tensor<3>, bool) {
         let conditioning = Conditioning { tokens: tokens(0.0), pooled: Tensor::zeros([1, 1], &Device::flex()) };
         let latents = Tensor::zeros([1, 1, 1, 1], &Device::flex());
-        let input = DenoiserInput { latents, sigmas: &[1.0], conditioning: &conditioning, distilled_guidance: None };
+        let input =
+            DenoiserInput { latents, sigmas: &[1.0], conditioning: &conditioning, distilled_guidance: None, modulations: None };
         let place = |index| BlockPlace { index, num_blocks: 2, label: String::new() };
         let mut state = State(tokens(0.0));
         cache.before(&input, &state);

@@ -98,7 +98,8 @@ fn every_block_gives_the_tokens_of_the_reference() {
         let mut text: Tensor<3> = stages.stage("context_embedder");
         let last = stages.transformer.blocks.len() - 1;
         for (index, block) in stages.transformer.blocks.iter().enumerate() {
-            let (found_image, found_text) = block.attend(image, text.clone(), &stages.activated());
+            let [of_image, of_text] = block.modulation_layers().map(|(_, layer)| layer.forward_exactly(stages.activated()));
+            let (found_image, found_text) = block.attend(image, text.clone(), [&of_image, &of_text]);
             let name = |stream: &str| format!("transformer_blocks.{index}.{stream}");
             stages.assert_stage(&name("hidden_states"), found_image);
             image = stages.stage(&name("hidden_states"));
@@ -116,7 +117,7 @@ fn final_layer_gives_the_patches_of_the_reference() {
     for stages in Stages::in_both_layouts() {
         let transformer = &stages.transformer;
         let image = stages.stage("transformer_blocks.3.hidden_states");
-        let [shift, scale] = modulations(&transformer.final_modulation, stages.activated());
+        let [shift, scale] = modulations(&transformer.final_modulation.forward_exactly(stages.activated()));
         stages.assert_stage("norm_out", modulated_norm(image, &shift, &scale));
         stages.assert_stage("proj_out", transformer.final_projection.forward(stages.stage::<3>("norm_out")));
     }
