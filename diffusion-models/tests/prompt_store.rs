@@ -286,8 +286,9 @@ fn a_precision_that_is_set_later_counts() {
     let settings = fixture.settings();
     let mut pipeline = with_store(fixture.pipeline(), folder.path());
     assert_eq!(encoded(&mut pipeline, TEXT, &settings).2, 2);
-    pipeline.set_precision(Precision::bf16_products());
+    pipeline.set_precision(Precision::computing_in(FloatDType::BF16));
     assert_eq!(encoded(&mut pipeline, TEXT, &settings).2, 2);
-    pipeline.set_precision(Precision::f32());
+    // How exact products are is a matter of the transformer alone.
+    pipeline.set_precision(Precision::bf16_products());
     assert_eq!(encoded(&mut pipeline, TEXT, &settings).1, 2);
 }

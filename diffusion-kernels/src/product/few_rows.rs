@@ -103,7 +103,14 @@ impl Few<'_> {
                 while column < columns.end {
                     let rows = if columns.end - column < MR { 1 } else { MR };
                     let (weight, stride) = if let Some(all) = self.units {
-                        (&all[column * units + start..], units)
+                        let weight = &all[column * units + start..];
+                        for row in 0..rows {
+                            for line in (0..len * size_of::<f32>()).step_by(LINE) {
+                                let next = (rows + row) * units * size_of::<f32>() + line;
+                                s.prefetch(weight.as_ptr().wrapping_byte_add(next).cast());
+                            }
+                        }
+                        (weight, units)
                     } else {
                         let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
                         let piece = Piece { rows: column..column + rows, numbers, width: rows };
@@ -113,12 +120,6 @@ impl Few<'_> {
                     arith.vectorize(
                         #[inline(always)]
                         || {
-                            for row in 0..rows {
-                                for line in (0..len * size_of::<f32>()).step_by(LINE) {
-                                    let next = (rows + row) * stride * size_of::<f32>() + line;
-                                    s.prefetch(weight.as_ptr().wrapping_byte_add(next).cast());
-                                }
-                            }
                             for panel in 0..panels {
                                 let b = &all[(start * panels + panel * len) * width..][..len * width];
                                 let c = &mut sums[(column - columns.start) * row_len + panel * width..];

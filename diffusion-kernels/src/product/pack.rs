@@ -87,8 +87,13 @@ fn pack<A: Arith, D: Decode>(arith: A, matrix: D, piece: &Piece, out: &mut [f32]
 fn widen<A: Arith, D: Decode>(arith: A, matrix: D, piece: &Piece, out: &mut [f32]) {
     let (s, lanes) = (arith.simd(), A::S::LANES);
     let units = piece.numbers.len().div_ceil(A::PER_UNIT);
+    // The rows after these are asked for: what is read of each is too short for the processor to foresee it.
+    let ahead = piece.rows.len() * matrix.row_len() / D::BLOCK.0 * D::BLOCK.1 * size_of::<D::Stored>();
     for (row, out) in piece.rows.clone().zip(out.chunks_exact_mut(units)) {
         let part = matrix.part(row, &piece.numbers);
+        for line in (0..size_of_val(part)).step_by(LINE) {
+            s.prefetch(part.as_ptr().wrapping_byte_add(ahead + line).cast());
+        }
         for unit in (0..units).step_by(lanes) {
             let first = unit * A::PER_UNIT;
             if first + lanes * A::PER_UNIT > piece.numbers.len() {

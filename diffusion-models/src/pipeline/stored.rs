@@ -90,7 +90,8 @@ impl Pipeline {
     fn identity_of_encoders(&self, maker: &str) -> Result<Option<KeyHasher>, PipelineError> {
         let mut state = KeyHasher::default();
         (maker, self.model.info().family).hash(&mut state);
-        format!("{:?}", self.options.precision).hash(&mut state);
+        // Encoders do not round the operands of products, whatever the transformer does.
+        format!("{:?}", self.options.precision.with_exact_products()).hash(&mut state);
         let files = self.model.components();
         let encoders: Vec<_> = files.into_iter().filter(|file| file.component().stage == Stage::Text).collect();
         encoders.len().hash(&mut state);
