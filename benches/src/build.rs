@@ -65,11 +65,13 @@ fn file_for<M: Module>(empty: &M, setting: Setting) -> Result<(RandomCheckpoint,
     Ok((RandomCheckpoint::write(&parameter_shapes(empty), setting.weights)?, setting.products.precision()))
 }
 
-/// A case that runs as long as its file is there.
+/// A case whose weights are mapped from its file.
 fn running(file: RandomCheckpoint, mut run: impl FnMut() + 'static) -> Running {
     let bytes = file.num_bytes_read();
+    // On Unix what is mapped stays without a name, and nothing is left behind if the program is killed.
+    let kept = (!cfg!(unix)).then_some(file);
     let run = move || {
-        let _file = &file;
+        let _kept = &kept;
         run();
     };
     Running { run: Box::new(run), bytes }
