@@ -2,49 +2,20 @@
 
 mod images;
 mod pack;
+mod parameters;
 mod stage;
 mod strips;
 mod window;
 
 pub use images::Images;
+pub use parameters::Convolution;
 pub use window::{Border, Window};
 
 use crate::cpu::{Cpu, Vectors};
 use crate::memory::Disjoint;
-use crate::product::{Activation, GENERIC_ROWS, GENERIC_VECTORS, Products, Residual, Weight};
+use crate::product::{GENERIC_ROWS, GENERIC_VECTORS, Products, Residual};
 use crate::tile::{F32, Rounded};
-use strips::convolve;
-
-/// What is computed for each pixel: `activation(sum + bias + residual)`.
-#[derive(Clone, Copy)]
-pub struct Convolution<'a> {
-    /// Which pixels are summed.
-    pub window: Window,
-    /// `[outputs, channels x kernel]`, the kernel of each pair of channels row by row.
-    pub weight: Weight<'a>,
-    /// One for each output.
-    pub bias: Option<&'a [f32]>,
-    /// Added to the sum.
-    pub residual: Residual<'a>,
-    /// Applied last.
-    pub activation: Activation,
-}
-
-impl<'a> Convolution<'a> {
-    /// The sums alone.
-    pub fn new(window: Window, weight: Weight<'a>) -> Self {
-        Self { window, weight, bias: None, residual: Residual::None, activation: Activation::None }
-    }
-}
-
-/// A convolution to be computed, its lengths checked.
-struct Job<'a> {
-    images: Images<'a>,
-    convolution: &'a Convolution<'a>,
-    out: Disjoint<'a>,
-    /// Of the result.
-    width: usize,
-}
+use strips::{Job, convolve};
 
 /// The convolution of images.
 ///

@@ -8,10 +8,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Job;
+use super::images::Images;
 use super::pack::{Packed, with_packed};
+use super::parameters::Convolution;
 use super::stage::Staging;
-use crate::memory::with_scratch;
+use crate::memory::{Disjoint, with_scratch};
 use crate::product::Residual;
 use crate::rows::{get, put};
 use crate::simd::Simd;
@@ -21,6 +22,15 @@ use crate::tile::{Arith, Offsets, Sums, Vector, taps};
 const ROWS: usize = 4;
 /// Panels of channels that a task takes at least, where channels are divided among tasks: the rows are staged for each.
 const MIN_PANELS: usize = 4;
+
+/// A convolution to be computed, its lengths checked.
+pub(super) struct Job<'a> {
+    pub(super) images: Images<'a>,
+    pub(super) convolution: &'a Convolution<'a>,
+    pub(super) out: Disjoint<'a>,
+    /// Of the result.
+    pub(super) width: usize,
+}
 
 /// How a convolution is cut into tasks.
 struct Plan {

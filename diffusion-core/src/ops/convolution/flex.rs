@@ -10,7 +10,7 @@ use diffusion_kernels::{
     WeightFormat, Window, convolution as convolve, group_norm as moments,
 };
 
-use super::Convolution;
+use super::chain::Convolution;
 use crate::ops::large_buffer::filled_f32;
 
 /// In one pass; `None` where the general way must do.
@@ -28,7 +28,10 @@ pub(super) fn convolution(plan: &Convolution<'_>, images: &Tensor<4>, products: 
     };
     let [height, width] = window.output_size([shape[2], shape[3]]);
     let result_shape = [shape[0], outputs, height, width];
-    if channels != shape[1] || plan.residual.as_ref().is_some_and(|residual| residual.dims() != result_shape) {
+    if shape.contains(&0)
+        || channels != shape[1]
+        || plan.residual.as_ref().is_some_and(|residual| residual.dims() != result_shape)
+    {
         return None;
     }
     let kernel = contiguous(&kernel)?;
@@ -61,6 +64,9 @@ pub(super) fn convolution(plan: &Convolution<'_>, images: &Tensor<4>, products: 
 
 pub(super) fn group_norm(norm: &GroupNorm, images: &Tensor<4>) -> Option<Tensor<4>> {
     let (device, shape) = (images.device(), images.dims());
+    if shape.contains(&0) {
+        return None;
+    }
     let images = floats(images)?;
     let pixels = images.as_slice::<f32>()?;
     let moments = channel_norm(norm, pixels, shape)?;

@@ -99,7 +99,7 @@ fn images_may_be_views_and_kernels_narrow() {
 }
 
 #[test]
-fn other_kernels_and_types_are_left_to_the_general_way() {
+fn other_kernels_and_types_and_what_is_empty_are_left_to_the_general_way() {
     let device = Device::flex();
     let x = Tensor::<4>::ones([1, CHANNELS, 8, 8], &device);
     let products = diffusion_kernels::Products::F32;
@@ -110,6 +110,9 @@ fn other_kernels_and_types_are_left_to_the_general_way() {
     let half = cast(x, FloatDType::F16);
     assert!(flex::convolution(&Convolution::by(&square), &half, products).is_none());
     assert_eq!(Convolution::by(&square).forward(half).dtype(), burn::tensor::DType::F16);
+    let norm = GroupNormConfig::new(3, CHANNELS).init(&device);
+    let nothing = Tensor::<4>::zeros([0, CHANNELS, 8, 8], &device);
+    assert!(flex::convolution(&Convolution::by(&square).after_silu_of(&norm), &nothing, products).is_none());
 }
 
 #[cfg(feature = "autodiff")]
