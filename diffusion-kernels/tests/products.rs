@@ -233,6 +233,13 @@ fn empty_products_are_their_epilogue() {
         let blocks = Blocks { numbers: &[], row_len: 0, block_len: 256 };
         linear(cpu, Products::F32, &[], &Weight::widened_by(&blocks, [3, 0]), &epilogue, &mut out);
         assert_eq!(out[..3], [3.0, 5.0, 7.0]);
+        // Of as many rows as are read in another way, after a product that left numbers in the scratch.
+        for rows in [5, 20, 300] {
+            run(cpu, Products::F32, &random(rows, 17), &Weight::new(WeightFormat::F32, &[65; 12], [3, 1]), rows);
+            let mut out = vec![1.0; 3 * rows];
+            linear(cpu, Products::Bf16, &[], &nothing, &epilogue, &mut out);
+            assert!(out.chunks(3).all(|row| row == [2.0, 3.0, 4.0]), "{rows} rows");
+        }
         linear(cpu, Products::F32, &[], &Weight::new(WeightFormat::F32, &[0; 12], [3, 1]), &Epilogue::default(), &mut []);
         linear(cpu, Products::F32, &[], &Weight::new(WeightFormat::F32, &[], [0, 4]), &Epilogue::default(), &mut []);
     }

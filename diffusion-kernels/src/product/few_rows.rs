@@ -7,22 +7,20 @@
 
 use std::ops::Range;
 
-use super::decode::Floats;
-use super::job::{Job, Threads, each, part_len};
-use super::pack::{Piece, pack_input, widen_rows};
+use super::job::{Job, each};
+use super::pack::{LINE, Piece, widen_rows};
+use super::packed_input::{PackedInput, with_packed_input};
 use super::weight::{Data, Weight};
-use crate::memory::{Disjoint, with_scratch};
+use crate::memory::with_scratch;
 use crate::simd::Simd;
 use crate::tile::{Arith, Sums, tile_at};
 
 /// More rows are not few.
 pub(super) const MOST: usize = 288;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
-/// The product of at most [`MOST`] rows.
-pub(super) fn multiply_few<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>, threads: Threads) {
-    let few = Few { job, units: units::<A>(job.weight), threads };
+/// The product of at most [`MOST`] rows with a weight that has inputs.
+pub(super) fn multiply_few<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>) {
+    let few = Few { job, units: units::<A>(job.weight) };
     // The more vectors, the fewer loads for each product; but vectors beyond the rows are computed for nothing.
     let vectors = job.rows.div_ceil(A::S::LANES);
     let width =
@@ -42,7 +40,7 @@ pub(super) fn multiply_few<A: Arith, const MR: usize, const NV: usize>(arith: A,
 fn units<'a, A: Arith>(weight: &Weight<'a>) -> Option<&'a [f32]> {
     let Data::Bytes(format, bytes) = weight.data else { return None };
     let [_, inputs] = weight.shape();
-    if A::STORED != Some(format) || !inputs.is_multiple_of(A::PER_UNIT) || inputs == 0 {
+    if A::STORED != Some(format) || !inputs.is_multiple_of(A::PER_UNIT) {
         return None;
     }
     // SAFETY: any bits are an f32.
@@ -54,41 +52,24 @@ struct Few<'a> {
     job: &'a Job<'a>,
     /// All units of the weight, if it is stored so.
     units: Option<&'a [f32]>,
-    threads: Threads,
 }
 
 impl Few<'_> {
     /// By tiles of `MR` rows of the weight and `NV` vectors of rows of the input.
     fn run<A: Arith, const MR: usize, const NV: usize>(&self, arith: A) {
-        let Self { job, threads, .. } = *self;
-        let width = NV * A::S::LANES;
-        let [outputs, inputs] = job.weight.shape();
-        let units = inputs.div_ceil(A::PER_UNIT);
-        let part = part_len::<A>(job.weight);
-        let panels = job.rows.div_ceil(width);
-        // `[part][panel][unit of the part][width]`
-        with_scratch(panels * width * units, |packed| {
-            let all = Disjoint::new(packed);
-            each(panels * units.div_ceil(part), threads, |index| {
-                let (panel, start) = (index % panels, index / panels * part);
-                let len = part.min(units - start);
-                let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
-                let rows = panel * width..job.rows.min((panel + 1) * width);
-                // SAFETY: each panel of each part is written once.
-                let out = unsafe { all.part((start * panels + panel * len) * width, len * width) };
-                pack_input(arith, Floats { stored: job.input, row_len: inputs }, &Piece { rows, numbers, width }, out);
-            });
+        let [outputs, _] = self.job.weight.shape();
+        with_packed_input(arith, self.job, NV * A::S::LANES, |packed| {
             let columns = (outputs / (4 * rayon::current_num_threads())).clamp(MR, MR * 32).next_multiple_of(MR);
-            each(outputs.div_ceil(columns), threads, |task| {
+            each(outputs.div_ceil(columns), self.job.threads(), |task| {
                 let columns = task * columns..outputs.min((task + 1) * columns);
-                self.task::<A, MR, NV>(arith, &Packed { all: packed, panels, part, units }, columns);
+                self.task::<A, MR, NV>(arith, &packed, columns);
             });
         });
     }
 
-    fn task<A: Arith, const MR: usize, const NV: usize>(&self, arith: A, packed: &Packed<'_>, columns: Range<usize>) {
+    fn task<A: Arith, const MR: usize, const NV: usize>(&self, arith: A, packed: &PackedInput<'_>, columns: Range<usize>) {
         let (s, lanes, width) = (arith.simd(), A::S::LANES, NV * A::S::LANES);
-        let Packed { all, panels, part, units } = *packed;
+        let PackedInput { panels, part, units, .. } = *packed;
         let [outputs, inputs] = self.job.weight.shape();
         let row_len = panels * width;
         let padded = columns.len().next_multiple_of(lanes);
@@ -97,7 +78,7 @@ impl Few<'_> {
             let (sums, rest) = scratch.split_at_mut(padded * row_len);
             let (out_rows, widened) = rest.split_at_mut(lanes * padded);
             for start in (0..units).step_by(part) {
-                let len = part.min(units - start);
+                let len = packed.len_from(start);
                 let state = if start > 0 { Sums::Added } else { Sums::New };
                 let mut column = columns.start;
                 while column < columns.end {
@@ -121,7 +102,7 @@ impl Few<'_> {
                         #[inline(always)]
                         || {
                             for panel in 0..panels {
-                                let b = &all[(start * panels + panel * len) * width..][..len * width];
+                                let b = packed.panels(start, panel, 1);
                                 let c = &mut sums[(column - columns.start) * row_len + panel * width..];
                                 if rows == MR {
                                     tile_at::<A, MR, NV>(arith, len, weight, [stride, 1], b, c, row_len, state);
@@ -159,13 +140,4 @@ impl Few<'_> {
             );
         });
     }
-}
-
-/// The input in panels.
-#[derive(Clone, Copy)]
-struct Packed<'a> {
-    all: &'a [f32],
-    panels: usize,
-    part: usize,
-    units: usize,
 }

@@ -31,10 +31,10 @@ pub(super) enum Threads {
     All,
 }
 
-impl Threads {
-    pub(super) fn of(job: &Job<'_>) -> Self {
-        let [outputs, inputs] = job.weight.shape();
-        if job.rows * outputs * inputs <= SMALL { Self::This } else { Self::All }
+impl Job<'_> {
+    pub(super) fn threads(&self) -> Threads {
+        let [outputs, inputs] = self.weight.shape();
+        if self.rows * outputs * inputs <= SMALL { Threads::This } else { Threads::All }
     }
 }
 

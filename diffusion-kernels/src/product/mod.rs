@@ -6,6 +6,7 @@ mod few_rows;
 mod job;
 mod multiply;
 mod pack;
+mod packed_input;
 mod weight;
 
 pub use epilogue::{Activation, Epilogue, PerImage, Residual};

@@ -6,11 +6,11 @@
 //! Where a sum is cut into parts depends on its length alone, so every number is made by the same additions however many rows
 //! there are. Few rows take tiles of few rows, or [`multiply_few`]; the weight is read once in all cases.
 
-use super::decode::Floats;
 use super::few_rows::{MOST, multiply_few};
-use super::job::{Job, Threads, each, part_len};
-use super::pack::{Piece, pack_input, pack_weight};
-use crate::memory::{Disjoint, with_scratch};
+use super::job::{Job, each};
+use super::pack::{Piece, pack_weight};
+use super::packed_input::{PackedInput, with_packed_input};
+use crate::memory::with_scratch;
 use crate::simd::Simd;
 use crate::tile::{Arith, Sums, tile};
 
@@ -20,6 +20,7 @@ const PANELS: usize = 4;
 const TASK_ROWS: usize = 2048;
 /// Rows that a task takes at least, where rows are divided among tasks: for fewer, packing the weight again takes too long.
 const MIN_TASK_ROWS: usize = 128;
+
 /// The product by tiles of `MR` rows and `NV` vectors, or fewer rows where there are fewer.
 pub(super) fn multiply<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>) {
     match job.rows {
@@ -27,7 +28,8 @@ pub(super) fn multiply<A: Arith, const MR: usize, const NV: usize>(arith: A, job
         1 => multiply_by::<A, 1, NV>(arith, job),
         2 => multiply_by::<A, 2, NV>(arith, job),
         3 | 4 => multiply_by::<A, 4, NV>(arith, job),
-        5..=MOST => multiply_few::<A, MR, NV>(arith, job, Threads::of(job)),
+        // Without inputs there is nothing to read.
+        5..=MOST if job.weight.shape()[1] > 0 => multiply_few::<A, MR, NV>(arith, job),
         _ => multiply_by::<A, MR, NV>(arith, job),
     }
 }
@@ -54,29 +56,11 @@ impl Plan {
 
 fn multiply_by<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'_>) {
     let width = NV * A::S::LANES;
-    let [outputs, inputs] = job.weight.shape();
-    let units = inputs.div_ceil(A::PER_UNIT);
-    let part = part_len::<A>(job.weight);
-    let panels = job.rows.div_ceil(MR);
+    let [outputs, _] = job.weight.shape();
     let plan = Plan::new(job.rows, outputs, [MR, width]);
-    let threads = Threads::of(job);
-    // `[part][panel][unit of the part][MR]`
-    with_scratch(panels * MR * units, |packed| {
-        let all = Disjoint::new(packed);
-        each(panels, threads, |panel| {
-            let rows = panel * MR..job.rows.min((panel + 1) * MR);
-            for start in (0..units).step_by(part) {
-                let len = part.min(units - start);
-                let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
-                // SAFETY: each panel of each part is written once.
-                let out = unsafe { all.part((start * panels + panel * len) * MR, len * MR) };
-                let piece = Piece { rows: rows.clone(), numbers, width: MR };
-                pack_input(arith, Floats { stored: job.input, row_len: inputs }, &piece, out);
-            }
-        });
-        let packed = Packed { all: packed, panels, part };
+    with_packed_input(arith, job, MR, |packed| {
         let row_tasks = job.rows.div_ceil(plan.rows);
-        each(row_tasks * outputs.div_ceil(plan.columns), threads, |index| {
+        each(row_tasks * outputs.div_ceil(plan.columns), job.threads(), |index| {
             let (first_row, first_column) = (index % row_tasks * plan.rows, index / row_tasks * plan.columns);
             let rows = first_row..job.rows.min(first_row + plan.rows);
             let columns = first_column..outputs.min(first_column + plan.columns);
@@ -85,24 +69,16 @@ fn multiply_by<A: Arith, const MR: usize, const NV: usize>(arith: A, job: &Job<'
     });
 }
 
-/// The input in panels.
-struct Packed<'a> {
-    all: &'a [f32],
-    panels: usize,
-    part: usize,
-}
-
 fn run_task<A: Arith, const MR: usize, const NV: usize>(
     arith: A,
     job: &Job<'_>,
-    packed: &Packed<'_>,
+    packed: &PackedInput<'_>,
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
 ) {
     let width = NV * A::S::LANES;
-    let part = packed.part;
+    let (part, units) = (packed.part, packed.units);
     let [_, inputs] = job.weight.shape();
-    let units = inputs.div_ceil(A::PER_UNIT);
     let panels = columns.len().div_ceil(width);
     let row_panels = rows.len().div_ceil(MR);
     let weight_len = panels * width * part;
@@ -111,14 +87,14 @@ fn run_task<A: Arith, const MR: usize, const NV: usize>(
         let (weights, sums) = scratch.split_at_mut(weight_len);
         // Without inputs there is one part too, an empty one.
         for start in (0..units.max(1)).step_by(part) {
-            let len = part.min(units - start);
+            let len = packed.len_from(start);
             let numbers = start * A::PER_UNIT..inputs.min((start + len) * A::PER_UNIT);
             for (panel, out) in weights.chunks_exact_mut(width * part).enumerate() {
                 let first = columns.start + panel * width;
                 let piece = Piece { rows: first..columns.end.min(first + width), numbers: numbers.clone(), width };
                 pack_weight(arith, job.weight, &piece, out);
             }
-            let input = &packed.all[(start * packed.panels + rows.start / MR * len) * MR..][..row_panels * len * MR];
+            let input = packed.panels(start, rows.start / MR, row_panels);
             let state = if start > 0 { Sums::Added } else { Sums::New };
             let is_complete = start + len == units;
             arith.vectorize(

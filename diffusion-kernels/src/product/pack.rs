@@ -25,7 +25,7 @@ pub(crate) struct Piece {
 /// Bytes of a row that are asked for before they are needed: so many rows at a time are more than the processor foresees itself.
 const AHEAD: usize = 512;
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// A piece as `[unit][width]`.
 #[inline(always)]
