@@ -45,7 +45,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! This crate has no features.
+//! # Features
+//! - `train`: training adapters, the module [`train`]. Off by default.
 
 mod adapter;
 mod contribution;
@@ -65,6 +66,8 @@ mod report;
 mod settings_source;
 mod strength;
 mod tensors;
+#[cfg(feature = "train")]
+pub mod train;
 mod vocabulary;
 
 pub use error::{LoraError, SetLorasError};
