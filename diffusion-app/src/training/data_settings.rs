@@ -1,7 +1,7 @@
 //! What is learnt from, and how it is put together.
 
 use diffusion_core::SettingError;
-use diffusion_models::{ImageGeometry, Settings, Tiling};
+use diffusion_models::{ModelInfo, Tiling};
 
 use super::bucket::Buckets;
 use super::picture_folder::PictureFolder;
@@ -46,35 +46,39 @@ impl DataSettings {
     /// Most pictures of a batch.
     pub const MAX_BATCH: usize = 1024;
 
-    /// The pictures of a folder at 512 pixels, one at a time, not mirrored, with all their captions.
-    pub fn new(pictures: PictureFolder) -> Self {
+    /// The pictures of a folder at the size that a model draws by itself, one at a time, not mirrored, with all their captions.
+    pub fn new(pictures: PictureFolder, info: &ModelInfo) -> Self {
         Self {
             pictures,
             class_pictures: None,
-            resolutions: vec![512],
-            bucket_step: Buckets::DEFAULT_STEP,
+            resolutions: vec![info.defaults.width],
+            bucket_step: Buckets::DEFAULT_STEP.next_multiple_of(info.geometry.side_step()),
             flips: false,
             caption_dropout: 0.0,
             batch_size: 1,
             seed: 0,
-            max_sequence_length: Settings::default().max_sequence_length,
+            max_sequence_length: info.defaults.max_sequence_length,
             tiling: Tiling::Whole,
         }
     }
 
-    /// The buckets, if everything is within its range.
-    pub(super) fn check(&self, geometry: &ImageGeometry) -> Result<Buckets, SettingError> {
+    /// The buckets for a model, if everything is within its range.
+    pub(super) fn check(&self, info: &ModelInfo) -> Result<Buckets, SettingError> {
         if !(1..=Self::MAX_BATCH).contains(&self.batch_size) {
             return Err(SettingError::new("batch size", format!("1 to {}", Self::MAX_BATCH), self.batch_size));
         }
         if !(0.0..=1.0).contains(&self.caption_dropout) {
             return Err(SettingError::new("caption dropout", "a share from 0 to 1", self.caption_dropout));
         }
+        if !(1..=info.max_sequence_length).contains(&self.max_sequence_length) {
+            let expected = format!("1 to {}, the tokens that the text encoder was made for", info.max_sequence_length);
+            return Err(SettingError::new("maximum sequence length", expected, self.max_sequence_length));
+        }
         if let Some(class) = &self.class_pictures
             && !(class.weight.is_finite() && class.weight >= 0.0)
         {
             return Err(SettingError::new("weight of class pictures", "a number of 0 or more", class.weight));
         }
-        Buckets::new(&self.resolutions, self.bucket_step, geometry)
+        Buckets::new(&self.resolutions, self.bucket_step, &info.geometry)
     }
 }

@@ -23,9 +23,9 @@
 //!
 //! let captions = CaptionSource::Prompt("a small blue square".to_owned());
 //! let pictures = PictureFolder { captions, ..PictureFolder::new(pictures) };
-//! let settings = DataSettings { resolutions: vec![64], caption_dropout: 0.1, ..DataSettings::new(pictures) };
+//! let settings = DataSettings { resolutions: vec![64], caption_dropout: 0.1, ..DataSettings::new(pictures, pipeline.info()) };
 //! let mut observer = |_| ControlFlow::Continue(());
-//! let pictures = settings.read(&pipeline.info().geometry, &mut observer)?;
+//! let pictures = settings.read(pipeline.info(), &mut observer)?;
 //! println!("{}", pictures.summary()); // 1 picture (64 x 64: 1), captions of 4 words, 1 batch an epoch
 //!
 //! let cache = TrainingCache::open(&folder.path().join("cache"), "this build, on this processor")?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use diffusion_models::ImageGeometry;
+use diffusion_models::{ImageGeometry, ModelInfo};
 
 use super::bucket::{Bucket, Buckets};
 use super::data_error::DataError;
@@ -29,18 +29,18 @@ pub struct TrainingPictures {
 }
 
 impl DataSettings {
-    /// Read the folders for a model of this geometry: everything about them is checked, and nothing is encoded.
+    /// Read the folders, for a model: everything about them is checked, and nothing is encoded.
     ///
     /// # Errors
     /// [`DataError`] naming the setting, or all that is wrong with a folder.
-    pub fn read(&self, geometry: &ImageGeometry, observer: DataObserver<'_>) -> Result<TrainingPictures, DataError> {
-        let buckets = self.check(geometry)?;
+    pub fn read(&self, info: &ModelInfo, observer: DataObserver<'_>) -> Result<TrainingPictures, DataError> {
+        let buckets = self.check(info)?;
         let pictures = self.pictures.read(&buckets, observer)?;
         let class_pictures = match &self.class_pictures {
             Some(class) => Some(class.folder.read(&buckets, observer)?),
             None => None,
         };
-        TrainingPictures::new(self.clone(), *geometry, buckets, pictures, class_pictures)
+        TrainingPictures::new(self.clone(), info.geometry, buckets, pictures, class_pictures)
     }
 }
 

@@ -71,8 +71,7 @@ fn a_batch_has_pictures_of_one_bucket_and_class_pictures_after_them() {
 /// How often a batch's first caption is each of these texts.
 fn captions(set: &mut TrainingSet, texts: &[&str], batches: usize) -> Vec<usize> {
     let mut pipeline = pipeline();
-    let settings =
-        Settings { guidance_scale: 1.0, max_sequence_length: Settings::default().max_sequence_length, ..Settings::default() };
+    let settings = Settings { guidance_scale: 1.0, ..pipeline.default_settings() };
     let encoded: Vec<_> = texts
         .iter()
         .map(|text| pipeline.encode_prompt(text, "", &settings, &mut ignore).unwrap().positive.tokens.to_data())
@@ -111,7 +110,7 @@ fn half_of_the_pictures_are_mirrored_if_asked() {
     for index in 0..100 {
         let found = batch(&mut flipped, index).latents.to_data();
         let expected = [&mut plain, &mut turned].map(|set| batch(set, index).latents.to_data());
-        assert_ne!(expected[0], expected[1]);
+        assert!(expected[0] != expected[1]);
         counts[expected.iter().position(|latents| *latents == found).unwrap()] += 1;
     }
     // Three standard deviations are 15.

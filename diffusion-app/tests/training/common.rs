@@ -9,13 +9,9 @@ use diffusion_app::training::{
     DataError, DataEvent, DataSettings, NoiseLevels, PictureFolder, Pictures, TrainingCache, TrainingPictures, TrainingSet,
 };
 use diffusion_lora::train::{Batch, Batches};
-use diffusion_models::{ImageGeometry, Pipeline, PipelineOptions};
+use diffusion_models::{Pipeline, PipelineOptions};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
-
-/// That of the embedded model.
-pub(crate) const GEOMETRY: ImageGeometry =
-    ImageGeometry { latent_channels: 16, downscale_factor: 8, patch_size: 2, max_side: Some(256) };
 
 /// A folder to make pictures in.
 pub(crate) struct Folder(TempDir);
@@ -44,7 +40,11 @@ impl Folder {
     }
 
     pub(crate) fn text(&self, name: &str, text: &str) -> &Self {
-        fs::write(self.at(name), text).unwrap();
+        self.bytes(name, text.as_bytes())
+    }
+
+    pub(crate) fn bytes(&self, name: &str, bytes: &[u8]) -> &Self {
+        fs::write(self.at(name), bytes).unwrap();
         self
     }
 
@@ -54,7 +54,11 @@ impl Folder {
     }
 
     pub(crate) fn settings(&self) -> DataSettings {
-        DataSettings { resolutions: vec![64], bucket_step: 32, ..DataSettings::new(PictureFolder::new(self.path())) }
+        DataSettings {
+            resolutions: vec![64],
+            bucket_step: 32,
+            ..DataSettings::new(PictureFolder::new(self.path()), pipeline().info())
+        }
     }
 }
 
@@ -63,14 +67,14 @@ pub(crate) fn go_on(_: DataEvent) -> ControlFlow<()> {
 }
 
 pub(crate) fn read(settings: &DataSettings) -> Result<TrainingPictures, DataError> {
-    settings.read(&GEOMETRY, &mut go_on)
+    settings.read(pipeline().info(), &mut go_on)
 }
 
 /// The pictures of a folder, by `change` from one with captions of its own.
 pub(crate) fn pictures(folder: &Folder, change: impl FnOnce(&mut PictureFolder)) -> Result<Pictures, DataError> {
     let mut pictures = PictureFolder::new(folder.path());
     change(&mut pictures);
-    let buckets = diffusion_app::training::Buckets::new(&[64], 32, &GEOMETRY).unwrap();
+    let buckets = diffusion_app::training::Buckets::new(&[64], 32, &pipeline().info().geometry).unwrap();
     pictures.read(&buckets, &mut go_on)
 }
 

@@ -7,7 +7,7 @@ use diffusion_app::training::{
     CaptionSource, ClassPictures, DataError, DataEvent, DataSettings, FolderProblem, MAX_CAPTION, PictureFolder,
 };
 
-use crate::common::{Folder, GEOMETRY, pictures, read};
+use crate::common::{Folder, pictures, pipeline, read};
 
 fn problems(folder: &Folder) -> Vec<FolderProblem> {
     match pictures(folder, |_| ()).unwrap_err() {
@@ -21,7 +21,7 @@ fn problems(folder: &Folder) -> Vec<FolderProblem> {
 
 /// The only problem of a folder with a good picture besides.
 #[track_caller]
-fn refused(prepare: impl FnOnce(&Folder), words: &str) {
+fn refused(prepare: impl FnOnce(&Folder) -> &Folder, words: &str) {
     let folder = Folder::new();
     folder.captioned("good", 64, 64);
     prepare(&folder);
@@ -43,71 +43,63 @@ fn an_empty_folder_is_refused_and_one_that_is_not_there() {
 
 #[test]
 fn pictures_and_captions_without_each_other_are_refused() {
-    refused(|folder| drop(folder.picture("a.png", 64, 64)), "a.png has no caption: there is no a.txt");
-    refused(|folder| drop(folder.text("b.txt", "a fox")), "b.txt is a caption without a picture: there is no b.png");
-    refused(|folder| drop(folder.text("5_x/b.txt", "a fox")), "5_x/b.txt is a caption without a picture");
-    refused(|folder| drop(folder.picture("good.jpg", 64, 64)), "good.jpg and good.png have the same name but for its end");
-    refused(|folder| drop(folder.text("good.caption", "a fox")), "good.png has two captions: good.caption and good.txt");
+    refused(|folder| folder.picture("a.png", 64, 64), "a.png has no caption: there is no a.txt");
+    refused(|folder| folder.text("b.txt", "a fox"), "b.txt is a caption without a picture: there is no b.png");
+    refused(|folder| folder.text("5_x/b.txt", "a fox"), "5_x/b.txt is a caption without a picture");
+    refused(|folder| folder.picture("good.jpg", 64, 64), "good.jpg and good.png have the same name but for its end");
+    refused(|folder| folder.text("good.caption", "a fox"), "good.png has two captions: good.caption and good.txt");
 }
 
 #[test]
 fn captions_that_cannot_be_learnt_are_refused() {
-    let with = |caption: &'static str| move |folder: &Folder| drop(folder.text("good.txt", caption));
-    refused(with(" \n\n"), "the caption of good.png is empty");
-    refused(with("a [trigger] in the snow"), "the caption of good.png has [trigger] in it, and no trigger word is given");
+    refused(|folder| folder.text("good.txt", " \n\n"), "the caption of good.png is empty");
+    refused(
+        |folder| folder.text("good.txt", "a [trigger] in the snow"),
+        "the caption of good.png has [trigger] in it, and no trigger word is given",
+    );
     let long = "word ".repeat(10_000);
     let words = format!("the caption of good.png has 49999 characters, and at most {MAX_CAPTION} are read");
-    refused(|folder| drop(folder.text("good.txt", &long)), &words);
-    refused(|folder| fs::write(folder.at("good.txt"), [0xff, b'a']).unwrap(), "the caption of good.png cannot be read");
-    refused(|folder| fs::write(folder.at("good.txt"), vec![b'a'; 2 << 20]).unwrap(), "the caption of good.png cannot be read");
+    refused(|folder| folder.text("good.txt", &long), &words);
+    refused(|folder| folder.bytes("good.txt", &[0xff, b'a']), "the caption of good.png cannot be read");
+    refused(|folder| folder.bytes("good.txt", &vec![b'a'; 2 << 20]), "the caption of good.png cannot be read");
 }
 
 #[test]
 fn pictures_that_cannot_be_learnt_are_refused() {
-    refused(|folder| drop(folder.text("good.png", "no picture")), "is no image that can be read");
-    refused(
-        |folder| drop(folder.text("a.heic", "\0\0\0 ftypheic").text("a.txt", "a fox")),
-        "a.heic is no image that can be read",
-    );
-    let cut = |folder: &Folder| {
-        let whole = fs::read(folder.at("good.png")).unwrap();
-        fs::write(folder.at("good.png"), &whole[..whole.len() / 2]).unwrap();
-    };
-    refused(cut, "good.png is cut off");
+    refused(|folder| folder.text("good.png", "no picture"), "is no image that can be read");
+    refused(|folder| folder.text("a.heic", "\0\0\0 ftypheic").text("a.txt", "a fox"), "a.heic is no image that can be read");
+    let cut = fs::read(Folder::new().picture("good.png", 64, 64).at("good.png")).unwrap();
+    refused(|folder| folder.bytes("good.png", &cut[..cut.len() / 2]), "good.png is cut off");
     let tiny = "tiny.png has 31 x 200 pixels, and no side may have fewer than 32";
-    refused(|folder| drop(folder.captioned("tiny", 31, 200)), tiny);
+    refused(|folder| folder.captioned("tiny", 31, 200), tiny);
+}
+
+/// A `metadata.jsonl` with a line for the good picture, and more.
+fn with_lines(lines: &str) -> impl FnOnce(&Folder) -> &Folder {
+    let lines = format!("{{\"file_name\": \"good.png\", \"text\": \"a fox\"}}\n{lines}\n");
+    move |folder| {
+        fs::remove_file(folder.at("good.txt")).unwrap();
+        folder.text("metadata.jsonl", &lines)
+    }
 }
 
 #[test]
 fn lines_that_name_nothing_or_twice_are_refused() {
-    let with = |lines: &str| {
-        let lines = format!("{{\"file_name\": \"good.png\", \"text\": \"a fox\"}}\n{lines}\n");
-        move |folder: &Folder| {
-            fs::remove_file(folder.at("good.txt")).unwrap();
-            folder.text("metadata.jsonl", &lines);
-        }
-    };
-    refused(with("{\"file_name\": \"b.png\", \"text\": \"a fox\"}"), "metadata.jsonl, line 2: there is no picture b.png");
-    refused(with("{\"file_name\": \"x/b.png\", \"text\": \"a fox\"}"), "line 2: there is no picture x/b.png");
-    refused(with("{\"file_name\": \"good.png\", \"text\": \"a fox\"}"), "line 2: good.png has a line already, line 1");
-    refused(with("{\"file_name\": \"good.png\""), "metadata.jsonl, line 2: it is no JSON");
-    let without_line = |folder: &Folder| {
-        with("")(folder);
-        folder.picture("b.png", 64, 64);
-    };
-    refused(without_line, "b.png has no caption: there is no line for it in metadata.jsonl");
-    let beside = |folder: &Folder| {
-        with("")(folder);
-        folder.text("good.txt", "a fox");
-    };
-    refused(beside, "good.png has two captions: line 1 of metadata.jsonl and good.txt");
-    let below = |folder: &Folder| drop(folder.captioned("3_x/a", 64, 64).text("3_x/metadata.jsonl", "{}"));
-    refused(below, "3_x/metadata.jsonl is not read");
-    let empty = |folder: &Folder| {
-        fs::remove_file(folder.at("good.txt")).unwrap();
-        folder.text("metadata.jsonl", "{\"file_name\": \"good.png\", \"text\": \" \"}");
-    };
-    refused(empty, "the caption of good.png is empty");
+    refused(with_lines("{\"file_name\": \"b.png\", \"text\": \"a fox\"}"), "metadata.jsonl, line 2: there is no picture b.png");
+    refused(with_lines("{\"file_name\": \"x/b.png\", \"text\": \"a fox\"}"), "line 2: there is no picture x/b.png");
+    refused(with_lines("{\"file_name\": \"good.png\", \"text\": \"a fox\"}"), "line 2: good.png has a line already, line 1");
+    refused(with_lines("{\"file_name\": \"good.png\""), "metadata.jsonl, line 2: it is no JSON");
+    refused(
+        |folder| with_lines("")(folder).picture("b.png", 64, 64),
+        "b.png has no caption: there is no line for it in metadata.jsonl",
+    );
+    refused(
+        |folder| with_lines("")(folder).text("good.txt", "a fox"),
+        "good.png has two captions: line 1 of metadata.jsonl and good.txt",
+    );
+    refused(|folder| folder.captioned("3_x/a", 64, 64).text("3_x/metadata.jsonl", "{}"), "3_x/metadata.jsonl is not read");
+    let empty = "{\"file_name\": \"good.png\", \"text\": \" \"}";
+    refused(|folder| with_lines("")(folder).text("metadata.jsonl", empty), "the caption of good.png is empty");
 }
 
 #[test]
@@ -140,6 +132,7 @@ fn settings_outside_their_range_are_refused() {
     refused(|settings| settings.caption_dropout = 1.5, "caption dropout is 1.5");
     refused(|settings| settings.caption_dropout = f64::NAN, "caption dropout is NaN");
     refused(|settings| settings.resolutions = vec![512], "resolution is 512, expected 32 to 256 pixels");
+    refused(|settings| settings.max_sequence_length = 33, "maximum sequence length is 33, expected 1 to 32");
     refused(|settings| settings.bucket_step = 24, "step of the buckets is 24");
     refused(|settings| settings.pictures.trigger = Some(" ".to_owned()), "trigger word is empty");
     refused(|settings| settings.pictures.captions = CaptionSource::Prompt(String::new()), "the caption of all pictures is empty");
@@ -152,7 +145,7 @@ fn settings_outside_their_range_are_refused() {
 #[test]
 fn class_pictures_are_large_enough_to_go_beside_the_others() {
     let (folder, class) = (Folder::new(), Folder::new());
-    folder.captioned("wide", 128, 40);
+    folder.captioned("wide", 160, 40);
     class.captioned("class", 64, 64);
     let mut settings = folder.settings();
     settings.class_pictures = Some(ClassPictures { folder: PictureFolder::new(class.path()), weight: 1.0 });
@@ -171,7 +164,7 @@ fn looking_at_pictures_can_be_cancelled() {
         seen.push(event);
         ControlFlow::Break(())
     };
-    let error = folder.settings().read(&GEOMETRY, &mut observer).unwrap_err();
+    let error = folder.settings().read(pipeline().info(), &mut observer).unwrap_err();
     assert!(error.is_cancelled(), "{error}");
     assert_eq!(seen, [DataEvent::Checked { done: 1, total: 2 }]);
 }
