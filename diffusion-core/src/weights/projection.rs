@@ -150,9 +150,10 @@ enum Values {
 }
 
 impl MatrixInUse {
-    /// Whether gradients of the matrix are asked for. Matrices are loaded frozen.
+    /// Whether gradients of the matrix are asked for, by what is done to it or by itself. Matrices are loaded frozen.
     fn is_trained(&self) -> bool {
-        matches!(&self.values, Values::Plain(values) if ops::is_differentiated(values))
+        let adapter = self.adapter.as_ref().is_some_and(|adapter| adapter.is_watched());
+        adapter || matches!(&self.values, Values::Plain(values) if ops::is_differentiated(values))
     }
 
     /// The whole layer from the matrix as it is stored, if there is a body for it and no gradient is asked for.
@@ -177,7 +178,7 @@ impl MatrixInUse {
 
     fn widened(&self, compute: FloatDType) -> Tensor<2> {
         let values = match &self.values {
-            Values::Plain(values) if self.is_trained() => ops::cast(values.clone(), compute),
+            Values::Plain(values) if ops::is_differentiated(values) => ops::cast(values.clone(), compute),
             Values::Plain(values) => ops::cast(values.clone().without_autodiff(), compute),
             Values::Packed(packed) => packed.unpack(compute),
         };
