@@ -119,7 +119,7 @@ impl<N: BlockNetwork> Run<'_, N> {
         let mut of_output = of_output.iter();
         // Its gradient with respect to each output is the one that came.
         let mut sum: Option<Tensor<1>> = None;
-        output.map_tokens(&mut |tokens| {
+        let _ = output.map_tokens(&mut |tokens| {
             if let Some(gradient) = of_output.next().into_iter().flatten().next()
                 && tokens.is_tracked()
             {
