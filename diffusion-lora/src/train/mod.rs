@@ -1,7 +1,24 @@
 //! Training adapters of one's own, for any network of blocks.
 
+mod average;
 mod batch;
+mod clipping;
+mod learning_rate;
+mod optimizer;
 mod random;
+mod timesteps;
+mod unknown_name;
+mod weighting;
 
+pub use average::MovingAverage;
 pub use batch::{Batch, Batches};
+pub use clipping::{GradientsNotFinite, clip_global_norm, global_norm};
+pub use learning_rate::{LearningRateCourse, LearningRateSchedule};
+pub use optimizer::{
+    Adafactor, AdafactorSettings, AdamW, AdamWSettings, Lion, LionSettings, Optimizer, OptimizerSettings, OptimizerSettingsError,
+    OptimizerState, OptimizerStateError, Prodigy, ProdigySettings,
+};
 pub use random::TrainingRandom;
+pub use timesteps::{TimestepDensity, TimestepGrid, TimestepSampling, TimestepShift};
+pub use unknown_name::UnknownName;
+pub use weighting::{LossSpace, LossWeighting};
