@@ -1,4 +1,4 @@
-//! Gradients of adapters, block by block, against what peft and torch compute.
+//! Gradients and first steps of training, against what peft, diffusers and torch compute.
 
 mod common;
 
@@ -12,7 +12,10 @@ use diffusion_core::network::{Conditioning, Denoiser, DenoiserInput, GradientOpt
 use diffusion_core::weights::{PatchMode, PatchWeights, WeightPatch, WeightPatches};
 use diffusion_core::{Loading, Precision, Residency};
 use diffusion_lora::Lora;
-use diffusion_lora::train::{Batch, Part, TrainedAdapter, adapters_of};
+use diffusion_lora::train::{
+    AdamWSettings, Batch, Batches, LearningRateCourse, LearningRateSchedule, LossSpace, LossWeighting, OptimizerSettings, Part,
+    TrainedAdapter, Trainer, TrainerSettings, adapters_of, read_state, write_state,
+};
 use diffusion_models::{Pipeline, PipelineError};
 
 /// In f32, sums are made in another order.
@@ -154,5 +157,94 @@ fn gradients_of_two_calls_add_up() {
     for (module, found) in twice {
         let expected = once[&module].clone().mul_scalar(2.0);
         assert!(relative_error(found, expected) < 1e-6, "{module}");
+    }
+}
+
+/// The same batch in every step.
+struct Same(Batch);
+
+impl Batches for Same {
+    type Error = std::convert::Infallible;
+
+    fn batch(&mut self, _: usize) -> Result<Batch, Self::Error> {
+        Ok(self.0.clone())
+    }
+}
+
+/// As make_training_reference.py has it.
+fn settings(name: &str) -> TrainerSettings {
+    TrainerSettings {
+        optimizer: OptimizerSettings::AdamW(AdamWSettings { weight_decay: 1e-2, ..AdamWSettings::default() }),
+        learning_rate: 1e-3,
+        schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 3 },
+        max_gradient_norm: Some(1.0),
+        accumulation: 1,
+        weighting: LossWeighting::None,
+        space: LossSpace::Velocity,
+        average_decay: None,
+        distilled_guidance: (name == FLUX).then_some(1.0),
+        gradients: GradientOptions::default(),
+    }
+}
+
+/// Parameters by the names that diffusers gives them.
+fn parameters(trainer: &Trainer) -> BTreeMap<String, Tensor<2>> {
+    let named = trainer.adapters().iter().zip(trainer.trained_values()).flat_map(|(adapter, values)| {
+        values.into_iter().map(|(part, value)| {
+            let part = if part == Part::Down { "lora_A" } else { "lora_B" };
+            (format!("transformer.{}.{part}.weight", adapter.layer.module), value)
+        })
+    });
+    named.collect()
+}
+
+#[test]
+fn three_steps_are_those_of_peft() {
+    for name in [SD3, FLUX] {
+        let reference = Reference::of(name);
+        let Training { denoiser, adapters, .. } = Training::of(name, Layout::Folder, Residency::Resident).unwrap();
+        let mut trainer = Trainer::new(adapters, settings(name));
+        let mut batches = Same(reference.batch());
+        let numbers = |name: &str| reference.tensor::<1>(name).into_data().iter::<f32>().map(f64::from).collect::<Vec<f64>>();
+        let (losses, norms) = (numbers("loss"), numbers("grad_norm"));
+        for step in 0..3 {
+            let report = trainer.step(&*denoiser, &mut batches).unwrap();
+            assert!((report.loss / losses[step] - 1.0).abs() < 1e-5, "{name} step {step}: {report:?}, {}", losses[step]);
+            assert!((report.gradient_norm / norms[step] - 1.0).abs() < 1e-4, "{name} step {step}: {report:?}, {}", norms[step]);
+            if step != 1 {
+                for (module, found) in parameters(&trainer) {
+                    let error = relative_error(found, reference.tensor(&format!("{module}.after_{}", step + 1)));
+                    assert!(error < 1e-4, "{name} {module} after step {}: {error}", step + 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trainer_that_is_restored_goes_on_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    let batch = Reference::of(SD3).batch();
+    let trained = |steps: usize, resumed: bool| {
+        let Training { denoiser, adapters, .. } = Training::of(SD3, Layout::Folder, Residency::Resident).unwrap();
+        let mut trainer = Trainer::new(adapters, TrainerSettings { average_decay: Some(0.9), ..settings(SD3) });
+        if resumed {
+            let (state, notes) = read_state(&path, &Device::flex()).unwrap();
+            assert_eq!(notes, BTreeMap::from([("seed".to_owned(), "7".to_owned())]));
+            trainer.restore(state).unwrap();
+        }
+        for _ in 0..steps {
+            trainer.step(&*denoiser, &mut Same(batch.clone())).unwrap();
+        }
+        trainer
+    };
+    let notes = BTreeMap::from([("seed".to_owned(), "7".to_owned())]);
+    write_state(&path, &trained(2, false).state(), &notes).unwrap();
+    let (whole, resumed) = (trained(4, false), trained(2, true));
+    assert_eq!(resumed.steps(), 4);
+    let (whole, resumed) = (parameters(&whole), parameters(&resumed));
+    for (module, value) in whole {
+        assert_eq!(value.into_data(), resumed[&module].clone().into_data(), "{module}");
     }
 }
