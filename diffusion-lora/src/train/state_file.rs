@@ -13,7 +13,7 @@ use super::optimizer::OptimizerState;
 use super::trainer::TrainerState;
 
 /// Entries of the header.
-const FORMAT: (&str, &str) = ("format", "training state 1");
+const FORMAT: (&str, &str) = ("content", "training state 1");
 const STEPS: &str = "steps";
 const AVERAGE_UPDATES: &str = "average_updates";
 /// Prefixes of entries, and of tensors.
