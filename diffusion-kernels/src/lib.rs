@@ -39,7 +39,7 @@ pub use cpu::{Cpu, Instructions};
 pub use memory::release_scratch;
 pub use product::{Activation, Epilogue, PerImage, Products, Residual, Weight, WidenRows, linear};
 pub use rows::{
-    Affine, ChannelNorm, GroupNorm, HeadNorm, Rope, Source, activate, activate_and_multiply, add_gated, group_norm, layer_norm,
-    normalise_heads, rms_norm, softmax,
+    Affine, ChannelNorm, GroupNorm, HeadNorm, Rope, Source, activate, activate_and_multiply, activate_backward, add_gated,
+    gate_rows, group_norm, layer_norm, layer_norm_backward, normalise_heads, normalise_heads_backward, rms_norm, softmax,
 };
 pub use weight_format::WeightFormat;

@@ -311,3 +311,30 @@ mod refusals {
         linear(Cpu::detect(), Products::F32, &[0.0; 4], &weight, &epilogue, &mut [0.0; 4]);
     }
 }
+
+/// The transpose of a stored weight gives what the transposed numbers give, from every format, on every path.
+#[test]
+fn transposes_are_those_of_the_stored_matrix() {
+    for (outputs, inputs) in [(1, 256), (5, 512), (33, 256), (130, 768), (401, 512)] {
+        for format in FORMATS {
+            let weight = stored(format, outputs * inputs, 11);
+            let matrix = Weight::new(format, &weight.bytes, [outputs, inputs]).scaled(0.5);
+            let transposed = Weight::transposed(&matrix);
+            assert_eq!(transposed.shape(), [inputs, outputs]);
+            let numbers: Vec<f32> =
+                (0..outputs * inputs).map(|at| 0.5 * weight.numbers[at % outputs * inputs + at / outputs]).collect();
+            for rows in [1, 3, 6, 77, 290] {
+                let input = random(rows * outputs, 12);
+                let sizes = [rows, inputs, outputs];
+                let exact = product(&input, &numbers, sizes);
+                let exact_bf16 = product(&rounded(&input), &rounded(&numbers), sizes);
+                for cpu in Cpu::available() {
+                    let found = error(&run(cpu, Products::F32, &input, &transposed, rows), &exact);
+                    assert!(found < LIMIT, "{cpu:?} {format:?} {sizes:?}: {found}");
+                    let found = error(&run(cpu, Products::Bf16, &input, &transposed, rows), &exact_bf16);
+                    assert!(found < LIMIT, "{cpu:?} bf16 {format:?} {sizes:?}: {found}");
+                }
+            }
+        }
+    }
+}

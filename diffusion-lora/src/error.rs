@@ -12,6 +12,16 @@ use crate::report::Report;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoraError {
+    /// It holds adapters that cannot be trained further.
+    #[error("{path}: {module} is {kind}: only LoRA and DoRA of the layers of blocks can be trained further")]
+    NotTrainable {
+        /// The file.
+        path: PathBuf,
+        /// The module, as the file spells it.
+        module: String,
+        /// What it is.
+        kind: &'static str,
+    },
     /// The file cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

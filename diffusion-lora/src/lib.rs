@@ -49,6 +49,7 @@
 //! - `train`: training adapters, the module [`train`]. Off by default.
 
 mod adapter;
+mod adapter_number;
 mod contribution;
 pub mod dialects;
 mod error;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::{ComponentId, PatchTarget};
 
 use crate::adapter::{Adapter, LoraFile};
+use crate::adapter_number::next_adapter_number;
 use crate::dialects::{Dialect, ModuleName};
 use crate::error::LoraError;
 use crate::file_contents::FileContents;
@@ -36,7 +36,6 @@ impl Lora {
     /// [`LoraError`] if the file cannot be read, is no LoRA, or has adapters that are incomplete, of impossible shapes, or of
     /// a kind that is not read.
     pub fn open(path: &Path) -> Result<Self, LoraError> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let path = lora_folder::file_in(path);
         let checkpoint = Checkpoint::open(&path).map_err(|error| match error {
             CheckpointError::NoWeights { path, .. } => LoraError::FolderWithoutLora { found: lora_folder::names_in(&path), path },
@@ -70,7 +69,7 @@ impl Lora {
         mark_control(&mut adapters);
         let adapter_names = contents.adapter_names.into_iter().map(str::to_owned).collect();
         let (unexpected, embeddings) = (contents.unexpected, contents.embeddings);
-        let id = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let id = next_adapter_number();
         Ok(Self { file: Arc::new(LoraFile { path, id, adapters, unexpected, embeddings, adapter_names, notes }) })
     }
 

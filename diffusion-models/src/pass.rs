@@ -118,6 +118,17 @@ mod tests {
             self.network.modulations(&sigmas[..sigmas.len().min(2)], conditioning, distilled_guidance)
         }
 
+        #[cfg(feature = "autodiff")]
+        fn gradients(
+            &self,
+            input: &DenoiserInput<'_>,
+            trained: &diffusion_core::network::TrainedParameters,
+            options: diffusion_core::network::GradientOptions,
+            of_velocity: &mut dyn FnMut(Tensor<4>) -> Tensor<4>,
+        ) -> Result<Tensor<4>, CheckpointError> {
+            self.network.gradients(input, trained, options, of_velocity)
+        }
+
         fn patched(self: Box<Self>, _: &WeightPatches, _: PatchMode) -> Result<Box<dyn Denoiser>, CheckpointError> {
             Ok(self)
         }

@@ -51,6 +51,12 @@ pub trait BlockState {
     /// Put others in their place.
     fn set_image_tokens(&mut self, tokens: Tensor<3>);
 
+    /// The state with what `change` makes of each of its tensors of tokens, in an order that is always the same.
+    #[must_use]
+    fn map_tokens(self, change: &mut dyn FnMut(Tensor<3>) -> Tensor<3>) -> Self
+    where
+        Self: Sized;
+
     /// All tokens, by the names of their streams.
     fn streams(&self) -> Vec<(&'static str, Tensor<3>)>;
 }
@@ -166,10 +172,17 @@ pub fn modulation_paths<N: BlockNetwork>(network: &N) -> Vec<String> {
     (0..network.num_blocks()).flat_map(|index| modulation_layers(network, index)).map(|layer| layer.path).collect()
 }
 
-fn modulation_layers<N: BlockNetwork>(network: &N, block: usize) -> Vec<ModulationLayer<'_>> {
+pub(super) fn modulation_layers<N: BlockNetwork>(network: &N, block: usize) -> Vec<ModulationLayer<'_>> {
     let (path, weights) = (network.block_path(block), network.weights());
     let layer = |(name, projection)| ModulationLayer { path: format!("{path}.{name}."), projection, weights };
     network.block(block).modulation_layers().into_iter().map(layer).collect()
+}
+
+/// Where the weights of a block are, if they are streamed; those of the block `next` are read meanwhile.
+pub(super) fn streamed_block<N: BlockNetwork>(network: &N, index: usize, next: usize) -> Option<StreamedBlock<'_>> {
+    let prefix = |index| format!("{}.", network.block_path(index));
+    let weights = network.weights().filter(|weights| weights.is_streamed())?;
+    Some(StreamedBlock { weights, prefix: prefix(index), next_prefix: prefix(next) })
 }
 
 /// The velocity that a network gives, without the blocks in `skipped_blocks`.
@@ -189,13 +202,8 @@ pub fn run<N: BlockNetwork>(
     let mut state = network.begin(input);
     hook.before(input, &state);
     for index in (0..num_blocks).filter(|index| !skipped_blocks.contains(index)) {
-        let path = network.block_path(index);
-        let streamed = weights.filter(|weights| weights.is_streamed()).map(|weights| StreamedBlock {
-            weights,
-            prefix: format!("{path}."),
-            // After the last block comes the first, of the next step.
-            next_prefix: format!("{}.", network.block_path((index + 1) % num_blocks)),
-        });
+        // After the last block comes the first, of the next step.
+        let streamed = streamed_block(network, index, (index + 1) % num_blocks);
         let layers = modulation_layers(network, index);
         let modulations =
             layers.iter().enumerate().map(|(layer, modulation)| match ahead.and_then(|ahead| ahead.of_layer(index, layer)) {
@@ -204,7 +212,7 @@ pub fn run<N: BlockNetwork>(
             });
         let modulations = modulations.collect::<Result<Vec<_>, _>>()?;
         state = network.block(index).run(streamed, state, &modulations)?;
-        let label = path.replace("blocks.", "block ").replace('_', " ");
+        let label = network.block_path(index).replace("blocks.", "block ").replace('_', " ");
         if hook.after(&BlockPlace { index, num_blocks, label }, &mut state) == BlockFlow::SkipRest {
             break;
         }

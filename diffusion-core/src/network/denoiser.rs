@@ -5,6 +5,8 @@ use std::fmt::Debug;
 
 use burn::tensor::Tensor;
 
+#[cfg(feature = "autodiff")]
+use super::block_gradients::{GradientOptions, TrainedParameters};
 use super::block_network::{self, BlockHook, BlockNetwork};
 use super::conditioning::Conditioning;
 use super::denoiser_input::DenoiserInput;
@@ -42,6 +44,19 @@ pub trait Denoiser: Any + Debug + Send {
         distilled_guidance: Option<f64>,
     ) -> Result<Modulations, CheckpointError>;
 
+    /// Add the gradients of a loss to what is trained beside the network; see [`block_gradients`](super::block_gradients).
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the network's file was written to since it was opened.
+    #[cfg(feature = "autodiff")]
+    fn gradients(
+        &self,
+        input: &DenoiserInput<'_>,
+        trained: &TrainedParameters,
+        options: GradientOptions,
+        of_velocity: &mut dyn FnMut(Tensor<4>) -> Tensor<4>,
+    ) -> Result<Tensor<4>, CheckpointError>;
+
     /// The same network with `patches` in place of those of now.
     ///
     /// # Errors
@@ -66,6 +81,17 @@ impl<N: BlockNetwork + LoadedNetwork + 'static> Denoiser for N {
         distilled_guidance: Option<f64>,
     ) -> Result<Modulations, CheckpointError> {
         block_network::modulations(self, sigmas, conditioning, distilled_guidance)
+    }
+
+    #[cfg(feature = "autodiff")]
+    fn gradients(
+        &self,
+        input: &DenoiserInput<'_>,
+        trained: &TrainedParameters,
+        options: GradientOptions,
+        of_velocity: &mut dyn FnMut(Tensor<4>) -> Tensor<4>,
+    ) -> Result<Tensor<4>, CheckpointError> {
+        super::block_gradients(self, input, trained, options, of_velocity)
     }
 
     fn patched(self: Box<Self>, patches: &WeightPatches, mode: PatchMode) -> Result<Box<dyn Denoiser>, CheckpointError> {

@@ -2,6 +2,8 @@
 //!
 //! The room knows no model. `diffusion-models` has the networks; a pipeline and a trainer are two users of them.
 
+#[cfg(feature = "autodiff")]
+mod block_gradients;
 pub mod block_network;
 mod conditioning;
 mod denoiser;
@@ -10,6 +12,8 @@ mod modulation_layer;
 mod modulations;
 mod not_finite;
 
+#[cfg(feature = "autodiff")]
+pub use block_gradients::{GradientOptions, TrainedParameters, block_gradients};
 pub use conditioning::Conditioning;
 pub use denoiser::Denoiser;
 pub use denoiser_input::DenoiserInput;

@@ -22,6 +22,10 @@ impl Activation {
         if let Some(activated) = flex::activated(&x, self) {
             return activated;
         }
+        #[cfg(all(feature = "flex", feature = "autodiff"))]
+        if let Some(activated) = recorded::activated(&x, self) {
+            return activated;
+        }
         self.general(x)
     }
 
@@ -92,6 +96,36 @@ mod flex {
         Some(filled_f32(x.dims(), &x.device(), |out| {
             activate_and_multiply(Cpu::detect(), activation.into(), Source::From(source), factor, out);
         }))
+    }
+}
+
+/// With gradients by a kernel; `None` where the general way must do.
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+mod recorded {
+    use burn::tensor::Tensor;
+    use diffusion_kernels::{Cpu, activate_backward};
+
+    use super::{Activation, flex};
+    use crate::ops::flex::{contiguous, numbers};
+    use crate::ops::large_buffer::filled_f32;
+    use crate::ops::recorded::{Computed, recorded};
+
+    pub(super) fn activated<const D: usize>(x: &Tensor<D>, activation: Activation) -> Option<Tensor<D>> {
+        let dims = x.dims();
+        let width = dims[D - 1];
+        let activated = recorded([&x.clone().reshape([-1, width as i32])], |[x]| {
+            let output = flex::activated(&x, activation)?;
+            let (shape, device) = (x.dims(), x.device());
+            let slope = move |gradient: Tensor<2>| {
+                let (x, gradient) = (contiguous(&x)?, contiguous(&gradient)?);
+                let (numbers_of_x, gradient) = (numbers(&x)?, numbers(&gradient)?);
+                Some(filled_f32(shape, &device, |out| {
+                    activate_backward(Cpu::detect(), activation.into(), numbers_of_x, gradient, out);
+                }))
+            };
+            Some(Computed::new(output, move |gradient, _| [slope(gradient)]))
+        })?;
+        Some(activated.reshape(dims))
     }
 }
 

@@ -43,6 +43,10 @@ impl Epilogue<'_> {
             Self::None => result,
             Self::Activation(activation) => activation.apply(result),
             Self::Residual { residual, gate } => {
+                #[cfg(all(feature = "flex", feature = "autodiff"))]
+                if let Some(sum) = recorded::onto(&result, residual, gate) {
+                    return sum;
+                }
                 let result = result.reshape(residual.dims());
                 let result = match gate {
                     Some(gate) => result * gate.clone().unsqueeze_dim(1),
@@ -51,6 +55,10 @@ impl Epilogue<'_> {
                 (residual.clone() + result).reshape(dims)
             }
             Self::Heads(HeadNorm { norm, rotations }) => {
+                #[cfg(all(feature = "flex", feature = "autodiff"))]
+                if let Some(heads) = recorded::heads(&result, norm, rotations) {
+                    return heads;
+                }
                 let [head_dim] = norm.gamma.lazy_shape().dims();
                 let heads = norm.forward(result.reshape([dims[0], dims[1] / head_dim, head_dim]));
                 let heads = match rotations {
@@ -59,6 +67,97 @@ impl Epilogue<'_> {
                 };
                 heads.reshape(dims)
             }
+        }
+    }
+}
+
+/// With gradients by kernels; `None` where the general way must do.
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+mod recorded {
+    use burn::nn::RmsNorm;
+    use burn::tensor::Tensor;
+    use diffusion_kernels::{Cpu, HeadNorm, PerImage, Rope, add_gated, gate_rows, normalise_heads, normalise_heads_backward};
+
+    use crate::ops::flex::{contiguous, numbers};
+    use crate::ops::large_buffer::filled_f32;
+    use crate::ops::recorded::{Computed, recorded};
+    use crate::ops::rotations::Rotations;
+
+    /// `residual + gate · result`.
+    pub(super) fn onto(result: &Tensor<2>, residual: &Tensor<3>, gate: Option<&Tensor<2>>) -> Option<Tensor<2>> {
+        // A gate that is trained has a gradient of its own.
+        if gate.is_some_and(Tensor::is_tracked) {
+            return None;
+        }
+        let ([_, len, _], shape) = (residual.dims(), result.dims());
+        recorded([&residual.clone().reshape(shape), result], |[residual, result]| {
+            let device = result.device();
+            let gate = match gate {
+                Some(gate) => Some(contiguous(gate)?),
+                None => None,
+            };
+            // Rounded as where a layer adds while it writes.
+            let sum = match &gate {
+                Some(gate) => {
+                    let (residual, result) = (contiguous(&residual)?, contiguous(&result)?);
+                    let (residual, result) = (numbers(&residual)?, numbers(&result)?);
+                    let gate = PerImage::new(numbers(gate)?, len.max(1));
+                    filled_f32(shape, &device, |out| {
+                        out.copy_from_slice(residual);
+                        add_gated(Cpu::detect(), result, gate, shape[1], out);
+                    })
+                }
+                None => residual + result,
+            };
+            let gated = move |gradient: Tensor<2>| {
+                let Some(gate) = &gate else { return Some(gradient) };
+                let (gradient, gate) = (contiguous(&gradient)?, PerImage::new(numbers(gate)?, len.max(1)));
+                let gradient = numbers(&gradient)?;
+                Some(filled_f32(shape, &device, |out| gate_rows(Cpu::detect(), gradient, gate, shape[1], out)))
+            };
+            Some(Computed::new(sum, move |gradient, wanted| {
+                [Some(gradient.clone()), if wanted[1] { gated(gradient) } else { None }]
+            }))
+        })
+    }
+
+    /// Heads, normalised and turned.
+    pub(super) fn heads(x: &Tensor<2>, norm: &RmsNorm, rotations: Option<&Rotations>) -> Option<Tensor<2>> {
+        let shape = x.dims();
+        let weight = contiguous(&norm.gamma.val())?;
+        let tables = match rotations.map(Rotations::tables) {
+            Some([cos, sin]) => Some([contiguous(cos)?, contiguous(sin)?]),
+            None => None,
+        };
+        let epsilon = norm.epsilon as f32;
+        recorded([x], |[x]| {
+            let device = x.device();
+            let x = contiguous(&x)?;
+            let output = {
+                let (x, norm, rope) = (numbers(&x)?, HeadNorm { weight: numbers(&weight)?, epsilon }, rope(tables.as_ref())?);
+                filled_f32(shape, &device, |out| {
+                    out.copy_from_slice(x);
+                    normalise_heads(Cpu::detect(), norm, rope, shape[1] / norm.weight.len(), out);
+                })
+            };
+            let of_input = move |gradient: Tensor<2>| {
+                let gradient = contiguous(&gradient)?;
+                let (x, gradient) = (numbers(&x)?, numbers(&gradient)?);
+                let (norm, rope) = (HeadNorm { weight: numbers(&weight)?, epsilon }, rope(tables.as_ref())?);
+                Some(filled_f32(shape, &device, |out| {
+                    normalise_heads_backward(Cpu::detect(), norm, rope, shape[1] / norm.weight.len(), x, gradient, out);
+                }))
+            };
+            Some(Computed::new(output, move |gradient, _| [of_input(gradient)]))
+        })
+    }
+
+    /// Rotations as kernels take them, if there are some; the outer `None` is where the general way must do.
+    #[expect(clippy::option_option, reason = "what is not there differs from what has no kernel, and `?` passes the latter on")]
+    fn rope(tables: Option<&[burn_flex::FlexTensor; 2]>) -> Option<Option<Rope<'_>>> {
+        match tables {
+            Some([cos, sin]) => Some(Some(Rope { cos: numbers(cos)?, sin: numbers(sin)? })),
+            None => Some(None),
         }
     }
 }

@@ -3,6 +3,8 @@
 use burn::tensor::{Int, Tensor};
 
 use super::epilogue::Epilogue;
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+use super::low_rank::LowRank;
 use super::products::Products;
 use crate::format::Format;
 
@@ -62,10 +64,87 @@ pub(crate) fn linear(input: &Tensor<2>, layer: &Linear<'_>, epilogue: Epilogue<'
     }
 }
 
+/// What [`StoredMatrix`] refers to, as long as a backward pass may need it.
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+pub(crate) trait StoredValues: Send + Sync + 'static {
+    /// Call `body` with the matrix.
+    fn with(&self, body: &mut dyn FnMut(StoredMatrix<'_>));
+}
+
+/// `input Wᵀ + bias` and what low-rank factors add, recorded as one step: gradients reach the input and the factors and stop at the
+/// weight, which is read as it is stored in both directions. `None` where autodiff watches nothing of it, and where
+/// [`linear`] gives none.
+///
+/// # Shapes
+/// - input: `[len, input_size]`, result: `[len, output_size]`
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+pub(crate) fn recorded_linear(
+    input: &Tensor<2>,
+    weight: impl StoredValues,
+    bias: Option<&Tensor<1>>,
+    low_rank: Option<&LowRank>,
+    products: Products,
+) -> Option<Tensor<2>> {
+    use super::recorded::{Computed, recorded};
+
+    match low_rank {
+        None => recorded([input], |[input]| {
+            let output = product_with(&input, &weight, bias, None, products)?;
+            Some(Computed::new(output, move |gradient, _| [input_gradient(&gradient, &weight, None, products)]))
+        }),
+        Some(LowRank { down, up }) => recorded([input, down, up], |[input, down, up]| {
+            let narrow = flex::product(&input, &down)?;
+            let output = product_with(&input, &weight, bias, Some(&flex::product(&narrow, &up)?), products)?;
+            Some(Computed::new(output, move |gradient, wanted| {
+                let of_narrow = flex::input_gradient(&gradient, &Linear::of(StoredMatrix::Plain(&up), Products::Exact));
+                let of_narrow = of_narrow.expect("a kernel for f32");
+                let of_input = wanted[0].then(|| {
+                    let beside = flex::input_gradient(&of_narrow, &Linear::of(StoredMatrix::Plain(&down), Products::Exact));
+                    input_gradient(&gradient, &weight, beside.as_ref(), products)
+                });
+                let of_down = wanted[1].then(|| of_narrow.transpose().matmul(input.clone()));
+                let of_up = wanted[2].then(|| gradient.transpose().matmul(narrow.clone()));
+                [of_input.flatten(), of_down, of_up]
+            }))
+        }),
+    }
+}
+
+/// `input Wᵀ + bias + beside`.
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+fn product_with(
+    input: &Tensor<2>,
+    weight: &impl StoredValues,
+    bias: Option<&Tensor<1>>,
+    beside: Option<&Tensor<2>>,
+    products: Products,
+) -> Option<Tensor<2>> {
+    let mut output = None;
+    weight.with(&mut |weight| {
+        output = linear(input, &Linear { bias, beside, ..Linear::of(weight, products) }, Epilogue::None);
+    });
+    output
+}
+
+/// `gradient W + beside`.
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+fn input_gradient(
+    gradient: &Tensor<2>,
+    weight: &impl StoredValues,
+    beside: Option<&Tensor<2>>,
+    products: Products,
+) -> Option<Tensor<2>> {
+    let mut of_input = None;
+    weight.with(&mut |weight| {
+        of_input = flex::input_gradient(gradient, &Linear { beside, ..Linear::of(weight, products) });
+    });
+    of_input
+}
+
 #[cfg(feature = "flex")]
 mod flex {
     use burn::tensor::{DType, Tensor};
-    use burn_flex::Flex;
+    use burn_flex::{Flex, FlexTensor};
     use diffusion_kernels::{
         Activation, Cpu, HeadNorm, PerImage, Residual, Rope, Weight, WeightFormat, WidenRows, linear as multiply, normalise_heads,
     };
@@ -75,6 +154,8 @@ mod flex {
     use crate::ops::epilogue::Epilogue;
     use crate::ops::flex::{bytes, contiguous, contiguous_option, numbers, numbers_option};
     use crate::ops::large_buffer::filled_f32;
+    #[cfg(feature = "autodiff")]
+    use crate::ops::products::Products;
     use crate::ops::rotations::Rotations;
 
     pub(super) fn linear(input: &Tensor<2>, layer: &Linear<'_>, epilogue: Epilogue<'_>) -> Option<Tensor<2>> {
@@ -82,26 +163,9 @@ mod flex {
         let [len, columns] = input.dims();
         let input = contiguous(input)?;
         let input = numbers(&input)?;
-        let (stored, format, shape, scale) = match layer.weight {
-            StoredMatrix::Plain(matrix) => {
-                let format = match matrix.dtype() {
-                    DType::F32 => Format::F32,
-                    DType::F16 => Format::F16,
-                    DType::BF16 => Format::BF16,
-                    _ => return None,
-                };
-                (contiguous(matrix)?, format, matrix.dims(), None)
-            }
-            StoredMatrix::Packed { bytes, format, shape, scale } => {
-                (bytes.clone().try_into_primitive::<Flex>().ok()?, format, shape, scale)
-            }
-        };
-        let rows = Rows { bytes: bytes(&stored)?, format, columns };
-        let weight = match kernel_format(format) {
-            Some(format) => Weight::new(format, rows.bytes, shape),
-            None => Weight::widened_by(&rows, shape),
-        };
-        let weight = weight.scaled(scale.unwrap_or(1.0));
+        let stored = Stored::of(layer.weight)?;
+        let rows = Rows { bytes: bytes(&stored.tensor)?, format: stored.format, columns };
+        let weight = stored.weight(&rows);
         let bias = contiguous_option(layer.bias)?;
         let beside = contiguous_option(layer.beside)?;
         let sums = diffusion_kernels::Epilogue {
@@ -110,7 +174,7 @@ mod flex {
             ..Default::default()
         };
         let (cpu, products) = (Cpu::detect(), layer.products.into());
-        let shape = [len, shape[0]];
+        let shape = [len, stored.shape[0]];
         Some(match epilogue {
             Epilogue::None => filled_f32(shape, &device, |out| multiply(cpu, products, input, &weight, &sums, out)),
             Epilogue::Activation(activation) => {
@@ -144,6 +208,66 @@ mod flex {
                 })
             }
         })
+    }
+
+    /// `input matrixᵀ`.
+    #[cfg(feature = "autodiff")]
+    pub(super) fn product(input: &Tensor<2>, matrix: &Tensor<2>) -> Option<Tensor<2>> {
+        linear(input, &Linear::of(StoredMatrix::Plain(matrix), Products::Exact), Epilogue::None)
+    }
+
+    /// `gradient W + beside`: the gradient of the input of a layer, from that of its result.
+    #[cfg(feature = "autodiff")]
+    pub(super) fn input_gradient(gradient: &Tensor<2>, layer: &Linear<'_>) -> Option<Tensor<2>> {
+        let device = gradient.device();
+        let [len, _] = gradient.dims();
+        let gradient = contiguous(gradient)?;
+        let gradient = numbers(&gradient)?;
+        let stored = Stored::of(layer.weight)?;
+        let [_, columns] = stored.shape;
+        let rows = Rows { bytes: bytes(&stored.tensor)?, format: stored.format, columns };
+        let weight = stored.weight(&rows);
+        let beside = contiguous_option(layer.beside)?;
+        let sums =
+            diffusion_kernels::Epilogue { beside: numbers_option(beside.as_ref())?, ..diffusion_kernels::Epilogue::default() };
+        Some(filled_f32([len, columns], &device, |out| {
+            multiply(Cpu::detect(), layer.products.into(), gradient, &Weight::transposed(&weight), &sums, out);
+        }))
+    }
+
+    /// A matrix on the CPU.
+    struct Stored {
+        tensor: FlexTensor,
+        format: Format,
+        shape: [usize; 2],
+        scale: Option<f32>,
+    }
+
+    impl Stored {
+        fn of(weight: StoredMatrix<'_>) -> Option<Self> {
+            Some(match weight {
+                StoredMatrix::Plain(matrix) => {
+                    let format = match matrix.dtype() {
+                        DType::F32 => Format::F32,
+                        DType::F16 => Format::F16,
+                        DType::BF16 => Format::BF16,
+                        _ => return None,
+                    };
+                    Self { tensor: contiguous(matrix)?, format, shape: matrix.dims(), scale: None }
+                }
+                StoredMatrix::Packed { bytes, format, shape, scale } => {
+                    Self { tensor: bytes.clone().try_into_primitive::<Flex>().ok()?, format, shape, scale }
+                }
+            })
+        }
+
+        fn weight<'a>(&self, rows: &'a Rows<'a>) -> Weight<'a> {
+            let weight = match kernel_format(self.format) {
+                Some(format) => Weight::new(format, rows.bytes, self.shape),
+                None => Weight::widened_by(rows, self.shape),
+            };
+            weight.scaled(self.scale.unwrap_or(1.0))
+        }
     }
 
     /// Formats that the kernels read themselves.

@@ -15,6 +15,8 @@ mod linear;
 mod low_rank;
 mod norms;
 mod products;
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+mod recorded;
 mod rotations;
 mod unpack;
 
@@ -30,6 +32,8 @@ pub(crate) use frozen_product::is_differentiated;
 pub use frozen_product::widen_again_on;
 pub use join::join_features;
 pub(crate) use linear::{Linear, StoredMatrix, linear};
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+pub(crate) use linear::{StoredValues, recorded_linear};
 pub use low_rank::LowRank;
 pub use norms::{layer_norm, modulated_norm, rms_norm};
 pub use products::Products;

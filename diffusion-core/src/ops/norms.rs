@@ -37,6 +37,10 @@ pub fn modulated_norm(x: Tensor<3>, shift: &Tensor<2>, scale: &Tensor<2>, epsilo
     if let Some(normed) = flex::modulated_norm(&x, shift, scale, epsilon) {
         return normed;
     }
+    #[cfg(all(feature = "flex", feature = "autodiff"))]
+    if let Some(normed) = recorded::modulated_norm(&x, shift, scale, epsilon) {
+        return normed;
+    }
     general_modulated_norm(x, shift, scale, epsilon)
 }
 
@@ -90,6 +94,40 @@ mod flex {
         Some(filled_f32(x.dims(), &x.device(), |out| {
             diffusion_kernels::layer_norm(Cpu::detect(), source, width, affine, epsilon as f32, out);
         }))
+    }
+}
+
+/// With gradients by a kernel; `None` where the general way must do.
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+mod recorded {
+    use burn::tensor::Tensor;
+    use diffusion_kernels::{Cpu, PerImage, layer_norm_backward};
+
+    use super::flex;
+    use crate::ops::flex::{contiguous, numbers};
+    use crate::ops::large_buffer::filled_f32;
+    use crate::ops::recorded::{Computed, recorded};
+
+    pub(super) fn modulated_norm(x: &Tensor<3>, shift: &Tensor<2>, scale: &Tensor<2>, epsilon: f64) -> Option<Tensor<3>> {
+        // Modulations that are trained have gradients of their own.
+        if shift.is_tracked() || scale.is_tracked() {
+            return None;
+        }
+        let [batch, len, width] = x.dims();
+        let scale = scale.clone();
+        let normed = recorded([&x.clone().reshape([batch * len, width])], |[x]| {
+            let output = flex::modulated_norm(&x.clone().reshape([batch, len, width]), shift, &scale, epsilon)?;
+            let (x, scale, device) = (contiguous(&x)?, contiguous(&scale)?, x.device());
+            let of_input = move |gradient: Tensor<2>| {
+                let gradient = contiguous(&gradient)?;
+                let (x, gradient, scale) = (numbers(&x)?, numbers(&gradient)?, PerImage::new(numbers(&scale)?, len.max(1)));
+                Some(filled_f32([batch * len, width], &device, |out| {
+                    layer_norm_backward(Cpu::detect(), x, width, scale, epsilon as f32, gradient, out);
+                }))
+            };
+            Some(Computed::new(output.reshape([batch * len, width]), move |gradient, _| [of_input(gradient)]))
+        })?;
+        Some(normed.reshape([batch, len, width]))
     }
 }
 

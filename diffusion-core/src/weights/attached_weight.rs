@@ -210,6 +210,11 @@ impl Adapter {
         }
     }
 
+    /// [`WeightPatch::is_watched`].
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self, Self::Other(patch) if patch.is_watched())
+    }
+
     /// The patched weight, in the type `dtype`.
     pub(super) fn widened(&self, weight: Tensor<2>, dtype: FloatDType) -> Tensor<2> {
         let weight = ops::cast(weight, FloatDType::F32);

@@ -14,6 +14,8 @@ mod precision;
 mod projection;
 mod stored_weight;
 mod token_embedding;
+#[cfg(feature = "autodiff")]
+mod trained_parameter;
 mod weight_patch;
 
 pub use attached_weight::AttachedWeight;
@@ -28,4 +30,6 @@ pub use parameter::{parameter_shapes, uninitialized};
 pub use precision::{Precision, Products, Storage};
 pub use projection::{Projection, ProjectionConfig};
 pub use token_embedding::TokenEmbedding;
+#[cfg(feature = "autodiff")]
+pub use trained_parameter::TrainedParameter;
 pub use weight_patch::{PatchKey, PatchMode, PatchStrength, ReadParameter, WeightPatch, WeightPatches};

@@ -114,10 +114,16 @@ impl Projection {
             adapter: adapter.filter(|_| low_rank.is_none()),
             products,
         };
+        let bias = self.bias.as_ref().map(Param::val);
+        #[cfg(all(feature = "flex", feature = "autodiff"))]
+        if factors.is_none()
+            && let Some(output) = weight.recorded_product(&input, bias.as_ref(), low_rank.as_ref())
+        {
+            return epilogue.apply(output).reshape(dims);
+        }
         let beside =
             [low_rank.map(|low_rank| low_rank.forward(input.clone())), factors.map(|factors| factors.forward(input.clone()))];
         let beside = beside.into_iter().flatten().reduce(|sum, other| sum + other);
-        let bias = self.bias.as_ref().map(Param::val);
         if let Some(output) = weight.product(&input, bias.as_ref(), beside.as_ref(), epilogue) {
             return output.reshape(dims);
         }
@@ -144,15 +150,27 @@ struct MatrixInUse {
 }
 
 /// The values as they are stored.
+#[derive(Clone)]
 enum Values {
     Plain(Tensor<2>),
     Packed(PackedWeight),
 }
 
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+impl ops::StoredValues for Values {
+    fn with(&self, body: &mut dyn FnMut(StoredMatrix<'_>)) {
+        match self {
+            Self::Plain(values) => body(StoredMatrix::Plain(&values.clone().without_autodiff())),
+            Self::Packed(packed) => body(packed.stored(&packed.bytes())),
+        }
+    }
+}
+
 impl MatrixInUse {
-    /// Whether gradients of the matrix are asked for. Matrices are loaded frozen.
+    /// Whether gradients of the matrix are asked for, by what is done to it or by itself. Matrices are loaded frozen.
     fn is_trained(&self) -> bool {
-        matches!(&self.values, Values::Plain(values) if ops::is_differentiated(values))
+        let adapter = self.adapter.as_ref().is_some_and(|adapter| adapter.is_watched());
+        adapter || matches!(&self.values, Values::Plain(values) if ops::is_differentiated(values))
     }
 
     /// The whole layer from the matrix as it is stored, if there is a body for it and no gradient is asked for.
@@ -175,9 +193,23 @@ impl MatrixInUse {
         }
     }
 
+    /// The same where gradients are asked for, but not of the matrix.
+    #[cfg(all(feature = "flex", feature = "autodiff"))]
+    fn recorded_product(
+        &self,
+        input: &Tensor<2>,
+        bias: Option<&Tensor<1>>,
+        low_rank: Option<&ops::LowRank>,
+    ) -> Option<Tensor<2>> {
+        if self.adapter.is_some() || self.is_trained() {
+            return None;
+        }
+        ops::recorded_linear(input, self.values.clone(), bias, low_rank, self.products)
+    }
+
     fn widened(&self, compute: FloatDType) -> Tensor<2> {
         let values = match &self.values {
-            Values::Plain(values) if self.is_trained() => ops::cast(values.clone(), compute),
+            Values::Plain(values) if ops::is_differentiated(values) => ops::cast(values.clone(), compute),
             Values::Plain(values) => ops::cast(values.clone().without_autodiff(), compute),
             Values::Packed(packed) => packed.unpack(compute),
         };

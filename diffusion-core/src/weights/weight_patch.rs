@@ -28,6 +28,11 @@ pub trait WeightPatch: Debug + Send + Sync {
         false
     }
 
+    /// Whether it is trained, and autodiff watches its parameters now.
+    fn is_watched(&self) -> bool {
+        false
+    }
+
     /// The same patch with what it needs to know of the file's values of other parameters, which `read` gives in f32. `None`
     /// if it needs nothing.
     ///

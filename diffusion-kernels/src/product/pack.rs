@@ -8,8 +8,9 @@ use super::decode::{
 use super::weight::{Data, Weight};
 use crate::WeightFormat;
 use crate::memory::with_scratch;
+use crate::rows::{get, put};
 use crate::simd::{MAX_LANES, Simd};
-use crate::tile::Arith;
+use crate::tile::{Arith, F32};
 
 /// A piece of a matrix, and how many rows a panel of it has.
 #[derive(Clone)]
@@ -148,6 +149,7 @@ fn bring_weight<A: Arith>(arith: A, weight: &Weight<'_>, piece: &Piece, order: O
     let [_, row_len] = weight.shape();
     let (format, stored) = match weight.data {
         Data::Bytes(format, bytes) => (format, bytes),
+        Data::Transposed(stored) => return bring_transposed(arith, stored, piece, order, out),
         Data::Widened(rows) => {
             // Pieces begin at multiples of the block length, and end there or where the row does, which is one too.
             let len = piece.numbers.len();
@@ -176,4 +178,49 @@ fn bring_weight<A: Arith>(arith: A, weight: &Weight<'_>, piece: &Piece, order: O
             WeightFormat::Q4_K => bring(arith, StoredQ4K { stored, row_len }, piece, order, out),
         },
     );
+}
+
+/// A piece of the transpose of `stored`: its rows are columns there.
+fn bring_transposed<A: Arith>(arith: A, stored: &Weight<'_>, piece: &Piece, order: Order, out: &mut [f32]) {
+    let (s, lanes) = (arith.simd(), A::S::LANES);
+    let Piece { rows, numbers, width } = piece.clone();
+    let width = match order {
+        Order::Panel => width,
+        Order::Rows => rows.len(),
+    };
+    // Numbers that are stored together are widened together.
+    let block = stored.block_len();
+    let columns = rows.start / block * block..rows.end.next_multiple_of(block);
+    let (len, skipped, units) = (columns.len(), rows.start - columns.start, numbers.len().div_ceil(A::PER_UNIT));
+    with_scratch(numbers.len() * len, |widened| {
+        let wanted = Piece { rows: numbers.clone(), numbers: columns.clone(), width: 0 };
+        bring_weight(F32(s), stored, &wanted, Order::Rows, widened);
+        let row = |index: usize| widened.get(index * len + skipped..index * len + skipped + rows.len()).unwrap_or_default();
+        arith.vectorize(
+            #[inline(always)]
+            || {
+                for unit in 0..units {
+                    let (upper, lower) =
+                        (row(unit * A::PER_UNIT), if A::PER_UNIT > 1 { row(unit * A::PER_UNIT + 1) } else { &[] });
+                    for first in (0..width).step_by(lanes) {
+                        let stacked = arith.stack(
+                            get(s, upper, first),
+                            #[inline(always)]
+                            || get(s, lower, first),
+                        );
+                        match order {
+                            Order::Panel => put(s, stacked, &mut out[unit * width..(unit + 1) * width], first),
+                            Order::Rows => {
+                                let mut column = [0.0; MAX_LANES];
+                                s.store(stacked, &mut column);
+                                for (row, value) in (first..rows.len()).zip(&column[..lanes]) {
+                                    out[row * units + unit] = *value;
+                                }
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    });
 }

@@ -23,6 +23,7 @@ pub struct Weight<'a> {
 pub(super) enum Data<'a> {
     Bytes(WeightFormat, &'a [u8]),
     Widened(&'a dyn WidenRows),
+    Transposed(&'a Weight<'a>),
 }
 
 impl<'a> Weight<'a> {
@@ -48,6 +49,13 @@ impl<'a> Weight<'a> {
         Self { data: Data::Widened(rows), shape: [outputs, inputs], scale: 1.0 }
     }
 
+    /// The transpose of a matrix: rows are read where columns were. For gradients of a product's input, from the weight as it is
+    /// stored.
+    pub fn transposed(stored: &'a Weight<'a>) -> Self {
+        let [outputs, inputs] = stored.shape;
+        Self { data: Data::Transposed(stored), shape: [inputs, outputs], scale: stored.scale }
+    }
+
     /// The same matrix times `scale`, as files with scaled 8-bit floats want it. Sums are multiplied, not the numbers: they stay
     /// as exact as they are.
     pub fn scaled(self, scale: f32) -> Self {
@@ -59,6 +67,7 @@ impl<'a> Weight<'a> {
         match self.data {
             Data::Widened(rows) => rows.block_len(),
             Data::Bytes(format, _) => format.block().0,
+            Data::Transposed(_) => 1,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod activation;
 mod gate;
+mod gradients;
 mod group_norm;
 mod lanes;
 mod layer_norm;
@@ -12,6 +13,7 @@ pub(crate) use lanes::{get, put};
 
 pub use activation::{activate, activate_and_multiply};
 pub use gate::add_gated;
+pub use gradients::{activate_backward, gate_rows, layer_norm_backward, normalise_heads_backward};
 pub use group_norm::{ChannelNorm, GroupNorm, group_norm};
 pub use layer_norm::{Affine, layer_norm};
 pub use rms_norm::{HeadNorm, Rope, normalise_heads, rms_norm};

@@ -73,15 +73,8 @@ pub struct HeadNorm<'a> {
 /// If the lengths do not fit together, or heads have an odd length where they are turned.
 pub fn normalise_heads(cpu: Cpu, norm: HeadNorm<'_>, rope: Option<Rope<'_>>, heads: usize, x: &mut [f32]) {
     let dim = norm.weight.len();
-    if let Some(Rope { cos, sin }) = rope {
-        let tokens = x.len() / (heads * dim).max(1);
-        assert!(dim.is_multiple_of(2), "pairs of a head of {dim} numbers");
-        assert_eq!(cos.len(), sin.len(), "cosines and sines");
-        let len = cos.len() / (dim / 2).max(1);
-        assert!(
-            cos.len() == len * (dim / 2) && (tokens == 0 || len > 0 && tokens.is_multiple_of(len)),
-            "positions of {tokens} tokens"
-        );
+    if let Some(rope) = rope {
+        rope.check(dim, x.len() / (heads * dim).max(1));
     }
     with_vectors!(cpu, s => each_rows(Source::InPlace, x, heads * dim, |first_token, _, x| s.vectorize(
         #[inline(always)]
@@ -97,6 +90,17 @@ pub fn normalise_heads(cpu: Cpu, norm: HeadNorm<'_>, rope: Option<Rope<'_>>, hea
 }
 
 impl Rope<'_> {
+    /// Panics unless these are rotations of heads of `dim` numbers, for whole sequences of tokens.
+    pub(super) fn check(self, dim: usize, tokens: usize) {
+        assert!(dim.is_multiple_of(2), "pairs of a head of {dim} numbers");
+        assert_eq!(self.cos.len(), self.sin.len(), "cosines and sines");
+        let len = self.cos.len() / (dim / 2).max(1);
+        assert!(
+            self.cos.len() == len * (dim / 2) && (tokens == 0 || len > 0 && tokens.is_multiple_of(len)),
+            "positions of {tokens} tokens"
+        );
+    }
+
     /// Cosines and sines of one token.
     #[inline(always)]
     pub(crate) fn of_token(self, token: usize, dim: usize) -> Self {

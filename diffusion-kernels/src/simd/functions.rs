@@ -84,9 +84,15 @@ pub(crate) fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
     logistic_share(s, x, s.mul(x, cubic))
 }
 
-/// `x / 2 (1 + erf(x / sqrt 2))`, with erf to 1.5e-7: Abramowitz and Stegun 7.1.26.
+/// `x / 2 (1 + erf(x / sqrt 2))`.
 #[inline(always)]
 pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::V) -> S::V {
+    s.mul(x, normal_share(s, x))
+}
+
+/// `(1 + erf(x / sqrt 2)) / 2`, with erf to 1.5e-7: Abramowitz and Stegun 7.1.26.
+#[inline(always)]
+fn normal_share<S: Simd>(s: S, x: S::V) -> S::V {
     let one = s.splat(1.0);
     let z = s.mul(s.abs(x), s.splat(FRAC_1_SQRT_2));
     let t = s.div(one, s.mul_add(z, s.splat(0.327_591_1), one));
@@ -95,7 +101,51 @@ pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::V) -> S::V {
         p = s.mul_add(p, t, s.splat(c));
     }
     let e = exp2(s, s.mul(s.mul(z, z), s.splat(-LOG2_E)));
-    // erfc(z) / 2: what x is multiplied by where it is negative.
+    // erfc(z) / 2: the share where x is negative.
     let half_tail = s.mul(s.mul(s.mul(p, t), e), s.splat(0.5));
-    s.mul(x, s.select_negative(x, half_tail, s.sub(one, half_tail)))
+    s.select_negative(x, half_tail, s.sub(one, half_tail))
+}
+
+/// `1 / (1 + 2^exponent)`.
+#[inline(always)]
+fn logistic<S: Simd>(s: S, exponent: S::V) -> S::V {
+    s.div(s.splat(1.0), s.add(s.splat(1.0), exp2(s, exponent)))
+}
+
+/// The derivative of `x σ(v)`, where `v'` is `slope`: `σ + x σ (1 - σ) v'`.
+#[inline(always)]
+fn logistic_share_slope<S: Simd>(s: S, x: S::V, exponent: S::V, slope: S::V) -> S::V {
+    let share = logistic(s, exponent);
+    let rest = s.mul(share, s.sub(s.splat(1.0), share));
+    s.mul_add(s.mul(x, rest), slope, share)
+}
+
+/// The derivative of [`silu`].
+#[inline(always)]
+pub(crate) fn silu_slope<S: Simd>(s: S, x: S::V) -> S::V {
+    logistic_share_slope(s, x, s.mul(x, s.splat(-LOG2_E)), s.splat(1.0))
+}
+
+/// The derivative of [`gelu_quick`].
+#[inline(always)]
+pub(crate) fn gelu_quick_slope<S: Simd>(s: S, x: S::V) -> S::V {
+    logistic_share_slope(s, x, s.mul(x, s.splat(-1.702 * LOG2_E)), s.splat(1.702))
+}
+
+/// The derivative of [`gelu_tanh`].
+#[inline(always)]
+pub(crate) fn gelu_tanh_slope<S: Simd>(s: S, x: S::V) -> S::V {
+    const FACTOR: f32 = 2.0 * 0.797_884_56;
+    let square = s.mul(x, x);
+    let cubic = s.mul_add(square, s.splat(-LOG2_E * FACTOR * 0.044_715), s.splat(-LOG2_E * FACTOR));
+    let slope = s.mul_add(square, s.splat(3.0 * FACTOR * 0.044_715), s.splat(FACTOR));
+    logistic_share_slope(s, x, s.mul(x, cubic), slope)
+}
+
+/// The derivative of [`gelu_erf`], `Φ(x) + x φ(x)`.
+#[inline(always)]
+pub(crate) fn gelu_erf_slope<S: Simd>(s: S, x: S::V) -> S::V {
+    const INVERSE_SQRT_2_PI: f32 = 0.398_942_28;
+    let density = s.mul(exp2(s, s.mul(s.mul(x, x), s.splat(-0.5 * LOG2_E))), s.splat(INVERSE_SQRT_2_PI));
+    s.mul_add(x, density, normal_share(s, x))
 }

@@ -11,7 +11,10 @@ mod generic;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
-pub(crate) use functions::{exp2, exp2_of_negative, exp2_of_negative_coarse, gelu_erf, gelu_quick, gelu_tanh, silu};
+pub(crate) use functions::{
+    exp2, exp2_of_negative, exp2_of_negative_coarse, gelu_erf, gelu_erf_slope, gelu_quick, gelu_quick_slope, gelu_tanh,
+    gelu_tanh_slope, silu, silu_slope,
+};
 pub(crate) use generic::Generic;
 
 /// Vectors of [`LANES`](Self::LANES) f32. A value of it is proof that the processor has the instructions.

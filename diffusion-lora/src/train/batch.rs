@@ -15,7 +15,7 @@ pub struct Batch {
     pub sigmas: Vec<f64>,
     /// Captions as the network takes them, as many as pictures.
     pub conditioning: Conditioning,
-    /// How much each picture counts, as many as pictures: 1, or the weight of prior preservation.
+    /// Factor of the mean squared error of each picture; the loss is their sum. `1 / batch`, unless pictures count differently.
     pub weights: Vec<f64>,
     /// What to call the pictures in messages.
     pub names: Vec<String>,

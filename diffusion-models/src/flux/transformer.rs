@@ -90,6 +90,14 @@ impl BlockState for FluxState {
         self.tokens = Tokens::Apart { image: tokens, text };
     }
 
+    fn map_tokens(self, change: &mut dyn FnMut(Tensor<3>) -> Tensor<3>) -> Self {
+        let tokens = match self.tokens {
+            Tokens::Apart { image, text } => Tokens::Apart { image: change(image), text: change(text) },
+            Tokens::Joined(tokens) => Tokens::Joined(change(tokens)),
+        };
+        Self { tokens, ..self }
+    }
+
     fn streams(&self) -> Vec<(&'static str, Tensor<3>)> {
         let (image, text) = self.tokens.clone().apart(self.text_len);
         vec![("image stream", image), ("text stream", text)]

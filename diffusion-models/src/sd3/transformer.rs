@@ -61,6 +61,10 @@ impl BlockState for Sd3State {
         self.image = tokens;
     }
 
+    fn map_tokens(self, change: &mut dyn FnMut(Tensor<3>) -> Tensor<3>) -> Self {
+        Self { image: change(self.image), text: change(self.text), ..self }
+    }
+
     fn streams(&self) -> Vec<(&'static str, Tensor<3>)> {
         vec![("image stream", self.image.clone()), ("text stream", self.text.clone())]
     }

@@ -105,6 +105,9 @@ mod tests {
         fn set_image_tokens(&mut self, tokens: Tensor<3>) {
             self.0 = tokens;
         }
+        fn map_tokens(self, change: &mut dyn FnMut(Tensor<3>) -> Tensor<3>) -> Self {
+            Self(change(self.0))
+        }
         fn streams(&self) -> Vec<(&'static str, Tensor<3>)> {
             vec![("image stream", self.image_tokens())]
         }

@@ -3,13 +3,13 @@
 #![allow(clippy::doc_markdown, reason = "these texts are what --help prints, where backticks would be noise")]
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use diffusion_app::cli::GivenSources;
 use diffusion_app::device::DeviceName;
 use diffusion_app::precision::PrecisionName;
 use diffusion_app::prompts_file::{PromptsFileError, read_prompts};
-use diffusion_core::weights::ComponentId;
 use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, VAE};
 use diffusion_models::{GuidanceKind, ModelInfo, NoiseShift, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
@@ -17,8 +17,8 @@ use diffusion_schedulers::schedules::CustomSigmas;
 
 use crate::guidance::GuidanceArguments;
 use crate::loras::LoraOptions;
-use crate::numbers::{MAX_SCALE, number, number_above, whole};
 use crate::prompt_cache::PromptCacheOptions;
+use diffusion_app::cli::numbers::{MAX_SCALE, number, number_above, whole};
 
 /// Draw an image from a prompt with Stable Diffusion 3, 3.5 or FLUX.1.
 ///
@@ -218,10 +218,15 @@ impl Arguments {
         Ok(prompts)
     }
 
-    /// What was given for the components of the model.
-    pub(crate) fn given_components(&self) -> impl Iterator<Item = (ComponentId, Option<&Path>)> {
-        let given = [(CLIP_L, &self.clip_l), (CLIP_G, &self.clip_g), (T5XXL, &self.t5xxl), (VAE, &self.vae)];
-        given.into_iter().map(|(component, path)| (component, path.as_deref()))
+    /// What was given for the model, its components and LoRAs.
+    pub(crate) fn given_sources(&self) -> GivenSources<'_> {
+        let components = [(CLIP_L, &self.clip_l), (CLIP_G, &self.clip_g), (T5XXL, &self.t5xxl), (VAE, &self.vae)];
+        GivenSources {
+            model: self.model.as_deref(),
+            components: components.into_iter().filter_map(|(id, path)| Some((id, path.as_deref()?))).collect(),
+            config: self.config.as_deref(),
+            loras: self.loras.lora.iter().map(|lora| lora.path.as_path()).collect(),
+        }
     }
 
     /// The model's settings, with what was given in their place.

@@ -8,7 +8,7 @@ use clap::Args;
 use diffusion_models::{Guidance, GuidanceEvaluation, GuidanceMethod};
 use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
 
-use crate::numbers::{MAX_SCALE, number, number_above, whole};
+use diffusion_app::cli::numbers::{MAX_SCALE, number, number_above, whole};
 
 /// How the velocities under both prompts are combined.
 #[derive(Args, Debug)]

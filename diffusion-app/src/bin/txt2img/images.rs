@@ -9,7 +9,7 @@ use diffusion_app::output::{OutputKind, check_writable, output_kind, with_suffix
 use diffusion_models::Settings;
 
 use crate::arguments::{Arguments, MAX_IMAGES};
-use crate::given::display_name;
+use diffusion_app::cli::display_name;
 
 /// The images of a run: every prompt with as many seeds as asked for, counted through.
 pub(crate) struct Images<'a> {

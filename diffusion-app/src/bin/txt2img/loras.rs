@@ -8,7 +8,7 @@ use diffusion_core::Residency;
 use diffusion_core::weights::PatchMode;
 use diffusion_lora::{Lora, LoraError, LoraSet};
 
-use crate::given::display_name;
+use diffusion_app::cli::display_name;
 
 /// A LoRA and its strength: `FILE`, `FILE:STRENGTH`, or in place of the file a repository, `ORG/NAME[@REVISION][:FILE]`.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,16 +2,12 @@
 
 mod arguments;
 mod drawing;
-mod given;
 mod guidance;
 mod help;
 mod images;
 mod loras;
-mod model;
-mod numbers;
 mod preview;
 mod prompt_cache;
-mod sources;
 mod start;
 mod terminal;
 
@@ -20,7 +16,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use diffusion_app::cli::{Verbosity, print, run_with_help, say};
+use diffusion_app::cli::{Sources, Verbosity, list_models, print, run_with_help, say};
 use diffusion_app::memory::available_memory;
 use diffusion_core::Residency;
 use diffusion_lora::SetLoras;
@@ -31,7 +27,6 @@ use arguments::Arguments;
 use drawing::Drawing;
 use images::Images;
 use preview::Previews;
-use sources::Sources;
 use start::StartFiles;
 
 fn main() -> ExitCode {
@@ -42,14 +37,14 @@ fn main() -> ExitCode {
 fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     if arguments.list_models {
-        return Ok(print(sources::list_models().trim_end())?);
+        return Ok(print(list_models().trim_end())?);
     }
     let images = Images::new(arguments)?;
     if !arguments.plan {
         images.check_writable()?;
     }
     let device = arguments.device.open()?;
-    let Sources { model, components, loras } = Sources::find(arguments, verbosity)?;
+    let Sources { model, components, loras } = Sources::find(&arguments.given_sources(), arguments.device, verbosity)?;
     let precision = arguments.precision.on(arguments.device, &device);
     let options = PipelineOptions { components, precision, ..PipelineOptions::new(&device) };
     let mut pipeline = Pipeline::open(model.path(), &options)?;

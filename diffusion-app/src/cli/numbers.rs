@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// Scales of guidance beyond which there is nothing but noise.
-pub(crate) const MAX_SCALE: f64 = 1_000.0;
+pub const MAX_SCALE: f64 = 1_000.0;
 
 /// A parser of whole numbers in a range.
-pub(crate) fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+pub fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where
     T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
 {
@@ -19,7 +19,7 @@ where
 }
 
 /// A parser of numbers in a range.
-pub(crate) fn number(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
+pub fn number(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
     move |text| {
         let number = text.parse().ok().filter(|number| range.contains(number));
         number.ok_or_else(|| format!("expected a number from {} to {}", range.start(), range.end()))
@@ -27,7 +27,7 @@ pub(crate) fn number(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64,
 }
 
 /// A parser of numbers in a range whose start is left out.
-pub(crate) fn number_above(start: f64, end: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
+pub fn number_above(start: f64, end: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
     move |text| {
         let number = text.parse().ok().filter(|&number| number > start && number <= end);
         number.ok_or_else(|| format!("expected a number above {start} and at most {end}"))

@@ -2,48 +2,67 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[cfg(feature = "hub")]
-use diffusion_app::cli::Downloads;
-use diffusion_app::cli::Verbosity;
+use super::downloads::Downloads;
+use super::progress::Verbosity;
 #[cfg(feature = "hub")]
-use diffusion_app::hub::Hub;
+use crate::hub::Hub;
 #[cfg(not(feature = "hub"))]
-use diffusion_app::hub::HubReference;
-use diffusion_app::hub::{Replaced, Use};
-use diffusion_app::known_models;
+use crate::hub::HubReference;
+use crate::hub::{Replaced, Use};
+use crate::known_models;
 #[cfg(feature = "hub")]
-use diffusion_app::known_models::KnownVariant;
-use diffusion_app::memory::available_memory;
+use crate::known_models::KnownVariant;
+use crate::memory::available_memory;
 use diffusion_core::weights::ComponentId;
 use diffusion_models::ComponentPaths;
 use diffusion_models::components::TRANSFORMER;
 
-use crate::arguments::Arguments;
-use crate::given::{Given, NONE, known};
-use crate::model::Model;
+use super::given::{Given, NONE, known};
+use super::model_in_use::ModelInUse;
+use crate::device::DeviceName;
 
-/// What is drawn with, as files of this machine.
-pub(crate) struct Sources {
-    pub(crate) model: Model,
-    pub(crate) components: ComponentPaths,
-    /// In the order of the command line.
-    pub(crate) loras: Vec<PathBuf>,
+/// What a program works with, as files of this machine.
+#[derive(Debug)]
+pub struct Sources {
+    /// The model.
+    pub model: ModelInUse,
+    /// Components of it from elsewhere.
+    pub components: ComponentPaths,
+    /// In the order in which they were given.
+    pub loras: Vec<PathBuf>,
+}
+
+/// What was given on a command line: paths, repositories and names.
+#[derive(Clone, Debug, Default)]
+pub struct GivenSources<'a> {
+    /// The model; the one that the program carries if there is none.
+    pub model: Option<&'a Path>,
+    /// Components in place of the model's.
+    pub components: Vec<(ComponentId, &'a Path)>,
+    /// A folder with configurations.
+    pub config: Option<&'a Path>,
+    /// LoRAs.
+    pub loras: Vec<&'a Path>,
 }
 
 impl Sources {
     /// Find what was given, and download what is not here.
-    pub(crate) fn find(arguments: &Arguments, verbosity: Verbosity) -> Result<Self, Box<dyn Error>> {
-        let given = arguments.given_components().filter_map(|(id, path)| Some((id, Given::component(path?))));
-        let mut components: BTreeMap<ComponentId, Given> = given.collect();
-        let model = match arguments.model.as_deref() {
+    ///
+    /// # Errors
+    /// If a name is unknown, or a download fails.
+    pub fn find(given: &GivenSources<'_>, device: DeviceName, verbosity: Verbosity) -> Result<Self, Box<dyn Error>> {
+        let found = given.components.iter().map(|(id, path)| (*id, Given::component(path)));
+        let mut components: BTreeMap<ComponentId, Given> = found.collect();
+        let model = match given.model {
             None => None,
             Some(path) => Some(match known(path)? {
                 None => Given::file(path),
                 Some((known, variant)) => {
                     // Who names a number format has chosen.
-                    let available = available_memory(arguments.device).filter(|_| !path.to_string_lossy().contains(':'));
+                    let available = available_memory(device).filter(|_| !path.to_string_lossy().contains(':'));
                     if let Some(advice) = available.and_then(|available| known.memory_advice(variant, available as u64)) {
                         verbosity.note(advice);
                     }
@@ -57,18 +76,18 @@ impl Sources {
         };
         let mut fetcher = Fetcher::new(verbosity);
         let model = match model {
-            None => Model::embedded()?,
-            Some(given) => Model::Given(fetcher.path(given, &Use::Model(replaced(&components)))?),
+            None => ModelInUse::embedded()?,
+            Some(given) => ModelInUse::Given(fetcher.path(given, &Use::Model(replaced(&components)))?),
         };
         let mut paths = ComponentPaths::new();
-        paths.config.clone_from(&arguments.config);
+        paths.config = given.config.map(Path::to_owned);
         for (id, given) in components {
             paths = match given {
                 Given::Nothing => paths.without(id),
                 given => paths.with(id, fetcher.path(given, &Use::Component(id))?),
             };
         }
-        let loras = arguments.loras.lora.iter().map(|lora| fetcher.path(Given::file(&lora.path), &Use::Lora));
+        let loras = given.loras.iter().map(|path| fetcher.path(Given::file(path), &Use::Lora));
         Ok(Self { model, components: paths, loras: loras.collect::<Result<_, _>>()? })
     }
 }
@@ -80,7 +99,7 @@ fn replaced(components: &BTreeMap<ComponentId, Given>) -> BTreeMap<ComponentId, 
 }
 
 /// The known models as a table, with those that need no download.
-pub(crate) fn list_models() -> String {
+pub fn list_models() -> String {
     #[cfg(feature = "hub")]
     {
         let hub = Hub::from_environment();

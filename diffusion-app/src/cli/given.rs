@@ -3,16 +3,16 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use diffusion_app::hub::HubReference;
-use diffusion_app::known_models::{self, KnownModel, KnownVariant};
+use crate::hub::HubReference;
+use crate::known_models::{self, KnownModel, KnownVariant};
 use diffusion_core::model_path::is_here;
 
 /// In place of a component, this word leaves it out.
-pub(crate) const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// What was given for a model, a component or a LoRA.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Given {
+pub(super) enum Given {
     Path(PathBuf),
     Repository(HubReference),
     /// Not to be drawn with.
@@ -21,24 +21,24 @@ pub(crate) enum Given {
 
 impl Given {
     /// What exists counts first, whatever it is called. A path that does not exist stays one, and opening it tells.
-    pub(crate) fn file(path: &Path) -> Self {
+    pub(super) fn file(path: &Path) -> Self {
         let reference = path.to_str().filter(|_| !is_here(path)).and_then(HubReference::parse);
         reference.map_or_else(|| Self::Path(path.to_owned()), Self::Repository)
     }
 
-    pub(crate) fn component(path: &Path) -> Self {
+    pub(super) fn component(path: &Path) -> Self {
         if path == Path::new(NONE) && !is_here(path) { Self::Nothing } else { Self::file(path) }
     }
 }
 
 /// The known model of a name. A name is one word that is no file, and ends like none.
-pub(crate) fn known(path: &Path) -> Result<Option<(&'static KnownModel, &'static KnownVariant)>, Box<dyn Error>> {
+pub(super) fn known(path: &Path) -> Result<Option<(&'static KnownModel, &'static KnownVariant)>, Box<dyn Error>> {
     let name = path.to_str().filter(|name| !is_here(path) && HubReference::parse(&format!("known/{name}")).is_some());
     Ok(name.map(known_models::find).transpose()?)
 }
 
 /// What a model or a LoRA is called in an image.
-pub(crate) fn display_name(path: &Path) -> String {
+pub fn display_name(path: &Path) -> String {
     if !is_here(path)
         && let Some(text) = path.to_str()
     {

@@ -1,23 +1,26 @@
-//! The model that is drawn with.
+//! The model that a program works with.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "embedded-model")]
-use diffusion_app::cli::say;
+use super::stdout::say;
 #[cfg(feature = "embedded-model")]
-use diffusion_app::embedded_model::UnpackedModel;
+use crate::embedded_model::UnpackedModel;
 
 /// A model of the user's, or the one that the program carries.
-pub(crate) enum Model {
+#[derive(Debug)]
+pub enum ModelInUse {
+    /// The user's.
     Given(PathBuf),
+    /// The program's own, unpacked.
     #[cfg(feature = "embedded-model")]
     Embedded(UnpackedModel),
 }
 
-impl Model {
+impl ModelInUse {
     #[cfg(feature = "embedded-model")]
-    pub(crate) fn embedded() -> Result<Self, Box<dyn Error>> {
+    pub(super) fn embedded() -> Result<Self, Box<dyn Error>> {
         let model = UnpackedModel::in_user_cache()?;
         if let Some(warning) = model.warning() {
             say(format_args!("warning: {warning}: {}", warning.source));
@@ -26,11 +29,12 @@ impl Model {
     }
 
     #[cfg(not(feature = "embedded-model"))]
-    pub(crate) fn embedded() -> Result<Self, Box<dyn Error>> {
+    pub(super) fn embedded() -> Result<Self, Box<dyn Error>> {
         Err("this program was built without its feature embedded-model; give --model".into())
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         match self {
             Self::Given(path) => path,
             #[cfg(feature = "embedded-model")]

@@ -1,0 +1,167 @@
+//! Gradients of what is trained beside a network, one block's graph at a time.
+//!
+//! The first pass keeps what goes into each block and nothing else. Then, from the last block to the first, each is run again
+//! with its graph, which goes when its gradients are known. So memory holds the inputs of all blocks and the graph of one, and
+//! streamed blocks are in memory one at a time, as they are when images are drawn.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Gradients, Tensor};
+
+use super::block_network::{BlockNetwork, BlockState, modulation_layers, streamed_block};
+use super::conditioning::Conditioning;
+use super::denoiser_input::DenoiserInput;
+use crate::checkpoint::CheckpointError;
+use crate::weights::{LoadedWeights, TrainedParameter};
+
+/// What is trained beside the matrices of a network, by the paths of these matrices.
+pub type TrainedParameters = BTreeMap<String, Vec<TrainedParameter>>;
+
+/// How gradients are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GradientOptions {
+    /// How many blocks, from the last, are not run again, since their graphs are kept: that takes memory and saves time.
+    pub kept_graphs: usize,
+}
+
+/// Add the gradients of a loss to `trained`, by [`TrainedParameter::take_gradient`], and return the velocity.
+///
+/// `of_velocity` gets the velocity that the network gives and returns the gradient of the loss with respect to it. What is
+/// trained has to be part of the network's [patches](LoadedWeights::patch); only matrices of blocks can be.
+///
+/// # Shapes
+/// - velocity and its gradient: as the latents
+/// # Errors
+/// [`CheckpointError`] if the network's file was written to since it was opened.
+pub fn block_gradients<N: BlockNetwork>(
+    network: &N,
+    input: &DenoiserInput<'_>,
+    trained: &TrainedParameters,
+    options: GradientOptions,
+    of_velocity: &mut dyn FnMut(Tensor<4>) -> Tensor<4>,
+) -> Result<Tensor<4>, CheckpointError> {
+    network.weights().map_or(Ok(()), LoadedWeights::check_unchanged)?;
+    let num_blocks = network.num_blocks();
+    let Conditioning { pooled, .. } = input.conditioning;
+    let conditioning = network.embed_conditioning(input.sigmas, pooled.clone(), input.distilled_guidance);
+    // The last block has a graph of its own in any case: it is run once.
+    let first_kept = num_blocks.saturating_sub(options.kept_graphs.max(1));
+    let mut run = Run { network, trained, conditioning };
+
+    let mut inputs = Vec::with_capacity(num_blocks);
+    let mut state = network.begin(input);
+    for index in 0..first_kept {
+        inputs.push(state.clone());
+        state = run.block(index, index + 1, state)?;
+    }
+
+    let mut kept = Vec::new();
+    for index in first_kept..num_blocks {
+        let watched = run.watch(index, state)?;
+        state = watched.output.clone().map_tokens(&mut |tokens| tokens.without_autodiff());
+        kept.push(watched);
+    }
+    let (mut gradients, velocity) = {
+        let leaves = Leaves::of(state);
+        let velocity = network.end(leaves.state.clone(), run.conditioning.clone());
+        let plain = velocity.clone().without_autodiff();
+        let gradient = of_velocity(plain.clone());
+        (leaves.gradients(&(velocity * gradient.autodiff()).sum().backward()), plain)
+    };
+    while let Some(watched) = kept.pop() {
+        gradients = run.gradients(watched, &gradients);
+    }
+    for (index, input) in inputs.into_iter().enumerate().rev() {
+        let watched = run.watch(index, input)?;
+        gradients = run.gradients(watched, &gradients);
+    }
+    Ok(velocity)
+}
+
+/// What all blocks of a run have in common.
+struct Run<'a, N> {
+    network: &'a N,
+    trained: &'a TrainedParameters,
+    conditioning: Tensor<2>,
+}
+
+/// A block that was run with its graph.
+struct Watched<S> {
+    index: usize,
+    leaves: Leaves<S>,
+    output: S,
+}
+
+impl<N: BlockNetwork> Run<'_, N> {
+    /// The state after a block. The block `next` is read from its file meanwhile if blocks are streamed.
+    fn block(&mut self, index: usize, next: usize, state: N::State) -> Result<N::State, CheckpointError> {
+        let layers = modulation_layers(self.network, index);
+        let modulations = layers.iter().map(|layer| layer.forward(self.conditioning.clone(), &layer.path));
+        let modulations = modulations.collect::<Result<Vec<_>, _>>()?;
+        self.network.block(index).run(streamed_block(self.network, index, next), state, &modulations)
+    }
+
+    fn watch(&mut self, index: usize, state: N::State) -> Result<Watched<N::State>, CheckpointError> {
+        let leaves = Leaves::of(state);
+        self.trained_in(index).for_each(TrainedParameter::watch);
+        match self.block(index, index.saturating_sub(1), leaves.state.clone()) {
+            Ok(output) => Ok(Watched { index, leaves, output }),
+            Err(error) => {
+                self.trained_in(index).for_each(|parameter| parameter.record(None));
+                Err(error)
+            }
+        }
+    }
+
+    /// Record the gradients of what is trained in a block, from those of its output; those of its input.
+    fn gradients(&mut self, watched: Watched<N::State>, of_output: &[Option<Tensor<3>>]) -> Vec<Option<Tensor<3>>> {
+        let Watched { index, leaves, output } = watched;
+        let mut of_output = of_output.iter();
+        // Its gradient with respect to each output is the one that came.
+        let mut sum: Option<Tensor<1>> = None;
+        let _ = output.map_tokens(&mut |tokens| {
+            if let Some(gradient) = of_output.next().into_iter().flatten().next()
+                && tokens.is_tracked()
+            {
+                let product = (tokens.clone() * gradient.clone().autodiff()).sum();
+                sum = Some(match sum.take() {
+                    Some(sum) => sum + product,
+                    None => product,
+                });
+            }
+            tokens
+        });
+        let gradients = sum.map(|sum| sum.backward());
+        self.trained_in(index).for_each(|parameter| parameter.record(gradients.as_ref()));
+        gradients.map_or_else(Vec::new, |gradients| leaves.gradients(&gradients))
+    }
+
+    fn trained_in(&self, block: usize) -> impl Iterator<Item = &TrainedParameter> {
+        let prefix = format!("{}.", self.network.block_path(block));
+        let of_block = self.trained.range(prefix.clone()..).take_while(move |(path, _)| path.starts_with(&prefix));
+        of_block.flat_map(|(_, parameters)| parameters)
+    }
+}
+
+/// A state whose tokens are leaves of a graph.
+struct Leaves<S> {
+    state: S,
+    tokens: Vec<Tensor<3>>,
+}
+
+impl<S: BlockState + Clone> Leaves<S> {
+    fn of(state: S) -> Self {
+        let mut leaves = Vec::new();
+        let state = state.map_tokens(&mut |tokens| {
+            // Autodiff computes wrong gradients of parameters on some devices if the input asks for none: Burn issue 5162.
+            let leaf = tokens.without_autodiff().autodiff().require_grad();
+            leaves.push(leaf.clone());
+            leaf
+        });
+        Self { state, tokens: leaves }
+    }
+
+    fn gradients(self, gradients: &Gradients) -> Vec<Option<Tensor<3>>> {
+        self.tokens.into_iter().map(|leaf| leaf.grad(gradients)).collect()
+    }
+}
