@@ -51,7 +51,7 @@ fn a_batch_has_pictures_of_one_bucket_and_class_pictures_after_them() {
         let [pictures, channels, height, width] = batch.latents.dims();
         let half = pictures / 2;
         assert_eq!((channels, batch.noise.dims()), (16, batch.latents.dims()));
-        assert!(half >= 1 && half <= 2 && pictures == 2 * half);
+        assert!((1..=2).contains(&half) && pictures == 2 * half);
         assert_eq!([batch.names.len(), batch.weights.len(), batch.sigmas.len(), batch.conditioning.batch_size()], [pictures; 4]);
         let each = 1.0 / half as f64;
         assert_eq!(batch.weights, [vec![each; half], vec![0.25 * each; half]].concat());
