@@ -3,6 +3,7 @@
 mod average;
 mod batch;
 mod clipping;
+mod file;
 mod learning_rate;
 mod optimizer;
 mod random;
@@ -13,6 +14,9 @@ mod weighting;
 pub use average::MovingAverage;
 pub use batch::{Batch, Batches};
 pub use clipping::{GradientsNotFinite, clip_global_norm, global_norm};
+pub use file::{
+    FactorFormat, KroneckerFactor, LoraSpelling, TrainedFactors, TrainedLora, TrainedLoraError, TrainedModule, TrainingNotes,
+};
 pub use learning_rate::{LearningRateCourse, LearningRateSchedule};
 pub use optimizer::{
     Adafactor, AdafactorSettings, AdamW, AdamWSettings, Lion, LionSettings, Optimizer, OptimizerSettings, OptimizerSettingsError,
