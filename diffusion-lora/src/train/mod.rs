@@ -9,6 +9,7 @@ mod average;
 mod batch;
 mod clipping;
 mod error;
+mod file;
 mod learning_rate;
 mod loss;
 mod optimizer;
@@ -26,6 +27,9 @@ pub use average::MovingAverage;
 pub use batch::{Batch, Batches};
 pub use clipping::{GradientsNotFinite, clip_global_norm, global_norm};
 pub use error::TrainError;
+pub use file::{
+    FactorFormat, KroneckerFactor, LoraSpelling, TrainedFactors, TrainedLora, TrainedLoraError, TrainedModule, TrainingNotes,
+};
 pub use learning_rate::{LearningRateCourse, LearningRateSchedule};
 pub use loss::Loss;
 pub use optimizer::{

@@ -65,7 +65,7 @@ impl OptimizerSettings {
         }
     }
 
-    /// The learning rate to begin with. That of Lion is three times smaller than AdamW's, as its authors advise at least.
+    /// The learning rate to begin with. That of Lion is three times smaller than `AdamW`'s, as its authors advise at least.
     pub fn usual_learning_rate(&self) -> f64 {
         match self {
             Self::AdamW(_) | Self::Adafactor(_) => 1e-4,
