@@ -7,6 +7,7 @@
 //! - [`input_file`], [`output`]: files that are read whole with a bound, and written whole or not at all.
 //! - [`mod@embedded_model`]: a miniature model that the program carries, so that it draws with no download.
 //! - [`hub`], [`known_models`]: models by name, downloaded from the Hugging Face hub into the cache that all its programs share.
+//! - `training`: pictures with captions, as the training of adapters learns from them.
 //! - [`cli`]: the frame of a program for the terminal: errors with their causes, progress with time left.
 //!
 //! It stands on `diffusion-models`, `diffusion-lora` and what is below them; nothing of the workspace but programs stands on it.
@@ -39,6 +40,7 @@
 //! - `embedded-model` (default): carries the miniature model, 15 MB.
 //! - `cli` (default): the module [`cli`], and the programs.
 //! - `hub` (default): downloads models by name.
+//! - `train` (default): the module `training`.
 //! - `terminal` (default): `txt2img --preview` shows images in the terminal. The crate behind it brings one under the LGPL.
 
 mod cache_folder;
@@ -57,6 +59,8 @@ pub mod output;
 pub mod precision;
 pub mod prompt_cache;
 pub mod prompts_file;
+#[cfg(feature = "train")]
+pub mod training;
 #[cfg(feature = "vulkan")]
 mod vulkan;
 

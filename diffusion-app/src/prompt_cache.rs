@@ -39,8 +39,16 @@ pub fn prompt_folder() -> io::Result<PathBuf> {
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub fn open_prompt_cache(folder: &Path, name: DeviceName, device: &Device) -> Result<PromptStore, PromptStoreError> {
-    let program = program().map_err(|source| PromptStoreError::Folder { folder: folder.to_owned(), source })?;
-    PromptStore::open(folder, format!("{program}; {}; {}", name.describe(device), processor()))
+    let maker = maker(name, device).map_err(|source| PromptStoreError::Folder { folder: folder.to_owned(), source })?;
+    PromptStore::open(folder, maker)
+}
+
+/// All that the last bits of what this program computes on this device may depend on besides its input.
+///
+/// # Errors
+/// What the operating system says if it cannot be asked about the program's file.
+pub fn maker(name: DeviceName, device: &Device) -> io::Result<String> {
+    Ok(format!("{}; {}; {}", program()?, name.describe(device), processor()))
 }
 
 /// This build: its version, its file, and when that was written.

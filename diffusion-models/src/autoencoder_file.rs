@@ -3,9 +3,9 @@
 use burn::tensor::{Device, Tensor};
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::weights::PatchTarget;
-use diffusion_core::{LatentDecoder, LatentEncoder, Loading, weights};
+use diffusion_core::{LatentDecoder, LatentDistribution, LatentEncoder, Loading, weights};
 
-use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, decode_tiled};
+use crate::autoencoder_kl::{AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, decode_tiled, encode_tiled};
 use crate::autoencoder_tiny::{AutoencoderTinyConfig, AutoencoderTinyDecoder};
 use crate::component_file::{ComponentFile, left_out};
 use crate::components::{Component, VAE};
@@ -58,13 +58,22 @@ impl AutoencoderFile {
     /// # Shapes
     /// - image: `[1, 3, height, width]`, RGB in [-1, 1]
     /// # Errors
-    /// [`PipelineError::NoImageEncoder`] for a tiny autoencoder, whose file has the decoder alone.
+    /// As [`load_encoder`](Self::load_encoder).
     pub fn encode_image(&self, image: Tensor<4>, loading: &Loading<'_>) -> Result<Tensor<4>, PipelineError> {
+        Ok(self.load_encoder(loading)?.encode(image, Tiling::Whole).mean)
+    }
+
+    /// Load the encoder.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoImageEncoder`] for a tiny autoencoder, whose file has the decoder alone; [`PipelineError::Checkpoint`]
+    /// if the file was written to since it was opened, or the loading is cancelled.
+    pub fn load_encoder(&self, loading: &Loading<'_>) -> Result<ImageEncoder, PipelineError> {
         match &self.kind {
-            Kind::Full(config) => {
-                let encoder = AutoencoderKlEncoder::load(self.checkpoint.clone(), config, &loading.of(VAE))?;
-                Ok(encoder.encode(image).mean)
-            }
+            Kind::Full(config) => Ok(ImageEncoder {
+                encoder: AutoencoderKlEncoder::load(self.checkpoint.clone(), config, &loading.of(VAE))?,
+                tile: config.tile_latent_size(),
+            }),
             Kind::Tiny(_) => Err(PipelineError::NoImageEncoder { path: self.checkpoint.path().to_owned() }),
         }
     }
@@ -120,6 +129,27 @@ impl ComponentFile for AutoencoderFile {
 
     fn patch_target(&self) -> Option<PatchTarget> {
         None
+    }
+}
+
+/// A loaded encoder.
+#[derive(Debug)]
+pub struct ImageEncoder {
+    encoder: AutoencoderKlEncoder,
+    /// Side of a tile in latent pixels.
+    tile: usize,
+}
+
+impl ImageEncoder {
+    /// The latents that an image may have, in the scale of the denoising network.
+    ///
+    /// # Shapes
+    /// - images: `[batch, 3, 8 height, 8 width]`, RGB in [-1, 1], result: `[batch, latent_channels, height, width]`, f32
+    pub fn encode(&self, images: Tensor<4>, tiling: Tiling) -> LatentDistribution {
+        match tiling {
+            Tiling::Tiled => encode_tiled(&self.encoder, images, self.tile),
+            Tiling::Whole => self.encoder.encode(images),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use diffusion_core::weights::ComponentId;
 use diffusion_core::{SampleError, ScheduleError, SettingError};
 use diffusion_schedulers::kind::KindError;
 
+use crate::prompt_store::PromptStoreError;
 use crate::tokenizer::TokenizerError;
 use diffusion_core::config::ConfigError;
 
@@ -29,6 +30,9 @@ pub enum PipelineError {
     /// The sampler or schedule does not suit the model.
     #[error(transparent)]
     Kind(#[from] KindError),
+    /// Encoded texts cannot be kept.
+    #[error(transparent)]
+    PromptStore(#[from] PromptStoreError),
     /// The run was cancelled after a step, or the sampler failed.
     #[error(transparent)]
     Sample(SampleError),

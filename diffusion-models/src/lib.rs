@@ -73,7 +73,7 @@ mod text_file;
 pub mod tokenizer;
 mod training_advice;
 
-pub use autoencoder_file::{AutoencoderFile, ImageDecoder};
+pub use autoencoder_file::{AutoencoderFile, ImageDecoder, ImageEncoder};
 pub use component_file::ComponentFile;
 pub use component_paths::ComponentPaths;
 pub use detect::FileKind;
@@ -91,7 +91,7 @@ pub use left_out::LeftOut;
 pub use model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
 pub use model_folder::{FolderComponent, ModelFolder};
 pub use network_config::{NetworkConfig, WeightKeeping};
-pub use pipeline::Pipeline;
+pub use pipeline::{KeptPrompt, Pipeline};
 pub use pipeline_options::PipelineOptions;
 pub use plan::{MemoryShortage, Plan, PlannedComponent};
 pub use prompt_encoder::{EncodedText, PromptEncoder, TokenizedText, Truncation};

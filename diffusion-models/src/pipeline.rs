@@ -3,8 +3,12 @@
 mod check;
 mod denoise;
 mod encode;
+mod keep;
 mod stored;
 
+pub use keep::KeptPrompt;
+
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
@@ -15,7 +19,8 @@ use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTar
 use diffusion_core::{Loading, Precision, Residency, ScheduleError, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
-use crate::autoencoder_file::ImageDecoder;
+use crate::autoencoder_file::{ImageDecoder, ImageEncoder};
+use crate::component_file::ComponentFile;
 use crate::components::{Stage, TRANSFORMER};
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
@@ -256,6 +261,27 @@ impl Pipeline {
         self.check_size(image.width, image.height)?;
         let image = image.to_tensor(self.device());
         load(&self.options, Stage::Decode, observer, |loading| self.model.autoencoder().encode_image(image, loading))
+    }
+
+    /// Load the encoder of images, for many of them. It is the caller's, who drops it when all are encoded.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if the autoencoder has none, or it cannot be loaded.
+    pub fn load_image_encoder(&self, observer: Observer<'_>) -> Result<ImageEncoder, PipelineError> {
+        load(&self.options, Stage::Decode, observer, |loading| self.model.autoencoder().load_encoder(loading))
+    }
+
+    /// Feed `state` with all that encoded images depend on besides the image and the tiling: the autoencoder's file and sizes, and
+    /// the precision.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`] if the file was written to since it was opened.
+    pub fn identify_image_encoder(&self, mut state: &mut dyn Hasher) -> Result<(), PipelineError> {
+        let file = self.model.autoencoder();
+        // It does not round the operands of products, whatever the transformer does.
+        let precision = self.options.precision.with_exact_products();
+        (file.configuration(), format!("{precision:?}")).hash(&mut state);
+        Ok(file.checkpoint().identify(state)?)
     }
 
     /// From latents to images, one after the other: decoding takes more memory than drawing.

@@ -109,7 +109,7 @@ impl Display for Stretched {
 /// # Errors
 /// [`ReadImageError`] naming the file.
 pub fn read_image(path: &Path, width: usize, height: usize) -> Result<(RgbImage, Option<Stretched>), ReadImageError> {
-    decode_image(&bytes_of(path)?, path, width, height)
+    decode_image(&read_image_bytes(path)?, path, width, height)
 }
 
 /// As [`read_image`], of the bytes of a file. Errors and warnings name `path`.
@@ -132,7 +132,7 @@ pub fn decode_image(
 /// # Errors
 /// As [`read_image`].
 pub fn read_mask(path: &Path, width: usize, height: usize) -> Result<(Mask, Option<Stretched>), ReadImageError> {
-    decode_mask(&bytes_of(path)?, path, width, height)
+    decode_mask(&read_image_bytes(path)?, path, width, height)
 }
 
 /// As [`read_mask`], of the bytes of a file. Errors and warnings name `path`.
@@ -146,7 +146,21 @@ pub fn decode_mask(bytes: &[u8], path: &Path, width: usize, height: usize) -> Re
     Ok((Mask { width, height, levels: fitted(found, width, height, FilterType::Triangle) }, warning))
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>, ReadFileError> {
+/// As [`decode_image`], of the size that the image has, once it is turned.
+///
+/// # Errors
+/// As [`read_image`].
+pub fn decode_at_own_size(bytes: &[u8], path: &Path) -> Result<RgbImage, ReadImageError> {
+    let found = on(WHITE, upright(bytes, path)?);
+    let (width, height) = (found.width() as usize, found.height() as usize);
+    Ok(RgbImage { width, height, pixels: found.into_raw() })
+}
+
+/// The bytes of an image's file, if they are no more than any image has that is read.
+///
+/// # Errors
+/// [`ReadFileError`] naming the file.
+pub fn read_image_bytes(path: &Path) -> Result<Vec<u8>, ReadFileError> {
     read_bounded(path, "image", MAX_BYTES)
 }
 

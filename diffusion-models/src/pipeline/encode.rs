@@ -80,7 +80,12 @@ impl Pipeline {
         Ok(encoded)
     }
 
-    fn encode_anew(&mut self, text: &str, length: usize, observer: Observer<'_>) -> Result<EncodedText, PipelineError> {
+    pub(super) fn encode_anew(
+        &mut self,
+        text: &str,
+        length: usize,
+        observer: Observer<'_>,
+    ) -> Result<EncodedText, PipelineError> {
         let encoder = match &mut self.prompt_encoder {
             Some(encoder) => encoder,
             empty => {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use diffusion_core::files::Shown;
+
 /// Why encoded texts could not be kept, or a kept one not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,4 +41,13 @@ pub enum PromptStoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An encoded text is nothing to keep.
+    #[error("the encoded prompt \"{}\" has numbers that are not finite, or takes more room than there is", Shown(text))]
+    NotKept {
+        /// The text.
+        text: String,
+    },
+    /// What encoded texts depend on may change at any time.
+    #[error("the text encoders have adapters whose strength may change, so that encoded prompts cannot be kept")]
+    Variable,
 }

@@ -91,7 +91,8 @@ impl PromptStore {
         &self.maker
     }
 
-    fn path_of(&self, key: &PromptKey) -> PathBuf {
+    /// Where the encoded text of a key is, if it is kept.
+    pub(crate) fn path_of(&self, key: &PromptKey) -> PathBuf {
         self.folder.join(format!("{PREFIX}{key}{SUFFIX}"))
     }
 
@@ -117,17 +118,19 @@ impl PromptStore {
         Ok(Some(conditioning))
     }
 
-    /// Keep an encoded text; nothing happens if it takes more than there is room for, or has numbers that are not finite.
+    /// Keep an encoded text, and tell whether it was: it is not if it takes more than there is room for, or has numbers that are
+    /// not finite.
     ///
     /// # Errors
     /// [`PromptStoreError`] if it cannot be written, or others cannot be removed.
-    pub(crate) fn keep(&self, key: &PromptKey, conditioning: &Conditioning) -> Result<(), PromptStoreError> {
+    pub(crate) fn keep(&self, key: &PromptKey, conditioning: &Conditioning) -> Result<bool, PromptStoreError> {
         let Some(bytes) = encoded_file::bytes(key, conditioning).filter(|bytes| bytes.len() as u64 <= self.limit) else {
-            return Ok(());
+            return Ok(false);
         };
         let path = self.path_of(key);
         write_private(&path, &bytes).map_err(|source| PromptStoreError::Write { path: path.clone(), source })?;
-        self.make_room(&path).map_err(|source| PromptStoreError::Folder { folder: self.folder.clone(), source })
+        self.make_room(&path).map_err(|source| PromptStoreError::Folder { folder: self.folder.clone(), source })?;
+        Ok(true)
     }
 
     /// Remove the texts that were not asked for the longest, until the others fit. `newest` stays.
