@@ -24,10 +24,10 @@ use crate::left_out::LeftOut;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
 use crate::prompt_encoder::{PromptEncoder, TokenizedText};
 use crate::settings::Settings;
-use crate::training_advice::{TrainingAdvice, TrainingShift};
 use crate::source::Source;
 use crate::t5::T5Config;
 use crate::text_file::{ClipFile, PooledText, T5File};
+use crate::training_advice::{TrainingAdvice, TrainingShift};
 use diffusion_core::network::Denoiser;
 use diffusion_schedulers::kind::NoiseShift;
 

@@ -24,10 +24,10 @@ use crate::left_out::LeftOut;
 use crate::model::{GuidanceKind, ImageGeometry, Model, ModelInfo, ModelSchedule};
 use crate::prompt_encoder::{PromptEncoder, TokenizedText};
 use crate::settings::Settings;
-use crate::training_advice::{TrainingAdvice, TrainingShift};
 use crate::source::Source;
 use crate::t5::T5Config;
 use crate::text_file::{ClipFile, PooledText, T5File};
+use crate::training_advice::{TrainingAdvice, TrainingShift};
 use diffusion_core::config::ConfigError;
 use diffusion_core::network::Denoiser;
 use diffusion_schedulers::kind::NoiseShift;
@@ -216,7 +216,9 @@ impl Sd3Model {
 fn training_advice(config: &Sd3Config, turbo: bool) -> TrainingAdvice {
     let large = config.num_layers >= Sd3Config::large_3_5().num_layers;
     let caution = if large && turbo {
-        Some("a model distilled to few steps loses that by training; train on the model that it was made from, and draw with this")
+        Some(
+            "a model distilled to few steps loses that by training; train on the model that it was made from, and draw with this",
+        )
     } else if large {
         Some("this model breaks at high learning rates: at mosaics in sample pictures, begin again with a lower one")
     } else {

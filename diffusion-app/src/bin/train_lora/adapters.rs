@@ -100,9 +100,8 @@ pub(crate) fn adapters(
     if layers.is_empty() {
         return Err(format!("no layer of the model has a name in which {} is found", options.targets).into());
     }
-    let unused = options.rank_of.iter().find(|rank| {
-        !layers.iter().any(|layer| rank.pattern.is_match(&layer.module).unwrap_or(false))
-    });
+    let unused =
+        options.rank_of.iter().find(|rank| !layers.iter().any(|layer| rank.pattern.is_match(&layer.module).unwrap_or(false)));
     if let Some(unused) = unused {
         return Err(format!("no layer that is trained has a name in which {} is found", unused.pattern.as_str()).into());
     }

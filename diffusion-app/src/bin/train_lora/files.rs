@@ -97,7 +97,8 @@ impl RunFiles<'_> {
 
     fn changes_since(&self, before: &BTreeMap<String, String>) -> Vec<String> {
         let names = self.identity.keys().chain(before.keys().filter(|name| !self.identity.contains_key(*name)));
-        let value = |values: &BTreeMap<String, String>, name: &str| values.get(name).cloned().unwrap_or_else(|| "nothing".to_owned());
+        let value =
+            |values: &BTreeMap<String, String>, name: &str| values.get(name).cloned().unwrap_or_else(|| "nothing".to_owned());
         let changes = names.filter(|name| self.identity.get(*name) != before.get(*name));
         changes.map(|name| format!("{name}: {} before, {} now", value(before, name), value(&self.identity, name))).collect()
     }

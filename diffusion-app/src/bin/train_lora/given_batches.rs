@@ -23,7 +23,8 @@ impl GivenBatches {
             tokens: tensor(&file, "prompt_embeds", device)?,
             pooled: tensor(&file, "pooled_prompt_embeds", device)?,
         };
-        let counts = [latents.dims()[0], noise.dims()[0], sigmas.len(), conditioning.tokens.dims()[0], conditioning.pooled.dims()[0]];
+        let counts =
+            [latents.dims()[0], noise.dims()[0], sigmas.len(), conditioning.tokens.dims()[0], conditioning.pooled.dims()[0]];
         if counts.iter().any(|&count| count != counts[0] || count == 0) || latents.dims() != noise.dims() {
             return Err(format!("{}: latents, noise, sigmas and embeddings are not of as many pictures", path.display()).into());
         }

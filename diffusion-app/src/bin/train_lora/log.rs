@@ -39,7 +39,10 @@ impl Log {
         let Some(path) = path else { return Ok(Self { file: None, steps: Vec::new() }) };
         let kept: Vec<LoggedStep> = if steps > 0 && path.exists() {
             let text = read_text(path)?;
-            text.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|step: &LoggedStep| step.step <= steps).collect()
+            text.lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .filter(|step: &LoggedStep| step.step <= steps)
+                .collect()
         } else {
             Vec::new()
         };
@@ -54,7 +57,9 @@ impl Log {
             Some((path, file)) => {
                 let mut line = Vec::new();
                 // A line is written at once, so that nobody reads a part of one.
-                write_line(&mut line, &step).and_then(|()| file.write_all(&line)).map_err(|error| format!("{}: {error}", path.display()))
+                write_line(&mut line, &step)
+                    .and_then(|()| file.write_all(&line))
+                    .map_err(|error| format!("{}: {error}", path.display()))
             }
             None => Ok(()),
         }

@@ -96,7 +96,15 @@ impl RunSettings {
             ("optimiser", format!("{optimizer:?}")),
             ("learning rate", learning_rate.to_string()),
             // A run at a constant rate may go on for longer than it was to.
-            ("schedule", format!("{} {}{}", schedule.course, schedule.warm_up_steps, if steps_count { format!(" of {}", schedule.total_steps) } else { String::new() })),
+            (
+                "schedule",
+                format!(
+                    "{} {}{}",
+                    schedule.course,
+                    schedule.warm_up_steps,
+                    if steps_count { format!(" of {}", schedule.total_steps) } else { String::new() }
+                ),
+            ),
             ("longest gradient", format!("{max_gradient_norm:?}")),
             ("accumulated batches", accumulation.to_string()),
             ("moving average", format!("{:?}", self.trainer.average_decay)),
