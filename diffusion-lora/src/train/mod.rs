@@ -7,6 +7,7 @@ mod file;
 mod learning_rate;
 mod optimizer;
 mod random;
+mod setting_error;
 mod timesteps;
 mod unknown_name;
 mod weighting;
@@ -19,10 +20,11 @@ pub use file::{
 };
 pub use learning_rate::{LearningRateCourse, LearningRateSchedule};
 pub use optimizer::{
-    Adafactor, AdafactorSettings, AdamW, AdamWSettings, Lion, LionSettings, Optimizer, OptimizerSettings, OptimizerSettingsError,
-    OptimizerState, OptimizerStateError, Prodigy, ProdigySettings,
+    Adafactor, AdafactorSettings, AdamW, AdamWSettings, Lion, LionSettings, Optimizer, OptimizerSettings, OptimizerState,
+    OptimizerStateError, Prodigy, ProdigySettings,
 };
 pub use random::TrainingRandom;
+pub use setting_error::SettingError;
 pub use timesteps::{TimestepDensity, TimestepGrid, TimestepSampling, TimestepShift};
 pub use unknown_name::UnknownName;
 pub use weighting::{LossSpace, LossWeighting};
