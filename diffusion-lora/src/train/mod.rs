@@ -17,6 +17,7 @@ mod random;
 mod start;
 mod state_file;
 mod targets;
+mod setting_error;
 mod timesteps;
 mod trainer;
 mod unknown_name;
@@ -33,13 +34,14 @@ pub use file::{
 pub use learning_rate::{LearningRateCourse, LearningRateSchedule};
 pub use loss::Loss;
 pub use optimizer::{
-    Adafactor, AdafactorSettings, AdamW, AdamWSettings, Lion, LionSettings, Optimizer, OptimizerSettings, OptimizerSettingsError,
-    OptimizerState, OptimizerStateError, Prodigy, ProdigySettings,
+    Adafactor, AdafactorSettings, AdamW, AdamWSettings, Lion, LionSettings, Optimizer, OptimizerSettings, OptimizerState,
+    OptimizerStateError, Prodigy, ProdigySettings,
 };
 pub use random::TrainingRandom;
 pub use start::adapters_of;
 pub use state_file::{StateFileError, read_state, write_state};
 pub use targets::{ParseTargetsError, TargetLayer, Targets, trainable_layers};
+pub use setting_error::SettingError;
 pub use timesteps::{TimestepDensity, TimestepGrid, TimestepSampling, TimestepShift};
 pub use trainer::{StepReport, Trainer, TrainerSettings, TrainerState, TrainerStateError};
 pub use unknown_name::UnknownName;
