@@ -19,7 +19,8 @@ use diffusion_core::weights::{ComponentPatches, PatchKey, PatchMode, PatchStreng
 use diffusion_core::{Precision, Residency};
 use diffusion_models::components::{CLIP_L, T5XXL, TRANSFORMER};
 use diffusion_models::{
-    ComponentPaths, EncodedPrompt, Event, Pipeline, PipelineError, PipelineOptions, PromptStore, Settings, ignore,
+    ComponentPaths, EncodedPrompt, Event, Pipeline, PipelineError, PipelineOptions, PromptStore, PromptStoreError, Settings,
+    ignore, read_encoded_prompt,
 };
 use fixture::{Fixture, Layout, pipeline};
 
@@ -216,6 +217,55 @@ fn patches_that_cannot_be_told_apart_later_keep_a_text_from_the_store() {
         assert_eq!((read, missed, pipeline.has_prompt_encoder()), (0, 0, true));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn texts_are_kept_for_later_without_staying_in_memory() {
+    let (fixture, folder) = (Fixture::new("sd3"), tempfile::tempdir().unwrap());
+    let store = PromptStore::open(folder.path(), "these tests").unwrap();
+    let long = "a lighthouse on a rock in the rising fog, ".repeat(30);
+    let (texts, settings) = ([TEXT, "", &long], fixture.settings());
+    for run in 0..2 {
+        let mut pipeline = fixture.pipeline();
+        let mut told = Vec::new();
+        let mut observer = |event: Event| {
+            if let Event::Encoded { done, total, truncated } = event {
+                told.push((done, total, !truncated.is_empty()));
+            }
+            ControlFlow::Continue(())
+        };
+        let kept = pipeline.keep_prompts(&texts, &store, &settings, &mut observer).unwrap();
+        assert_eq!(told, [(1, 3, false), (2, 3, false), (3, 3, true)]);
+        assert_eq!(pipeline.has_prompt_encoder(), run == 0);
+        assert!(pipeline.prompt_store().is_none());
+        for (text, kept) in texts.iter().zip(kept) {
+            let expected = pipeline.encode_prompt(text, "", &settings, &mut ignore).unwrap();
+            let found = read_encoded_prompt(&kept.path, &Device::flex()).unwrap();
+            assert!(bits(&EncodedPrompt::new(found, expected.negative.clone())) == bits(&expected));
+            assert_eq!(kept.truncated.is_empty(), *text != long);
+        }
+    }
+}
+
+#[test]
+fn texts_that_cannot_be_kept_are_refused() {
+    let (fixture, folder) = (Fixture::new("sd3"), tempfile::tempdir().unwrap());
+    let settings = fixture.settings();
+    let store = PromptStore::open(folder.path(), "these tests").unwrap();
+    let refused = |mut pipeline: Pipeline, store: &PromptStore| match pipeline
+        .keep_prompts(&[TEXT], store, &settings, &mut ignore)
+        .unwrap_err()
+    {
+        PipelineError::PromptStore(error) => error,
+        other => panic!("{other}"),
+    };
+    let error = refused(fixture.pipeline(), &store.clone().with_limit(100));
+    assert!(matches!(&error, PromptStoreError::NotKept { text } if text == TEXT), "{error}");
+    let error = refused(patched(&fixture, folder.path(), 0.25, false), &store);
+    assert!(matches!(error, PromptStoreError::Untold), "{error}");
+    let mut cancelled = |_: Event| ControlFlow::Break(());
+    let error = fixture.pipeline().keep_prompts(&[TEXT], &store, &settings, &mut cancelled).unwrap_err();
+    assert!(error.is_cancelled(), "{error}");
 }
 
 #[test]

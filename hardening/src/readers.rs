@@ -1,5 +1,6 @@
 //! The table of readers.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -7,12 +8,13 @@ use burn::tensor::Device;
 use diffusion_app::image_file::{read_image, read_mask};
 use diffusion_app::latents_file::read_noise;
 use diffusion_app::prompts_file::read_prompts;
+use diffusion_app::training::{Buckets, PictureFolder};
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::weights::PatchTarget;
 use diffusion_lora::Lora;
 use diffusion_models::clip::ClipTokenizer;
 use diffusion_models::t5::T5Tokenizer;
-use diffusion_models::{ComponentPaths, open_model, read_encoded_prompt, released_models};
+use diffusion_models::{ComponentPaths, ImageGeometry, open_model, read_encoded_prompt, released_models};
 use tempfile::TempDir;
 
 use crate::samples;
@@ -160,6 +162,13 @@ pub const READERS: &[Reader] = &[
         open: |folder| read_encoded_prompt(&folder.join("prompt.safetensors"), &Device::flex()).map(drop).map_err(sentence),
     },
     Reader {
+        name: "captions of pictures",
+        file: "metadata.jsonl",
+        around: "fixtures/photograph",
+        samples: || vec![samples::captions_of_pictures()],
+        open: |folder| pictures(folder),
+    },
+    Reader {
         name: "dduf",
         file: "model.dduf",
         around: "",
@@ -250,6 +259,14 @@ fn lora(path: &Path) -> Result<(), String> {
     let targets = TARGETS.get_or_init(|| released_models().into_iter().flat_map(|(_, targets)| targets).collect());
     let _ = lora.report(targets).to_string();
     Ok(())
+}
+
+/// Pictures with their captions, as they are learnt from.
+fn pictures(folder: &Path) -> Result<(), String> {
+    let geometry = ImageGeometry { latent_channels: 16, downscale_factor: 8, patch_size: 2, max_side: None };
+    let buckets = Buckets::new(&[64], Buckets::DEFAULT_STEP, &geometry).map_err(sentence)?;
+    let mut observer = |_| ControlFlow::Continue(());
+    PictureFolder::new(folder).read(&buckets, &mut observer).map(drop).map_err(sentence)
 }
 
 impl Reader {

@@ -65,6 +65,13 @@ pub(crate) fn encoded_prompt() -> Vec<u8> {
     std::fs::read(kept.path()).expect("a file")
 }
 
+/// Captions as the Hugging Face hub's folders of images have them.
+pub(crate) fn captions_of_pictures() -> Vec<u8> {
+    let line =
+        r#"{"file_name": "./astronaut.png", "width": 192, "text": "an astronaut \u00e0 \"la\" carte", "tags": ["a", null]}"#;
+    format!("{line}\n\n").into_bytes()
+}
+
 #[path = "../../diffusion-models/tests/common/dduf.rs"]
 mod archive;
 

@@ -100,5 +100,6 @@ readers! {
     prompts: "prompts",
     latents: "latents",
     encoded_prompts: "encoded prompt",
+    captions_of_pictures: "captions of pictures",
     ddufs: "dduf",
 }

@@ -38,7 +38,7 @@ pub struct DataSettings {
 pub struct ClassPictures {
     /// The pictures.
     pub folder: PictureFolder,
-    /// How much they count; 1 is as much as the others.
+    /// How much they count: the factor of their mean error beside that of the others.
     pub weight: f64,
 }
 

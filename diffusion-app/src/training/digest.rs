@@ -1,5 +1,6 @@
 //! What tells contents apart.
 
+use std::fmt::Write;
 use std::hash::Hasher;
 
 use sha2::{Digest as _, Sha256};
@@ -14,7 +15,11 @@ pub(super) fn sha256_of(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 impl Digest {

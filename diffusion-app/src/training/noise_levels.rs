@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-use diffusion_lora::train::TrainingRandom;
+use diffusion_lora::train::{TimestepSampling, TrainingRandom};
 
 type Draw = dyn Fn(&mut TrainingRandom, usize) -> f64 + Send + Sync;
 
@@ -20,6 +20,12 @@ impl NoiseLevels {
 
     pub(super) fn draw(&self, random: &mut TrainingRandom, image_tokens: usize) -> f64 {
         (self.0)(random, image_tokens)
+    }
+}
+
+impl From<TimestepSampling> for NoiseLevels {
+    fn from(sampling: TimestepSampling) -> Self {
+        Self::new(move |random, image_tokens| sampling.sigma(random, image_tokens))
     }
 }
 

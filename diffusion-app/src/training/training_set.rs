@@ -74,17 +74,17 @@ impl TrainingSet {
         &self.fingerprint
     }
 
-    /// The pictures of a batch, with their weights, class pictures last: the mean error of the pictures counts as 1, that of class
-    /// pictures as their weight.
+    /// The pictures of a batch, class pictures last, with their weights: the loss is the mean over the pictures, and that over the
+    /// class pictures times the weight of these.
     fn members(&mut self, index: usize) -> Vec<(&Sample, f64)> {
         let mut random = self.random(streams::CLASS_PICTURES, index);
         let chosen = self.epochs.batch(index);
-        let share = 1.0 / chosen.len() as f64;
-        let mut members: Vec<_> = chosen.iter().map(|&sample| (&self.samples[sample], share)).collect();
+        let each = 1.0 / chosen.len() as f64;
+        let mut members: Vec<_> = chosen.iter().map(|&sample| (&self.samples[sample], each)).collect();
         if let Some(class) = &self.settings.class_pictures {
             // All pictures of a batch are of one bucket, and every bucket in use has class pictures.
             let beside = &self.class_samples[&members[0].0.bucket];
-            members.extend(chosen.iter().map(|_| (&beside[random.below(beside.len())], class.weight * share)));
+            members.extend(chosen.iter().map(|_| (&beside[random.below(beside.len())], class.weight * each)));
         }
         members
     }

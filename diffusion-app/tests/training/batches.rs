@@ -51,10 +51,10 @@ fn a_batch_has_pictures_of_one_bucket_and_class_pictures_after_them() {
         let [pictures, channels, height, width] = batch.latents.dims();
         let half = pictures / 2;
         assert_eq!((channels, batch.noise.dims()), (16, batch.latents.dims()));
-        assert!(half >= 1 && half <= 2 && pictures == 2 * half);
+        assert!((1..=2).contains(&half) && pictures == 2 * half);
         assert_eq!([batch.names.len(), batch.weights.len(), batch.sigmas.len(), batch.conditioning.batch_size()], [pictures; 4]);
-        let share = 1.0 / half as f64;
-        assert_eq!(batch.weights, [vec![share; half], vec![0.25 * share; half]].concat());
+        let each = 1.0 / half as f64;
+        assert_eq!(batch.weights, [vec![each; half], vec![0.25 * each; half]].concat());
         // The level tells the number of tokens here.
         let tokens = (height / 2 * (width / 2)) as f64;
         assert!(batch.sigmas.iter().all(|level| (0.0..1.0).contains(&(level - 1000.0 * tokens))));

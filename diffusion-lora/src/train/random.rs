@@ -88,7 +88,7 @@ impl TrainingRandom {
 mod tests {
     use super::*;
 
-    /// A run that is resumed with another build goes on with the same numbers: those of ChaCha8 under this key, as a Python
+    /// A run that is resumed with another build goes on with the same numbers: those of `ChaCha8` under this key, as a Python
     /// program computes them.
     #[test]
     fn numbers_stay_what_they_are() {

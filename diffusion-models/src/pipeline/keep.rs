@@ -47,7 +47,7 @@ impl Pipeline {
     ) -> Result<Vec<KeptPrompt>, PipelineError> {
         let mut kept = Vec::with_capacity(texts.len());
         for text in texts {
-            let stored = self.stored_text(text, length)?.ok_or(PromptStoreError::Variable)?;
+            let stored = self.stored_text(text, length)?.ok_or(PromptStoreError::Untold)?;
             // One that is damaged counts as missing, and is replaced.
             if self.find_stored(&stored).is_none() {
                 let encoded = self.encode_anew(text, length, observer)?;

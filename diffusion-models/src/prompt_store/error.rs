@@ -47,7 +47,7 @@ pub enum PromptStoreError {
         /// The text.
         text: String,
     },
-    /// What encoded texts depend on may change at any time.
-    #[error("the text encoders have adapters whose strength may change, so that encoded prompts cannot be kept")]
-    Variable,
+    /// What patches the text encoders could not be told from other patches later.
+    #[error("the text encoders have adapters that could not be told from others later, so that encoded prompts cannot be kept")]
+    Untold,
 }
