@@ -14,10 +14,10 @@ mod learning_rate;
 mod loss;
 mod optimizer;
 mod random;
+mod setting_error;
 mod start;
 mod state_file;
 mod targets;
-mod setting_error;
 mod timesteps;
 mod trainer;
 mod unknown_name;
@@ -38,10 +38,10 @@ pub use optimizer::{
     OptimizerStateError, Prodigy, ProdigySettings,
 };
 pub use random::TrainingRandom;
+pub use setting_error::SettingError;
 pub use start::adapters_of;
 pub use state_file::{StateFileError, read_state, write_state};
 pub use targets::{ParseTargetsError, TargetLayer, Targets, trainable_layers};
-pub use setting_error::SettingError;
 pub use timesteps::{TimestepDensity, TimestepGrid, TimestepSampling, TimestepShift};
 pub use trainer::{StepReport, Trainer, TrainerSettings, TrainerState, TrainerStateError};
 pub use unknown_name::UnknownName;
