@@ -20,7 +20,8 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CASES = ["sd3.5-medium/512", "sd3.5-large/512", "flux/512", "vae-decode/256", "clip-g/77", "t5-xxl/256", "attention/4608"]
+CASES = ["sd3.5-medium/512", "sd3.5-large/512", "flux/512", "vae-decode/256", "clip-g/77", "t5-xxl/256", "attention/4608",
+         "train-sd3.5-medium/512", "train-flux/512"]
 # Formats of our weights beside a peer's precision.
 WEIGHTS = {"f32": ["f32"], "bf16": ["bf16", "q8_0", "q4_0"]}
 # Kernels of convolutions are never in blocks.

@@ -21,6 +21,39 @@ WARM_UPS = 2
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
+class Training:
+    """A step of training a LoRA on a case, by peft: the attention projections that diffusers' scripts choose."""
+
+    def __init__(self, case):
+        from peft import LoraConfig
+
+        self.case = case.requires_grad_(False)
+        self.case.module.add_adapter(LoraConfig(r=16, lora_alpha=16, target_modules=[
+            "attn.add_k_proj", "attn.add_q_proj", "attn.add_v_proj", "attn.to_add_out", "attn.to_k", "attn.to_out.0",
+            "attn.to_q", "attn.to_v"]))
+        if arguments.gradient_checkpointing:
+            self.case.module.train()
+            self.case.module.enable_gradient_checkpointing()
+        self.parameters = [p for p in case.parameters() if p.requires_grad]
+        for parameter in self.parameters:  # as diffusers' scripts do
+            parameter.data = parameter.data.float()
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4)
+        self.target = None
+
+    def __call__(self):
+        self.optimizer.zero_grad()
+        # Adapters in f32 beside weights of 16 bits, as diffusers' scripts have it.
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            velocity = self.case(*self.case.inputs)
+        if self.target is None:
+            self.target = torch.randn_like(velocity.float())
+        loss = torch.nn.functional.mse_loss(velocity.float(), self.target)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        return loss.item()
+
+
 class Case(torch.nn.Module):
     """A module and what to call it with."""
 
@@ -121,6 +154,8 @@ CASES = {
     "clip-g/77": clip,
     "t5-xxl/256": t5,
     "attention/4608": attention,
+    "train-sd3.5-medium/512": lambda: sd3(4, 24, (0, 1)),
+    "train-flux/512": flux,
 }
 
 
@@ -139,12 +174,33 @@ parser.add_argument("case", choices=CASES)
 parser.add_argument("--dtype", choices=DTYPES, default="f32", help="of weights and activations")
 parser.add_argument("--threads", type=int, help="by default as many as torch takes")
 parser.add_argument("--compile", action="store_true", help="through torch.compile")
+parser.add_argument("--gradient-checkpointing", action="store_true", help="in training, run each block again for its gradients")
 parser.add_argument("--openvino", action="store_true", help="through OpenVINO")
 arguments = parser.parse_args()
 if arguments.threads:
     torch.set_num_threads(arguments.threads)
 # OpenVINO takes modules in f32, and rounds by itself.
 dtype = torch.float32 if arguments.openvino else DTYPES[arguments.dtype]
+
+def serve(run):
+    for _ in range(WARM_UPS):
+        run()
+    print("ready", counted, flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        result = run()
+        seconds = time.perf_counter() - start
+        del result
+        print(seconds, flush=True)
+
+
+if arguments.case.startswith("train-"):
+    training = Training(CASES[arguments.case]())
+    with FlopCounterMode(display=False) as counter:
+        training()
+    counted = counter.get_total_flops()
+    serve(training)
+    sys.exit()
 
 with torch.inference_mode():
     case = CASES[arguments.case]()
@@ -158,12 +214,5 @@ with torch.inference_mode():
         def run():
             return ready(*case.inputs)
 
-    for _ in range(WARM_UPS):
-        run()
-    print("ready", counter.get_total_flops(), flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        result = run()
-        seconds = time.perf_counter() - start
-        del result
-        print(seconds, flush=True)
+    counted = counter.get_total_flops()
+    serve(run)

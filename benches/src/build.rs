@@ -19,7 +19,7 @@ use crate::random_checkpoint::RandomCheckpoint;
 use crate::setting::{Products, Running, Setting};
 use crate::sizes::{ATTENTION, CLIP_LEN, DECODED_SIZE, FLUX_TEXT_LEN, LATENT_SIZE, SD3_TEXT_LEN, T5_LEN};
 
-fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+pub(crate) fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), (&Device::flex(), DType::F32))
 }
 
@@ -29,12 +29,12 @@ fn token_ids(len: usize) -> Tensor<2, Int> {
 }
 
 /// A file of random weights for a module, and how they are to be computed with.
-fn file_for<M: Module>(empty: &M, setting: Setting) -> Result<(RandomCheckpoint, Precision), Box<dyn Error>> {
+pub(crate) fn file_for<M: Module>(empty: &M, setting: Setting) -> Result<(RandomCheckpoint, Precision), Box<dyn Error>> {
     Ok((RandomCheckpoint::write(&parameter_shapes(empty), setting.weights)?, setting.products.precision()))
 }
 
 /// A case whose weights are mapped from its file.
-fn running(file: RandomCheckpoint, mut run: impl FnMut() + 'static) -> Running {
+pub(crate) fn running(file: RandomCheckpoint, mut run: impl FnMut() + 'static) -> Running {
     let bytes = file.num_bytes_read();
     // On Unix what is mapped stays without a name, and nothing is left behind if the program is killed.
     let kept = (!cfg!(unix)).then_some(file);

@@ -5,7 +5,7 @@ use std::error::Error;
 use diffusion_core::format::Format;
 
 use crate::setting::{Products, Running, Setting};
-use crate::{build, operations, sizes};
+use crate::{build, operations, sizes, training};
 
 /// Formats that weights of networks are measured in.
 const NETWORK: &[Format] = &[Format::F32, Format::BF16, Format::Q8_0, Format::Q4_0];
@@ -31,7 +31,7 @@ pub struct Case {
 }
 
 /// All cases.
-pub const CASES: [Case; 7] = [
+pub const CASES: [Case; 9] = [
     Case {
         name: "sd3.5-medium/512",
         about: "4 of 24 blocks, 2 with dual attention, 1024 image and 333 text tokens",
@@ -80,6 +80,20 @@ pub const CASES: [Case; 7] = [
         formats: NO_WEIGHTS,
         operations: operations::attention_alone,
         build: build::attention_alone,
+    },
+    Case {
+        name: "train-sd3.5-medium/512",
+        about: "a step of training a LoRA of rank 16 on the blocks of sd3.5-medium/512",
+        formats: NETWORK,
+        operations: || operations::with_gradients(operations::sd3(&sizes::sd3_medium())),
+        build: |setting| training::sd3(&sizes::sd3_medium(), setting),
+    },
+    Case {
+        name: "train-flux/512",
+        about: "a step of training a LoRA of rank 16 on the blocks of flux/512",
+        formats: NETWORK,
+        operations: || operations::with_gradients(operations::flux(&sizes::flux_dev())),
+        build: |setting| training::flux(&sizes::flux_dev(), setting),
     },
 ];
 

@@ -7,6 +7,7 @@ mod operations;
 mod random_checkpoint;
 mod setting;
 mod sizes;
+mod training;
 
 pub use case::{CASES, Case};
 pub use random_checkpoint::RandomCheckpoint;

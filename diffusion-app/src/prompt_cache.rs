@@ -43,6 +43,14 @@ pub fn open_prompt_cache(folder: &Path, name: DeviceName, device: &Device) -> Re
     PromptStore::open(folder, maker)
 }
 
+/// Where programs keep pictures and captions that are encoded for training unless told otherwise: in the user's cache folder.
+///
+/// # Errors
+/// That the user has no home folder.
+pub fn training_folder() -> io::Result<PathBuf> {
+    Ok(cache_folder()?.join("training"))
+}
+
 /// All that the last bits of what this program computes on this device may depend on besides its input.
 ///
 /// # Errors

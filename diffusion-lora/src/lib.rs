@@ -14,7 +14,7 @@
 //! use diffusion_lora::{Lora, LoraSet};
 //! # use burn::tensor::{Device, Tensor};
 //! # use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
-//! # use diffusion_core::checkpoint::{KeyMap, PublishedNames};
+//! # use diffusion_core::checkpoint::{KeyMap, Layout, PublishedNames};
 //! # use diffusion_core::format::Format;
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("lora.safetensors");
@@ -26,7 +26,7 @@
 //! # }
 //! # writer.finish()?;
 //! # let shapes = [("query.weight".to_owned(), vec![2, 2])].into();
-//! # let names = PublishedNames::new(shapes).with_layout(&KeyMap::new().rename("to_q", "query"), "");
+//! # let names = PublishedNames::new(shapes).with_layout(Layout::Diffusers, &KeyMap::new().rename("to_q", "query"), "");
 //! # let device = Device::flex();
 //!
 //! // A network whose layer `query` is `to_q` in published files. A pipeline says that of its networks itself.

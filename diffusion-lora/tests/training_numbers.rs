@@ -147,6 +147,27 @@ fn optimizers_step_as_their_references_do() {
     }
 }
 
+/// As those of the first factors are while the second ones are zero.
+#[test]
+fn gradients_of_zero_move_nothing() {
+    let reference = Reference::open();
+    let zeros: Vec<Tensor<2>> = reference.start().iter().map(Tensor::zeros_like).collect();
+    let gradients = &reference.gradients()[0];
+    for (name, settings) in cases() {
+        let mut optimizer = settings.with_weight_decay(0.0).build(&SHAPES, &Device::flex());
+        let mut parameters = reference.start();
+        optimizer.step(&mut parameters, &zeros, 0.1);
+        assert_eq!(flat(&parameters), reference.values("start"), "{name}");
+        let some = [zeros[0].clone(), gradients[1].clone(), zeros[2].clone(), zeros[3].clone()];
+        optimizer.step(&mut parameters, &some, 0.1);
+        for (index, (parameter, start)) in parameters.iter().zip(reference.start()).enumerate() {
+            let has_moved = parameter.to_data() != start.to_data();
+            assert_eq!(has_moved, index == 1, "{name}: parameter {index}");
+        }
+        assert!(flat(&parameters).iter().all(|value| value.is_finite()), "{name}");
+    }
+}
+
 #[test]
 fn an_optimizer_that_is_restored_goes_on_to_the_bit() {
     let reference = Reference::open();
@@ -295,6 +316,29 @@ fn weights_are_those_of_diffusers() {
     for name in ["mode", "logit_normal"] {
         assert_close(name, &of(LossWeighting::None), &reference.values(&format!("weight.{name}")), exactly, 0.0);
     }
+}
+
+#[test]
+fn impossible_settings_are_refused() {
+    use TimestepDensity::{LogitNormal, Mode, Sigmoid};
+    let uniform = TimestepSampling { density: TimestepDensity::Uniform, shift: TimestepShift::None, grid: TimestepGrid::Table };
+    assert_eq!(uniform.check(), Ok(()));
+    for density in [
+        LogitNormal { mean: f64::NAN, deviation: 1.0 },
+        LogitNormal { mean: 0.0, deviation: 0.0 },
+        Mode { scale: f64::INFINITY },
+        Sigmoid { scale: -1.0 },
+    ] {
+        assert!(TimestepSampling { density, ..uniform }.check().is_err(), "{density:?}");
+    }
+    let nowhere = TimestepShift::ByResolution { shifts: [0.5, 1.15], image_tokens: [256, 256] };
+    for shift in [TimestepShift::Constant(0.0), TimestepShift::Constant(f64::NAN), nowhere] {
+        assert!(TimestepSampling { shift, ..uniform }.check().is_err(), "{shift:?}");
+    }
+    assert_eq!(TimestepSampling { shift: TimestepShift::BY_RESOLUTION, ..uniform }.check(), Ok(()));
+    let error = MovingAverage::check(1.0).unwrap_err();
+    assert_eq!(error.to_string(), "decay of the average is 1, expected a number from 0 to below 1");
+    assert_eq!(MovingAverage::check(0.99), Ok(()));
 }
 
 #[test]

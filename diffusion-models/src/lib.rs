@@ -71,6 +71,7 @@ mod start;
 pub mod t5;
 mod text_file;
 pub mod tokenizer;
+mod training_advice;
 
 pub use autoencoder_file::{AutoencoderFile, ImageDecoder, ImageEncoder};
 pub use component_file::ComponentFile;
@@ -98,3 +99,4 @@ pub use prompt_store::{PromptStore, PromptStoreError, PromptStoreReport, read_en
 pub use request::{InitImage, Request};
 pub use settings::{Settings, Tiling};
 pub use start::Start;
+pub use training_advice::{TrainingAdvice, TrainingShift};

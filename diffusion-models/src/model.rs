@@ -14,6 +14,7 @@ use crate::error::PipelineError;
 use crate::left_out::LeftOut;
 use crate::prompt_encoder::{PromptEncoder, TokenizedText};
 use crate::settings::Settings;
+use crate::training_advice::TrainingAdvice;
 use diffusion_core::LatentRgb;
 use diffusion_core::network::Denoiser;
 
@@ -80,6 +81,8 @@ pub struct ModelInfo {
     pub clip_tokens: usize,
     /// Most tokens that T5 can be asked to see: what its tokenizer says it was made for.
     pub max_sequence_length: usize,
+    /// How adapters of it are best trained.
+    pub training: TrainingAdvice,
     /// What the files carry that drawing has no use for.
     pub left_out: Vec<LeftOut>,
 }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap, PublishedNames};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap, Layout, PublishedNames};
 use diffusion_core::weights::{self, parameter_shapes};
 
 /// How the weights of a component are kept in memory.
@@ -36,8 +36,8 @@ pub trait NetworkConfig: Debug + Send + Sync {
     /// [`CheckpointError`] when a fused tensor has other rows than these sizes, or two names mean one weight.
     fn rename(&self, checkpoint: Checkpoint) -> Result<Checkpoint, CheckpointError>;
 
-    /// All published layouts, each with a prefix of its names.
-    fn layouts(&self) -> Vec<(KeyMap, &'static str)>;
+    /// All published layouts, each with a prefix of its names. Of several of one kind, new files have the names of the first.
+    fn layouts(&self) -> Vec<(Layout, KeyMap, &'static str)>;
 
     /// Prefixes of the parameters that are not kept in memory, whether blocks are streamed or not: those of modulations.
     fn released(&self) -> Vec<String> {
@@ -47,7 +47,7 @@ pub trait NetworkConfig: Debug + Send + Sync {
     /// What published files of all layouts call the network's parameters.
     fn published_names(&self) -> PublishedNames {
         let names = PublishedNames::new(parameter_shapes(&self.empty(&Device::default())));
-        self.layouts().iter().fold(names, |names, (layout, prefix)| names.with_layout(layout, prefix))
+        self.layouts().iter().fold(names, |names, (layout, map, prefix)| names.with_layout(*layout, map, prefix))
     }
 
     /// Whether a checkpoint fills the network: names, shapes and formats, without reading a weight.

@@ -165,23 +165,33 @@ impl KeyMap {
     pub(super) fn sources<'p>(&self, parameters: impl Iterator<Item = &'p str>) -> Vec<(String, Vec<String>, Arrangement)> {
         let mut sources = BTreeMap::new();
         for parameter in parameters {
-            let candidates = self.rules.iter().flat_map(|rule| {
-                let targets = match &rule.action {
-                    Action::Rename(to) | Action::SwapHalves(to) | Action::Transpose(to) => vec![to],
-                    Action::Split(parts) => parts.iter().map(|(to, _)| to).collect(),
-                    Action::Ignore => Vec::new(),
-                };
-                targets.into_iter().filter_map(|to| Some(Match::of(to, parameter)?.fill(&rule.from)))
-            });
-            for name in candidates.chain([parameter.to_owned()]) {
-                let targets = self.targets(&name);
-                if targets.iter().any(|target| target == parameter) {
-                    let arrangement = self.find(&name).map_or(Arrangement::Same, |(rule, _)| rule.action.arrangement());
-                    sources.insert(name, (targets, arrangement));
-                }
+            for (name, targets) in self.sources_of(parameter) {
+                let arrangement = self.find(&name).map_or(Arrangement::Same, |(rule, _)| rule.action.arrangement());
+                sources.insert(name, (targets, arrangement));
             }
         }
         sources.into_iter().map(|(name, (targets, arrangement))| (name, targets, arrangement)).collect()
+    }
+
+    /// The name that becomes a parameter, by the first rule that there is for it.
+    pub(super) fn source(&self, parameter: &str) -> Option<String> {
+        self.sources_of(parameter).next().map(|(name, _)| name)
+    }
+
+    /// The names that become a parameter, by rules first, with all that each becomes.
+    fn sources_of(&self, parameter: &str) -> impl Iterator<Item = (String, Vec<String>)> {
+        let by_rules = self.rules.iter().flat_map(move |rule| {
+            let targets = match &rule.action {
+                Action::Rename(to) | Action::SwapHalves(to) | Action::Transpose(to) => vec![to],
+                Action::Split(parts) => parts.iter().map(|(to, _)| to).collect(),
+                Action::Ignore => Vec::new(),
+            };
+            targets.into_iter().filter_map(move |to| Some(Match::of(to, parameter)?.fill(&rule.from)))
+        });
+        by_rules.chain([parameter.to_owned()]).filter_map(move |name| {
+            let targets = self.targets(&name);
+            targets.iter().any(|target| target == parameter).then_some((name, targets))
+        })
     }
 
     fn find<'n>(&self, name: &'n str) -> Option<(&Rule, Match<'n>)> {
@@ -259,6 +269,12 @@ mod tests {
         assert_eq!(names, expected);
         assert_eq!(sources[5].1, ["b.3.query.weight", "b.3.key.weight"]);
         assert_eq!((&sources[8].1[0][..], sources[8].2), ("end.bias", Arrangement::HalvesSwapped));
+        let source = |parameter| map.source(parameter);
+        assert_eq!(source("b.3.query.weight").as_deref(), Some("block.3.qkv.weight"));
+        assert_eq!(source("b.3.mlp.weight").as_deref(), Some("block.3.mlp.weight"));
+        assert_eq!((source("end.bias").as_deref(), source("other").as_deref()), (Some("last.bias"), Some("other")));
+        // What is renamed to something else is nobody's name.
+        assert_eq!((source("last.bias"), source("block.3.qkv.weight")), (None, None));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::arrangement::Arrangement;
 use super::key_map::KeyMap;
+use super::layout::Layout;
 
 /// What files call the parameters of one network, in every layout that it is published in.
 ///
@@ -13,6 +14,7 @@ use super::key_map::KeyMap;
 pub struct PublishedNames {
     tensors: BTreeMap<String, PublishedTensor>,
     shapes: BTreeMap<String, Vec<usize>>,
+    layouts: Vec<(Layout, KeyMap, String)>,
 }
 
 /// A tensor of a published layout in terms of a module's parameters.
@@ -43,20 +45,28 @@ impl PublishedPart {
 impl PublishedNames {
     /// The names of a module's parameters, whose [shapes](crate::weights::parameter_shapes) these are, in no layout yet.
     pub fn new(shapes: BTreeMap<String, Vec<usize>>) -> Self {
-        Self { tensors: BTreeMap::new(), shapes }
+        Self { tensors: BTreeMap::new(), shapes, layouts: Vec::new() }
     }
 
-    /// Names that `layout` gives, each after `prefix`.
+    /// Names that a layout gives, each after `prefix`. Of several of one kind, the first is the one that new files have.
     #[must_use]
-    pub fn with_layout(mut self, layout: &KeyMap, prefix: &str) -> Self {
-        for (name, parts, arrangement) in layout.sources(self.shapes.keys().map(String::as_str)) {
+    pub fn with_layout(mut self, layout: Layout, map: &KeyMap, prefix: &str) -> Self {
+        for (name, parts, arrangement) in map.sources(self.shapes.keys().map(String::as_str)) {
             let part = |parameter: String| Some(PublishedPart { shape: self.shapes.get(&parameter)?.clone(), parameter });
             // A fused tensor with a part that this model lacks is not in its files.
             if let Some(parts) = parts.into_iter().map(part).collect::<Option<Vec<_>>>() {
                 self.tensors.insert(format!("{prefix}{name}"), PublishedTensor { parts, arrangement });
             }
         }
+        self.layouts.push((layout, map.clone(), prefix.to_owned()));
         self
+    }
+
+    /// What a layout calls the tensor that a parameter's rows are in; `None` if it is not published in this layout.
+    pub fn name_of(&self, parameter: &str, layout: Layout) -> Option<String> {
+        let of_layout = self.layouts.iter().filter(|(kind, ..)| *kind == layout);
+        let mut names = of_layout.filter_map(|(_, map, prefix)| Some(format!("{prefix}{}", map.source(parameter)?)));
+        names.find(|name| self.tensors.contains_key(name))
     }
 
     /// The tensor of a published name.

@@ -62,6 +62,30 @@ fn a_conversion_keeps_what_says_what_the_numbers_mean() {
 }
 
 #[test]
+fn a_file_of_the_same_tensors_and_entries_has_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let specs = || ["b", "a"].map(|name| TensorSpec { name: name.to_owned(), shape: vec![1], format: Format::F32 }).to_vec();
+    let entries: BTreeMap<String, String> = (0..20).map(|index| (format!("key {index}"), format!("\"{index}\""))).collect();
+    let write = |name: &str| {
+        let path = folder.path().join(name);
+        let about = About { entries: entries.clone(), ..About::default() };
+        let mut writer = CheckpointWriter::create_about(&path, Container::Safetensors, specs(), &about).unwrap();
+        writer.append(&f32_bytes(&[1.0])).unwrap();
+        writer.append(&f32_bytes(&[2.0])).unwrap();
+        writer.finish().unwrap();
+        path
+    };
+    let first = write("first.safetensors");
+    for index in 0..8 {
+        let again = write(&format!("{index}.safetensors"));
+        assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(again).unwrap());
+    }
+    let read = Checkpoint::open(&first).unwrap();
+    assert_eq!(read.get("a").unwrap().to_f32().unwrap(), [2.0]);
+    assert_eq!(read.metadata("key 7"), Some("\"7\""));
+}
+
+#[test]
 fn text_of_a_gguf_file_is_kept_and_how_its_numbers_were_stored_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = GgufFile::new(vec![GgufTensor::new("a", &[8], 0, 0)], 32);

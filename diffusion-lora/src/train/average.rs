@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::setting_error::SettingError;
+
 /// An exponential moving average of parameters.
 ///
 /// At the n-th update it keeps the part `min(decay, n / (9 + n))` of what it was, and nothing at the first, so that it forgets
@@ -20,6 +22,14 @@ impl MovingAverage {
     /// remembers a hundred steps.
     pub fn new(decay: f64, parameters: &[Tensor<2>]) -> Self {
         Self::restored(decay, 0, parameters.to_vec())
+    }
+
+    /// Whether there is an average of this decay.
+    ///
+    /// # Errors
+    /// [`SettingError`] if it is not in [0, 1).
+    pub fn check(decay: f64) -> Result<(), SettingError> {
+        SettingError::unless_part("decay of the average", decay)
     }
 
     /// An average as it was after some updates.

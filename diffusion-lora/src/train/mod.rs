@@ -9,10 +9,12 @@ mod average;
 mod batch;
 mod clipping;
 mod error;
+mod file;
 mod learning_rate;
 mod loss;
 mod optimizer;
 mod random;
+mod setting_error;
 mod start;
 mod state_file;
 mod targets;
@@ -26,13 +28,17 @@ pub use average::MovingAverage;
 pub use batch::{Batch, Batches};
 pub use clipping::{GradientsNotFinite, clip_global_norm, global_norm};
 pub use error::TrainError;
+pub use file::{
+    FactorFormat, KroneckerFactor, LoraSpelling, TrainedFactors, TrainedLora, TrainedLoraError, TrainedModule, TrainingNotes,
+};
 pub use learning_rate::{LearningRateCourse, LearningRateSchedule};
 pub use loss::Loss;
 pub use optimizer::{
-    Adafactor, AdafactorSettings, AdamW, AdamWSettings, Lion, LionSettings, Optimizer, OptimizerSettings, OptimizerSettingsError,
-    OptimizerState, OptimizerStateError, Prodigy, ProdigySettings,
+    Adafactor, AdafactorSettings, AdamW, AdamWSettings, Lion, LionSettings, Optimizer, OptimizerSettings, OptimizerState,
+    OptimizerStateError, Prodigy, ProdigySettings,
 };
 pub use random::TrainingRandom;
+pub use setting_error::SettingError;
 pub use start::adapters_of;
 pub use state_file::{StateFileError, read_state, write_state};
 pub use targets::{ParseTargetsError, TargetLayer, Targets, trainable_layers};

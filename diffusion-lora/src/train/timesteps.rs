@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use super::random::TrainingRandom;
+use super::setting_error::SettingError;
 use super::unknown_name::{UnknownName, by_name};
 
 /// How densely noise levels are drawn, before they are shifted.
@@ -63,6 +64,18 @@ impl TimestepDensity {
         }
     }
 
+    fn check(self) -> Result<(), SettingError> {
+        match self {
+            Self::LogitNormal { mean, deviation } => {
+                SettingError::unless_finite("mean of noise levels", mean)?;
+                SettingError::unless_positive("standard deviation of noise levels", deviation)
+            }
+            Self::Uniform => Ok(()),
+            Self::Mode { scale } => SettingError::unless_finite("scale of the mode", scale),
+            Self::Sigmoid { scale } => SettingError::unless_positive("scale of the sigmoid", scale),
+        }
+    }
+
     /// A draw.
     pub fn draw(self, random: &mut TrainingRandom) -> f64 {
         self.of_draw(match self {
@@ -115,6 +128,17 @@ impl TimestepShift {
     /// Reference: black-forest-labs/flux `sampling.py#L277-L302` at 802fb47.
     pub const BY_RESOLUTION: Self = Self::ByResolution { shifts: [0.5, 1.15], image_tokens: [256, 4096] };
 
+    fn check(self) -> Result<(), SettingError> {
+        match self {
+            Self::None => Ok(()),
+            Self::Constant(shift) => SettingError::unless_positive("shift", shift),
+            Self::ByResolution { shifts, image_tokens: [low, high] } => {
+                shifts.into_iter().try_for_each(|shift| SettingError::unless_finite("shift by resolution", shift))?;
+                SettingError::unless(low != high, "number of tokens", "another one than the other", high as f64)
+            }
+        }
+    }
+
     /// The shifted level.
     pub fn apply(self, sigma: f64, image_tokens: usize) -> f64 {
         let shift = match self {
@@ -159,6 +183,15 @@ pub struct TimestepSampling {
 const TRAINING_LEVELS: f64 = 1000.0;
 
 impl TimestepSampling {
+    /// Whether levels can be drawn with these settings.
+    ///
+    /// # Errors
+    /// [`SettingError`] naming the first setting with which they cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.density.check()?;
+        self.shift.check()
+    }
+
     /// The noise level of a draw `u` of the density, for a picture of so many tokens (16 x 16 pixels each).
     pub fn sigma_of(&self, u: f64, image_tokens: usize) -> f64 {
         let level = match self.grid {

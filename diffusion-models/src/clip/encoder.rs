@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap, Layout};
 use diffusion_core::ops::{self, Activation, Attending, AttentionOptions};
 use diffusion_core::weights::{
     LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, TokenEmbedding, uninitialized,
@@ -99,9 +99,9 @@ impl NetworkConfig for ClipConfig {
     }
 
     /// Adapters have the names of transformers, whatever their model's file has.
-    fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
+    fn layouts(&self) -> Vec<(Layout, KeyMap, &'static str)> {
         let map = keys::key_map(self.projection_size.is_some());
-        vec![(map.clone(), keys::PREFIX), (map, "")]
+        vec![(Layout::Diffusers, map.clone(), keys::PREFIX), (Layout::Diffusers, map, "")]
     }
 }
 

@@ -3,7 +3,7 @@
 //! The module keeps queries, keys, values and the feed-forward input apart, so that the rows of fused tensors are plain
 //! slices of the mapped file, and nothing has to be copied for either layout.
 
-use diffusion_core::checkpoint::{Checkpoint, KeyMap};
+use diffusion_core::checkpoint::{Checkpoint, KeyMap, Layout};
 
 use super::config::FluxConfig;
 
@@ -82,8 +82,8 @@ pub(super) fn key_map(checkpoint: &Checkpoint, config: &FluxConfig) -> KeyMap {
 }
 
 /// The maps of all published layouts.
-pub(super) fn layouts(config: &FluxConfig) -> [KeyMap; 2] {
-    [original(config), diffusers()]
+pub(super) fn layouts(config: &FluxConfig) -> [(Layout, KeyMap); 2] {
+    [(Layout::Original, original(config)), (Layout::Diffusers, diffusers())]
 }
 
 /// Black Forest Labs' single-file layout.

@@ -27,6 +27,7 @@ use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;
 use crate::text_file::{ClipFile, PooledText, T5File};
+use crate::training_advice::{TrainingAdvice, TrainingShift};
 use diffusion_core::network::Denoiser;
 use diffusion_schedulers::kind::NoiseShift;
 
@@ -180,6 +181,21 @@ fn refuse_other_pipelines(checkpoint: &Checkpoint, config: &FluxConfig) -> Resul
 }
 
 /// Reference: diffusers `pipeline_flux.py#L609-L628` and `docs/source/en/api/pipelines/flux.md` at 58eb52c.
+/// Reference: kohya-ss/sd-scripts `docs/flux_train_network.md` at 48d368f, for the guidance and the shift.
+fn training_advice(config: &FluxConfig) -> TrainingAdvice {
+    let guided = config.guidance == DistilledGuidance::Embedded;
+    let caution = "a model distilled to few steps loses that by training, unless an assistant LoRA is on while it is trained";
+    TrainingAdvice {
+        architecture: if guided { "flux-1-dev" } else { "flux-1-schnell" },
+        learning_rate: 1e-4,
+        max_gradient_norm: 1.0,
+        shift: if guided { TrainingShift::ByResolution } else { TrainingShift::Constant(1.0) },
+        caption_dropout: 0.0,
+        distilled_guidance: guided.then_some(1.0),
+        caution: (!guided).then_some(caution),
+    }
+}
+
 fn info(source: &Source, config: &FluxConfig, autoencoder: &AutoencoderKlConfig, most_tokens: usize) -> ModelInfo {
     let (num_steps, distilled_guidance, recommended_tokens, guidance) = match config.guidance {
         DistilledGuidance::Embedded => (28, Some(3.5), 512, GuidanceKind::Distilled),
@@ -203,6 +219,7 @@ fn info(source: &Source, config: &FluxConfig, autoencoder: &AutoencoderKlConfig,
         hidden_size: config.hidden_size(),
         clip_tokens: 0,
         max_sequence_length: most_tokens,
+        training: training_advice(config),
         left_out: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap, Layout};
 use diffusion_core::ops::{self, Activation, Rotations};
 use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig};
 
@@ -168,8 +168,8 @@ impl NetworkConfig for FluxConfig {
         modulation_paths(&self.empty(&Device::default()))
     }
 
-    fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
-        keys::layouts(self).map(|layout| (layout, "")).into()
+    fn layouts(&self) -> Vec<(Layout, KeyMap, &'static str)> {
+        keys::layouts(self).map(|(layout, map)| (layout, map, "")).into()
     }
 }
 

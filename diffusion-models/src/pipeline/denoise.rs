@@ -17,7 +17,7 @@ use crate::guided_denoiser::GuidedDenoiser;
 use crate::pass::{EvaluatedNetwork, Step};
 use crate::settings::Settings;
 use crate::start::Start;
-use diffusion_core::network::is_finite;
+use diffusion_core::network::{Denoiser, is_finite};
 
 impl Pipeline {
     /// From noise, or an image with noise, to latents. Each image of a batch is the one that is drawn alone from its prompt and
@@ -76,16 +76,9 @@ impl Pipeline {
         };
         let num_steps = sigmas.num_steps();
         let levels = evaluated_levels(&*sampler, &sigmas, images, self.device())?;
-        let denoiser = match &mut self.denoiser {
-            Some(denoiser) => denoiser,
-            empty => {
-                let denoiser = load(&self.options, Stage::Denoise, observer, |loading| self.model.load_denoiser(loading))?;
-                let patches = self.patches.get(&TRANSFORMER).cloned().unwrap_or_default();
-                empty.insert(denoiser.patched(&patches, self.patch_mode)?)
-            }
-        };
-        let network =
-            EvaluatedNetwork { denoiser: &**denoiser, distilled_guidance: settings.distilled_guidance, levels: &levels };
+        self.load_denoiser(observer)?;
+        let denoiser = self.denoiser.as_deref().expect("it was loaded");
+        let network = EvaluatedNetwork { denoiser, distilled_guidance: settings.distilled_guidance, levels: &levels };
         let mut network = GuidedDenoiser::new(network, &prompt, settings);
         let mut velocity = |Evaluation { latents, sigma, step }: Evaluation| {
             let step = Step { index: step, num_steps, sigma };
@@ -108,6 +101,22 @@ impl Pipeline {
             return Err(PipelineError::NotFinite { place: "the latents".to_owned(), index: num_steps - 1, num_steps });
         }
         Ok(latents)
+    }
+
+    /// The denoising network, loaded if it is not there, with the patches of now.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if it cannot be loaded, or the observer cancels.
+    pub fn load_denoiser(&mut self, observer: Observer<'_>) -> Result<&dyn Denoiser, PipelineError> {
+        let denoiser = match &mut self.denoiser {
+            Some(denoiser) => denoiser,
+            empty => {
+                let denoiser = load(&self.options, Stage::Denoise, observer, |loading| self.model.load_denoiser(loading))?;
+                let patches = self.patches.get(&TRANSFORMER).cloned().unwrap_or_default();
+                empty.insert(denoiser.patched(&patches, self.patch_mode)?)
+            }
+        };
+        Ok(&**denoiser)
     }
 
     /// The sampler of a run with these seeds.

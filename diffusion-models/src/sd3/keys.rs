@@ -3,7 +3,7 @@
 //! The module keeps queries, keys and values apart, as diffusers does: the rows of Stability's fused `qkv` are then
 //! plain slices of the mapped file, and nothing has to be copied for either layout.
 
-use diffusion_core::checkpoint::{Checkpoint, KeyMap};
+use diffusion_core::checkpoint::{Checkpoint, KeyMap, Layout};
 
 use super::config::Sd3Config;
 
@@ -80,8 +80,8 @@ pub(super) fn key_map(checkpoint: &Checkpoint, config: &Sd3Config) -> KeyMap {
 }
 
 /// The maps of all published layouts.
-pub(super) fn layouts(config: &Sd3Config) -> [KeyMap; 2] {
-    [original(config), diffusers(config)]
+pub(super) fn layouts(config: &Sd3Config) -> [(Layout, KeyMap); 2] {
+    [(Layout::Original, original(config)), (Layout::Diffusers, diffusers(config))]
 }
 
 /// Stability's single-file layout.

@@ -27,6 +27,7 @@ use crate::settings::Settings;
 use crate::source::Source;
 use crate::t5::T5Config;
 use crate::text_file::{ClipFile, PooledText, T5File};
+use crate::training_advice::{TrainingAdvice, TrainingShift};
 use diffusion_core::config::ConfigError;
 use diffusion_core::network::Denoiser;
 use diffusion_schedulers::kind::NoiseShift;
@@ -211,6 +212,34 @@ impl Sd3Model {
 /// A Turbo model has the tensors of Large, so it is told by the word in its file's or folder's name.
 ///
 /// Reference: Stability-AI/sd3.5 `sd3_infer.py#L502-L528`.
+/// Reference: bghira/SimpleTuner `documentation/quickstart/SD3.md` at bc8e6ab, for the larger model, which training breaks easily.
+fn training_advice(config: &Sd3Config, turbo: bool) -> TrainingAdvice {
+    let large = config.num_layers >= Sd3Config::large_3_5().num_layers;
+    let caution = if large && turbo {
+        Some(
+            "a model distilled to few steps loses that by training; train on the model that it was made from, and draw with this",
+        )
+    } else if large {
+        Some("this model breaks at high learning rates: at mosaics in sample pictures, begin again with a lower one")
+    } else {
+        None
+    };
+    TrainingAdvice {
+        architecture: match config.qk_norm {
+            QkNorm::RootMeanSquare if large && turbo => "stable-diffusion-3-5-large-turbo",
+            QkNorm::RootMeanSquare if large => "stable-diffusion-3-5-large",
+            QkNorm::RootMeanSquare => "stable-diffusion-3-5-medium",
+            QkNorm::None => "stable-diffusion-3-medium",
+        },
+        learning_rate: if large { 5e-5 } else { 1e-4 },
+        max_gradient_norm: if large { 0.1 } else { 1.0 },
+        shift: TrainingShift::Constant(RELEASED_SHIFT),
+        caption_dropout: 0.05,
+        distilled_guidance: None,
+        caution,
+    }
+}
+
 fn info(source: &Source, config: &Sd3Config, downscale_factor: usize, most_tokens: usize) -> ModelInfo {
     let path = source.path();
     let turbo = is_called_turbo(path);
@@ -246,6 +275,7 @@ fn info(source: &Source, config: &Sd3Config, downscale_factor: usize, most_token
         hidden_size: config.hidden_size(),
         clip_tokens: CLIP_TOKENS,
         max_sequence_length: most_tokens,
+        training: training_advice(config, turbo),
         left_out: Vec::new(),
     }
 }

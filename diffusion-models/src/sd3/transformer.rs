@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, FloatDType, Tensor, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap, Layout};
 use diffusion_core::ops::{self, Activation};
 use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, uninitialized};
 
@@ -122,8 +122,8 @@ impl NetworkConfig for Sd3Config {
         modulation_paths(&self.empty(&Device::default()))
     }
 
-    fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
-        keys::layouts(self).map(|layout| (layout, "")).into()
+    fn layouts(&self) -> Vec<(Layout, KeyMap, &'static str)> {
+        keys::layouts(self).map(|(layout, map)| (layout, map, "")).into()
     }
 }
 

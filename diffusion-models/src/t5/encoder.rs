@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData, assert_shape};
-use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap};
+use diffusion_core::checkpoint::{Checkpoint, CheckpointError, KeyMap, Layout};
 use diffusion_core::ops::{self, Activation, Attending, AttentionOptions};
 use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection, ProjectionConfig, TokenEmbedding};
 use diffusion_core::{TextEmbedding, TextEncoder};
@@ -93,8 +93,8 @@ impl NetworkConfig for T5Config {
         once.named("a T5 encoder").renamed(&keys::key_map())
     }
 
-    fn layouts(&self) -> Vec<(KeyMap, &'static str)> {
-        vec![(keys::key_map(), "")]
+    fn layouts(&self) -> Vec<(Layout, KeyMap, &'static str)> {
+        vec![(Layout::Diffusers, keys::key_map(), "")]
     }
 }
 

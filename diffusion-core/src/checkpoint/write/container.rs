@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use safetensors::tensor::{Dtype, TensorInfo};
 
 use super::about::About;
 use crate::checkpoint::gguf;
@@ -114,20 +114,21 @@ fn safetensors_dtype(format: Format) -> Option<Dtype> {
 }
 
 fn safetensors_header<'s>(specs: &'s [TensorSpec], about: &About<'_>) -> Result<Vec<u8>, &'s TensorSpec> {
+    let mut entries = about.entries.clone();
+    // transformers refuses files that do not say which program's tensors they hold.
+    entries.insert("format".to_owned(), "pt".to_owned());
+    // The crate's own header has these entries in an order that is another in every run.
+    let mut members = vec![format!("\"__metadata__\":{}", serde_json::json!(entries))];
     let mut start = 0;
-    let mut infos = Vec::with_capacity(specs.len());
     for spec in specs {
         let (dtype, num_bytes) = safetensors_dtype(spec.format).zip(spec.num_bytes()).ok_or(spec)?;
         let end = start + num_bytes;
-        infos.push((spec.name.clone(), TensorInfo { dtype, shape: spec.shape.clone(), data_offsets: (start, end) }));
+        let info = TensorInfo { dtype, shape: spec.shape.clone(), data_offsets: (start, end) };
+        let info = serde_json::to_string(&info).map_err(|_| spec)?;
+        members.push(format!("{}:{info}", serde_json::json!(spec.name)));
         start = end;
     }
-    // transformers refuses files that do not say which program's tensors they hold.
-    let format = ("format".to_owned(), "pt".to_owned());
-    let metadata = about.entries.clone().into_iter().chain([format]).collect();
-    let last = specs.last();
-    let json = Metadata::new(Some(metadata), infos).ok().and_then(|metadata| serde_json::to_vec(&metadata).ok());
-    let Some(mut json) = json else { return last.map_or_else(|| Ok(Vec::new()), Err) };
+    let mut json = format!("{{{}}}", members.join(",")).into_bytes();
     json.resize(json.len().next_multiple_of(SAFETENSORS_ALIGNMENT), b' ');
     let mut header = (json.len() as u64).to_le_bytes().to_vec();
     header.append(&mut json);

@@ -22,7 +22,7 @@ impl Default for LionSettings {
 }
 
 /// Every number of a parameter moves by the learning rate, in the direction of the sign of its momentum. Rates are three to ten
-/// times smaller than those of AdamW.
+/// times smaller than those of `AdamW`.
 ///
 /// Reference: arXiv 2302.06675, algorithm 2.
 #[derive(Clone, Debug)]

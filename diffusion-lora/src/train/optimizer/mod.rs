@@ -17,7 +17,7 @@ pub use adafactor::{Adafactor, AdafactorSettings};
 pub use adamw::{AdamW, AdamWSettings};
 pub use lion::{Lion, LionSettings};
 pub use prodigy::{Prodigy, ProdigySettings};
-pub use settings::{OptimizerSettings, OptimizerSettingsError};
+pub use settings::OptimizerSettings;
 pub use state::{OptimizerState, OptimizerStateError};
 
 /// Changes parameters by their gradients, and remembers what it has seen of them.

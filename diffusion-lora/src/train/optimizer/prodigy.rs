@@ -17,7 +17,7 @@ pub struct ProdigySettings {
     /// The part of a parameter that a learning rate of 1 would take away at each step; or the weight of a penalty, see
     /// `decouple`.
     pub weight_decay: f64,
-    /// Decay as AdamW has it, beside the gradient. Without, it is added to the gradient.
+    /// Decay as `AdamW` has it, beside the gradient. Without, it is added to the gradient.
     pub decouple: bool,
     /// Correct the means for having started at zero, as Adam does.
     pub use_bias_correction: bool,

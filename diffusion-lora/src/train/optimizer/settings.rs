@@ -10,6 +10,7 @@ use super::adafactor::{Adafactor, AdafactorSettings};
 use super::adamw::{AdamW, AdamWSettings};
 use super::lion::{Lion, LionSettings};
 use super::prodigy::{Prodigy, ProdigySettings};
+use crate::train::setting_error::SettingError;
 use crate::train::unknown_name::{UnknownName, by_name};
 
 /// Which optimiser, and how it is set. Its name is printed and parsed; what is parsed has the default settings.
@@ -24,18 +25,6 @@ pub enum OptimizerSettings {
     Prodigy(ProdigySettings),
     /// [`Lion`].
     Lion(LionSettings),
-}
-
-/// A setting that an optimiser cannot work with.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{setting} of the optimiser is {found}, expected {expected}")]
-pub struct OptimizerSettingsError {
-    /// The setting.
-    pub setting: &'static str,
-    /// What it may be.
-    pub expected: &'static str,
-    /// What it is.
-    pub found: f64,
 }
 
 impl Default for OptimizerSettings {
@@ -55,7 +44,7 @@ impl OptimizerSettings {
         }
     }
 
-    /// One that has seen no gradient yet, for parameters of these shapes.
+    /// One that has seen no gradient yet, for parameters of these shapes. Settings should have been [checked](Self::check).
     pub fn build(&self, shapes: &[[usize; 2]], device: &Device) -> Box<dyn Optimizer> {
         match *self {
             Self::AdamW(settings) => Box::new(AdamW::new(settings, shapes, device)),
@@ -65,7 +54,7 @@ impl OptimizerSettings {
         }
     }
 
-    /// The learning rate to begin with. That of Lion is three times smaller than AdamW's, as its authors advise at least.
+    /// The learning rate to begin with. That of Lion is three times smaller than `AdamW`'s, as its authors advise at least.
     pub fn usual_learning_rate(&self) -> f64 {
         match self {
             Self::AdamW(_) | Self::Adafactor(_) => 1e-4,
@@ -88,57 +77,42 @@ impl OptimizerSettings {
     /// Whether an optimiser can work with these settings.
     ///
     /// # Errors
-    /// [`OptimizerSettingsError`] naming the first setting with which it cannot.
-    pub fn check(&self) -> Result<(), OptimizerSettingsError> {
+    /// [`SettingError`] naming the first setting with which it cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let betas = |betas: &[f64]| betas.iter().try_for_each(|beta| SettingError::unless_part("beta", *beta));
+        let decay =
+            |found: f64| SettingError::unless(found >= 0.0 && found.is_finite(), "weight_decay", "a number from 0", found);
         match self {
-            Self::AdamW(AdamWSettings { betas, epsilon, weight_decay }) => {
-                betas.iter().try_for_each(|beta| part("beta", *beta))?;
-                positive("epsilon", *epsilon)?;
-                decay(*weight_decay)
+            Self::AdamW(settings) => {
+                betas(&settings.betas)?;
+                SettingError::unless_positive("epsilon", settings.epsilon)?;
+                decay(settings.weight_decay)
             }
-            Self::Lion(LionSettings { betas, weight_decay }) => {
-                betas.iter().try_for_each(|beta| part("beta", *beta))?;
-                decay(*weight_decay)
+            Self::Lion(settings) => {
+                betas(&settings.betas)?;
+                decay(settings.weight_decay)
             }
             Self::Adafactor(settings) => {
-                settings.beta1.iter().try_for_each(|beta| part("beta1", *beta))?;
-                positive("epsilon", settings.epsilon)?;
-                positive("smallest_scale", settings.smallest_scale)?;
-                positive("clip_threshold", settings.clip_threshold)?;
-                within("decay_rate", "a number below 0", settings.decay_rate, settings.decay_rate < 0.0)?;
+                betas(settings.beta1.as_slice())?;
+                SettingError::unless_positive("epsilon", settings.epsilon)?;
+                SettingError::unless_positive("smallest_scale", settings.smallest_scale)?;
+                SettingError::unless_positive("clip_threshold", settings.clip_threshold)?;
+                let rate = settings.decay_rate;
+                SettingError::unless(rate < 0.0 && rate.is_finite(), "decay_rate", "a number below 0", rate)?;
                 decay(settings.weight_decay)
             }
             Self::Prodigy(settings) => {
-                settings.betas.iter().try_for_each(|beta| part("beta", *beta))?;
-                settings.beta3.iter().try_for_each(|beta| part("beta3", *beta))?;
-                positive("epsilon", settings.epsilon)?;
-                positive("d0", settings.d0)?;
-                positive("d_coef", settings.d_coef)?;
+                betas(&settings.betas)?;
+                betas(settings.beta3.as_slice())?;
+                SettingError::unless_positive("epsilon", settings.epsilon)?;
+                SettingError::unless_positive("d0", settings.d0)?;
+                SettingError::unless_positive("d_coef", settings.d_coef)?;
                 let growth = settings.growth_rate;
-                if growth < 1.0 || growth.is_nan() {
-                    let expected = "a number from 1, or infinity";
-                    return Err(OptimizerSettingsError { setting: "growth_rate", expected, found: growth });
-                }
+                SettingError::unless(growth >= 1.0, "growth_rate", "a number from 1, or infinity", growth)?;
                 decay(settings.weight_decay)
             }
         }
     }
-}
-
-fn within(setting: &'static str, expected: &'static str, found: f64, holds: bool) -> Result<(), OptimizerSettingsError> {
-    if holds && found.is_finite() { Ok(()) } else { Err(OptimizerSettingsError { setting, expected, found }) }
-}
-
-fn part(setting: &'static str, found: f64) -> Result<(), OptimizerSettingsError> {
-    within(setting, "a number from 0 to below 1", found, (0.0..1.0).contains(&found))
-}
-
-fn positive(setting: &'static str, found: f64) -> Result<(), OptimizerSettingsError> {
-    within(setting, "a number above 0", found, found > 0.0)
-}
-
-fn decay(found: f64) -> Result<(), OptimizerSettingsError> {
-    within("weight_decay", "a number from 0", found, found >= 0.0)
 }
 
 impl Display for OptimizerSettings {
@@ -181,14 +155,14 @@ mod tests {
         let prodigy = |d0, growth_rate| OptimizerSettings::Prodigy(ProdigySettings { d0, growth_rate, ..Default::default() });
         let adafactor = |decay_rate| OptimizerSettings::Adafactor(AdafactorSettings { decay_rate, ..Default::default() });
         for (settings, words) in [
-            (OptimizerSettings::default().with_weight_decay(-0.1), "weight_decay of the optimiser is -0.1"),
-            (OptimizerSettings::default().with_weight_decay(f64::NAN), "weight_decay of the optimiser is NaN"),
-            (prodigy(0.0, f64::INFINITY), "d0 of the optimiser is 0"),
-            (prodigy(1e-6, 0.5), "growth_rate of the optimiser is 0.5"),
-            (adafactor(0.8), "decay_rate of the optimiser is 0.8"),
+            (OptimizerSettings::default().with_weight_decay(-0.1), "weight_decay is -0.1"),
+            (OptimizerSettings::default().with_weight_decay(f64::NAN), "weight_decay is NaN"),
+            (prodigy(0.0, f64::INFINITY), "d0 is 0"),
+            (prodigy(1e-6, 0.5), "growth_rate is 0.5"),
+            (adafactor(0.8), "decay_rate is 0.8"),
             (
                 OptimizerSettings::Lion(LionSettings { betas: [0.9, 1.0], ..Default::default() }),
-                "beta of the optimiser is 1, expected a number from 0 to below 1",
+                "beta is 1, expected a number from 0 to below 1",
             ),
         ] {
             let said = settings.check().unwrap_err().to_string();

@@ -1,0 +1,172 @@
+//! Train a LoRA from pictures with captions.
+
+mod adapters;
+mod arguments;
+mod chart;
+mod data;
+mod files;
+mod given_batches;
+mod log;
+mod progress;
+mod run;
+mod samples;
+mod sampling;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use diffusion_app::cli::{Sources, Verbosity, display_name, run as run_program, say};
+use diffusion_app::output::check_writable;
+use diffusion_core::Residency;
+use diffusion_core::weights::{ComponentPatches, PatchWeights};
+use diffusion_lora::train::{Trainer, TrainingNotes};
+use diffusion_lora::{Lora, LoraSet};
+use diffusion_models::{Pipeline, PipelineOptions};
+
+use adapters::adapters;
+use arguments::Arguments;
+use files::RunFiles;
+use given_batches::GivenBatches;
+use run::Run;
+use samples::Samples;
+use settings::RunSettings;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    run_program(|| train(&arguments))
+}
+
+fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let output = &arguments.output;
+    if !arguments.plan {
+        for path in [Some(&output.output), output.log.as_ref(), output.chart.as_ref()].into_iter().flatten() {
+            check_writable(path)?;
+        }
+    }
+    let device = arguments.model.device.open()?;
+    let Sources { model, components, loras } = Sources::find(&arguments.given_sources(), arguments.model.device, verbosity)?;
+    let precision = arguments.model.precision.on(arguments.model.device, &device);
+    let options = PipelineOptions { components, precision, ..PipelineOptions::new(&device) };
+    let mut pipeline = Pipeline::open(model.path(), &options)?;
+    let settings = RunSettings::new(arguments, pipeline.info())?;
+    let targets = pipeline.patch_targets();
+    let mut loras = loras.into_iter();
+    let assistant = match arguments.model.assistant_lora.as_ref().and_then(|_| loras.next()) {
+        Some(path) => LoraSet::new().with(&Lora::open(&path)?, 1.0).patches(&targets, &device)?.0,
+        None => ComponentPatches::new(),
+    };
+    let init_lora = loras.next().map(|path| Lora::open(&path)).transpose()?;
+    let adapters = adapters(&arguments.adapter, init_lora.as_ref(), &pipeline, &targets, arguments.steps.seed)?;
+    let trainable: usize =
+        adapters.iter().flat_map(|adapter| &adapter.parts).map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
+    let pictures = data::read(arguments, &settings, &pipeline, verbosity)?;
+
+    if arguments.model.stream_weights {
+        pipeline.set_residency(Residency::Streamed);
+    }
+    let trainer = Trainer::new(adapters, settings.trainer.clone());
+    let mut identity: BTreeMap<String, String> =
+        settings.identity(arguments).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    data::identify(arguments, pictures.as_ref(), &mut identity)?;
+    if let Some(lora) = &init_lora {
+        identity.insert("initial LoRA".to_owned(), data::sha256_of_file(lora.path())?);
+    }
+    let files = RunFiles {
+        output: &output.output,
+        spelling: output.format,
+        format: output.dtype,
+        targets: &targets,
+        notes: notes(arguments, &pipeline, &settings),
+        identity,
+    };
+    files.check(&trainer)?;
+
+    verbosity.note(format_args!("{} in {precision}", arguments.model.device.describe(&device)));
+    verbosity.note(format_args!(
+        "{}: {} layers, {:.2} million numbers to train",
+        pipeline.info().path.display(),
+        trainer.adapters().len(),
+        trainable as f64 / 1e6
+    ));
+    settings.describe(arguments, &pipeline.info().training).into_iter().for_each(|line| verbosity.note(line));
+    if let Some(pictures) = &pictures {
+        verbosity.note(pictures.summary());
+        pictures.summary().warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
+    }
+    let mut trainer = trainer;
+    if arguments.restart {
+        let _ = std::fs::remove_file(files.state());
+    } else if files.resume(&mut trainer, &device)? {
+        if trainer.steps() >= arguments.steps.steps {
+            files.write_output(&trainer)?;
+            verbosity.note(format_args!(
+                "{} has its {} steps already; more --steps go on, --restart begins anew",
+                output.output.display(),
+                trainer.steps()
+            ));
+            return Ok(());
+        }
+        verbosity.note(format_args!("going on after step {}", trainer.steps()));
+    }
+
+    let samples = {
+        let options = &arguments.samples;
+        let mut of_samples = pipeline.default_settings();
+        if let Some(steps) = options.sample_steps {
+            of_samples.num_steps = steps;
+        }
+        if let Some(bucket) = pictures.as_ref().and_then(|pictures| pictures.summary().largest_bucket()) {
+            (of_samples.width, of_samples.height) = (bucket.width, bucket.height);
+        }
+        let prompts = &options.sample_prompt;
+        Samples::new(prompts, of_samples, options.sample_seed, options.sample_every, &output.output, &mut pipeline)?
+    };
+    if let Some(pictures) = pictures {
+        let mut set = data::encode(arguments, &settings, &pictures, &mut pipeline, verbosity)?;
+        let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, assistant, verbosity };
+        return run.finish(&mut set);
+    }
+    let path = arguments.data.batches.as_deref().ok_or("neither pictures nor batches were given")?;
+    let mut batches = GivenBatches::read(path, &device)?;
+    pipeline.free_prompt_encoder();
+    Run { arguments, pipeline: &mut pipeline, trainer, files, samples, assistant, verbosity }.finish(&mut batches)
+}
+
+/// What the file says of its training.
+fn notes(arguments: &Arguments, pipeline: &Pipeline, settings: &RunSettings) -> TrainingNotes {
+    let info = pipeline.info();
+    let base = arguments.model.model.as_deref().map_or_else(|| "miniature".to_owned(), display_name);
+    let trainer = &settings.trainer;
+    let entries = [
+        ("base_model_version", info.training.architecture.to_owned()),
+        ("sd_model_name", base),
+        ("network_module", "diffusion-lora".to_owned()),
+        ("learning_rate", trainer.learning_rate.to_string()),
+        ("lr_scheduler", trainer.schedule.course.to_string()),
+        ("lr_warmup_steps", trainer.schedule.warm_up_steps.to_string()),
+        ("optimizer", trainer.optimizer.name().to_owned()),
+        ("max_grad_norm", trainer.max_gradient_norm.unwrap_or(0.0).to_string()),
+        ("gradient_accumulation_steps", trainer.accumulation.to_string()),
+        ("batch_size_per_device", arguments.steps.batch_size.to_string()),
+        ("seed", arguments.steps.seed.to_string()),
+        ("mixed_precision", arguments.model.precision.to_string()),
+        ("weighting_scheme", trainer.weighting.to_string()),
+        ("timestep_sampling", settings.levels.density.name().to_owned()),
+        ("caption_dropout_rate", settings.caption_dropout.to_string()),
+    ];
+    let mut all: BTreeMap<String, String> = entries.map(|(name, value)| (name.to_owned(), value)).into();
+    if let Some(guidance) = trainer.distilled_guidance {
+        all.insert("guidance_scale".to_owned(), guidance.to_string());
+    }
+    TrainingNotes {
+        architecture: Some(info.training.architecture.to_owned()),
+        title: arguments.output.output.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+        trigger_phrase: arguments.data.trigger.clone(),
+        settings: all,
+        ..TrainingNotes::default()
+    }
+}

@@ -1,0 +1,59 @@
+//! Pictures that show what was learnt so far.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use diffusion_app::image_file::write_image;
+use diffusion_models::{EncodedPrompt, Pipeline, Settings, Start, ignore};
+
+/// Draws sample pictures, by the same pipeline that draws with the finished LoRA.
+pub(crate) struct Samples {
+    prompts: Vec<(String, EncodedPrompt)>,
+    settings: Settings,
+    seed: u64,
+    every: usize,
+    folder: PathBuf,
+}
+
+impl Samples {
+    /// Encode the prompts; nothing if there are none.
+    pub(crate) fn new(
+        prompts: &[String],
+        settings: Settings,
+        seed: u64,
+        every: usize,
+        output: &Path,
+        pipeline: &mut Pipeline,
+    ) -> Result<Option<Self>, Box<dyn Error>> {
+        if prompts.is_empty() {
+            return Ok(None);
+        }
+        pipeline.check(&settings)?;
+        let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+        let encoded = pipeline.encode_prompts(&texts, "", &settings, &mut ignore)?;
+        let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+        let folder = output.with_file_name(format!("{stem}-samples"));
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Some(Self { prompts: prompts.iter().cloned().zip(encoded).collect(), settings, seed, every, folder }))
+    }
+
+    /// Whether pictures are drawn after a step.
+    pub(crate) fn are_due(&self, step: usize, last: usize) -> bool {
+        step.is_multiple_of(self.every) || step == last
+    }
+
+    /// Draw them; the folder.
+    pub(crate) fn draw(&self, pipeline: &mut Pipeline, step: usize) -> Result<&Path, Box<dyn Error>> {
+        for (index, (prompt, encoded)) in self.prompts.iter().enumerate() {
+            let seed = self.seed.wrapping_add(index as u64);
+            let latents = pipeline.denoise(encoded, &Start::from_seeds(&[seed]), &self.settings, &mut ignore)?;
+            let images = pipeline.decode(latents, self.settings.tiling, &mut ignore)?;
+            let path = self.folder.join(format!("{step:06}-{}.png", index + 1));
+            let parameters = format!("{prompt}\nSeed: {seed}, Steps: {}, training step: {step}", self.settings.num_steps);
+            for image in &images {
+                write_image(&path, image, &parameters)?;
+            }
+        }
+        Ok(&self.folder)
+    }
+}

@@ -1,0 +1,118 @@
+//! How a run is trained: what was given, and the model's advice for the rest.
+
+use diffusion_core::network::GradientOptions;
+use diffusion_lora::train::{LearningRateSchedule, OptimizerSettings, TimestepSampling, TrainerSettings};
+use diffusion_models::{ModelInfo, TrainingAdvice};
+
+use crate::arguments::Arguments;
+use crate::sampling::timestep_sampling;
+
+/// Steps of the warm-up at most, and its share of the run.
+const MOST_WARM_UP: usize = 100;
+const WARM_UP_SHARE: usize = 20;
+
+/// How a run is trained.
+#[derive(Clone, Debug)]
+pub(crate) struct RunSettings {
+    pub(crate) trainer: TrainerSettings,
+    pub(crate) levels: TimestepSampling,
+    pub(crate) caption_dropout: f64,
+}
+
+impl RunSettings {
+    pub(crate) fn new(arguments: &Arguments, info: &ModelInfo) -> Result<Self, String> {
+        let (steps, noise, advice) = (&arguments.steps, &arguments.noise, &info.training);
+        let optimizer = match steps.weight_decay {
+            Some(decay) => steps.optimizer.with_weight_decay(decay),
+            None => steps.optimizer,
+        };
+        optimizer.check().map_err(|error| error.to_string())?;
+        let advised = match optimizer {
+            OptimizerSettings::AdamW(_) => advice.learning_rate,
+            other => other.usual_learning_rate(),
+        };
+        let warm_up_steps = steps.warmup_steps.unwrap_or((steps.steps / WARM_UP_SHARE).min(MOST_WARM_UP));
+        let schedule = LearningRateSchedule { course: steps.lr_scheduler, warm_up_steps, total_steps: steps.steps };
+        let longest = steps.max_grad_norm.unwrap_or(advice.max_gradient_norm);
+        let takes_guidance = advice.distilled_guidance.is_some();
+        if noise.guidance.is_some() && !takes_guidance {
+            return Err("--guidance has no effect: this model takes no guidance as an input".to_owned());
+        }
+        Ok(Self {
+            trainer: TrainerSettings {
+                optimizer,
+                learning_rate: steps.learning_rate.unwrap_or(advised),
+                schedule,
+                max_gradient_norm: (longest > 0.0).then_some(longest),
+                accumulation: steps.accumulate,
+                weighting: noise.weighting,
+                space: noise.loss,
+                average_decay: steps.ema,
+                distilled_guidance: noise.guidance.or(advice.distilled_guidance),
+                gradients: GradientOptions { kept_graphs: steps.keep_graphs },
+            },
+            levels: timestep_sampling(noise, advice),
+            caption_dropout: arguments.data.caption_dropout.unwrap_or(advice.caption_dropout),
+        })
+    }
+
+    /// Lines that say everything that was chosen.
+    pub(crate) fn describe(&self, arguments: &Arguments, advice: &TrainingAdvice) -> Vec<String> {
+        let TrainerSettings { optimizer, learning_rate, schedule, max_gradient_norm, accumulation, .. } = &self.trainer;
+        let mut lines = vec![
+            format!(
+                "{} steps of {} x {accumulation} pictures, {optimizer:?} with learning rate {learning_rate}, {} after {} steps of \
+                 warm-up, gradients {}",
+                schedule.total_steps,
+                arguments.steps.batch_size,
+                schedule.course,
+                schedule.warm_up_steps,
+                max_gradient_norm.map_or("of any length".to_owned(), |longest| format!("at most {longest} long")),
+            ),
+            format!(
+                "noise levels {:?}, {:?}; errors of the {}, weighting {}{}",
+                self.levels.density,
+                self.levels.shift,
+                self.trainer.space,
+                self.trainer.weighting,
+                self.trainer.distilled_guidance.map_or_else(String::new, |guidance| format!(", guidance {guidance}")),
+            ),
+        ];
+        lines.extend(advice.caution.map(|caution| format!("note: {caution}")));
+        lines
+    }
+
+    /// What a run must have in common with the one that it goes on with, by name.
+    pub(crate) fn identity(&self, arguments: &Arguments) -> Vec<(&'static str, String)> {
+        let TrainerSettings { optimizer, learning_rate, schedule, max_gradient_norm, accumulation, .. } = &self.trainer;
+        let adapter = &arguments.adapter;
+        let steps_count = schedule.course != diffusion_lora::train::LearningRateCourse::Constant;
+        vec![
+            ("targets", adapter.targets.to_string()),
+            ("method", adapter.method.to_string()),
+            ("rank", adapter.rank.to_string()),
+            ("ranks of layers", adapter.rank_of.iter().map(|rank| format!("{rank} ")).collect()),
+            ("alpha", format!("{:?}", adapter.alpha)),
+            ("optimiser", format!("{optimizer:?}")),
+            ("learning rate", learning_rate.to_string()),
+            // A run at a constant rate may go on for longer than it was to.
+            (
+                "schedule",
+                format!(
+                    "{} {}{}",
+                    schedule.course,
+                    schedule.warm_up_steps,
+                    if steps_count { format!(" of {}", schedule.total_steps) } else { String::new() }
+                ),
+            ),
+            ("longest gradient", format!("{max_gradient_norm:?}")),
+            ("accumulated batches", accumulation.to_string()),
+            ("moving average", format!("{:?}", self.trainer.average_decay)),
+            ("noise levels", format!("{:?}", self.levels)),
+            ("loss", format!("{} {}", self.trainer.space, self.trainer.weighting)),
+            ("guidance", format!("{:?}", self.trainer.distilled_guidance)),
+            ("precision", arguments.model.precision.to_string()),
+            ("seed", arguments.steps.seed.to_string()),
+        ]
+    }
+}
