@@ -8,6 +8,7 @@ mod files;
 mod given_batches;
 mod log;
 mod method;
+mod plan;
 mod progress;
 mod run;
 mod samples;
@@ -20,8 +21,9 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diffusion_app::cli::{Sources, Verbosity, display_name, run as run_program, say};
+use diffusion_app::cli::{Sources, Verbosity, display_name, print, run as run_program, say};
 use diffusion_app::output::check_writable;
+use diffusion_app::training::MemoryPlan;
 use diffusion_core::Residency;
 use diffusion_core::weights::{ComponentPatches, PatchWeights};
 use diffusion_lora::train::{Trainer, TrainingNotes};
@@ -67,10 +69,16 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         adapters.iter().flat_map(|adapter| &adapter.parts).map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
     let pictures = data::read(arguments, &settings, &pipeline, verbosity)?;
 
-    if arguments.model.stream_weights {
+    let trainer = Trainer::new(adapters, settings.trainer.clone());
+    let factors = plan::factors(arguments, pictures.as_ref(), &pipeline, &trainer);
+    if arguments.plan {
+        return Ok(print(&MemoryPlan::new(&pipeline, &factors))?);
+    }
+    if pictures.is_some() {
+        pipeline.set_residency(plan::residency(arguments, &pipeline, &factors, verbosity)?);
+    } else if arguments.model.stream_weights {
         pipeline.set_residency(Residency::Streamed);
     }
-    let trainer = Trainer::new(adapters, settings.trainer.clone());
     let mut identity: BTreeMap<String, String> =
         settings.identity(arguments).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     data::identify(arguments, pictures.as_ref(), &mut identity)?;
