@@ -22,8 +22,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use diffusion_app::cli::{Sources, Verbosity, display_name, print, run as run_program, say};
+#[cfg(feature = "flex")]
+use diffusion_app::device::DeviceName;
 use diffusion_app::output::check_writable;
 use diffusion_app::training::MemoryPlan;
+#[cfg(feature = "flex")]
+use diffusion_app::training::check_gradients;
 use diffusion_core::Residency;
 use diffusion_core::weights::{ComponentPatches, PatchWeights};
 use diffusion_lora::train::{Trainer, TrainingNotes};
@@ -95,6 +99,10 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     files.check(&trainer)?;
 
+    #[cfg(feature = "flex")]
+    if arguments.model.device != DeviceName::Cpu {
+        check_gradients(&device, &DeviceName::Cpu.open()?, precision.compute)?;
+    }
     verbosity.note(format_args!("{} in {precision}", arguments.model.device.describe(&device)));
     verbosity.note(format_args!(
         "{}: {} layers, {:.2} million numbers to train",
