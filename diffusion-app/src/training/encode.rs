@@ -52,7 +52,8 @@ impl TrainingPictures {
             name: from[picture].path.display().to_string(),
             bucket,
             sides: places[&(picture, bucket)].clone(),
-            caption: captions[&*from[picture].caption].clone(),
+            caption: from[picture].caption.clone(),
+            encoded_caption: captions[&*from[picture].caption].clone(),
         };
         let samples =
             self.samples().iter().map(|&(picture, bucket)| sample(self.pictures(), &pictures, picture, bucket)).collect();

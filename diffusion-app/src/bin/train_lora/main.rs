@@ -20,13 +20,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use diffusion_app::cli::{Sources, Verbosity, display_name, run as run_program, say};
 use diffusion_app::output::check_writable;
+use diffusion_app::training::LiveCaptions;
 use diffusion_core::Residency;
-use diffusion_core::weights::{ComponentPatches, PatchWeights};
+use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
 use diffusion_lora::train::{Trainer, TrainingNotes};
 use diffusion_lora::{Lora, LoraSet};
-use diffusion_models::{Pipeline, PipelineOptions};
+use diffusion_models::{Pipeline, PipelineOptions, ignore};
 
-use adapters::adapters;
+use adapters::{Adapters, adapters};
 use arguments::Arguments;
 use files::RunFiles;
 use given_batches::GivenBatches;
@@ -60,15 +61,16 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => ComponentPatches::new(),
     };
     let init_lora = loras.next().map(|path| Lora::open(&path)).transpose()?;
-    let adapters = adapters(&arguments.adapter, init_lora.as_ref(), &pipeline, &targets, arguments.steps.seed)?;
-    let trainable: usize =
-        adapters.iter().flat_map(|adapter| &adapter.parts).map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
+    let Adapters { of_network, of_text_encoders } =
+        adapters(&arguments.adapter, init_lora.as_ref(), &pipeline, &targets, arguments.steps.seed)?;
+    let matrices = of_network.iter().chain(&of_text_encoders).flat_map(|adapter| &adapter.parts);
+    let trainable: usize = matrices.map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
     let pictures = data::read(arguments, &settings, &pipeline, verbosity)?;
 
     if arguments.model.stream_weights {
         pipeline.set_residency(Residency::Streamed);
     }
-    let trainer = Trainer::new(adapters, settings.trainer.clone());
+    let trainer = Trainer::with_text_encoders(of_network, of_text_encoders, settings.trainer.clone());
     let mut identity: BTreeMap<String, String> =
         settings.identity(arguments).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     data::identify(arguments, pictures.as_ref(), &mut identity)?;
@@ -127,13 +129,25 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     if let Some(pictures) = pictures {
         let mut set = data::encode(arguments, &settings, &pictures, &mut pipeline, verbosity)?;
-        let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, assistant, verbosity };
-        return run.finish(&mut set);
+        let text_encoders = match arguments.adapter.train_text_encoders {
+            true => {
+                let patches = trainer.patches(ComponentPatches::new());
+                Some(pipeline.load_clip_encoders(&mut ignore)?.patched(&patches, PatchMode::Attach)?)
+            }
+            false => None,
+        };
+        let text_encoders = text_encoders.as_deref();
+        let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders, assistant, verbosity };
+        return match text_encoders {
+            Some(text_encoders) => run.finish(&mut LiveCaptions::new(&mut set, text_encoders)),
+            None => run.finish(&mut set),
+        };
     }
     let path = arguments.data.batches.as_deref().ok_or("neither pictures nor batches were given")?;
     let mut batches = GivenBatches::read(path, &device)?;
     pipeline.free_prompt_encoder();
-    Run { arguments, pipeline: &mut pipeline, trainer, files, samples, assistant, verbosity }.finish(&mut batches)
+    let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders: None, assistant, verbosity };
+    run.finish(&mut batches)
 }
 
 /// What the file says of its training.
@@ -161,6 +175,9 @@ fn notes(arguments: &Arguments, pipeline: &Pipeline, settings: &RunSettings) -> 
     let mut all: BTreeMap<String, String> = entries.map(|(name, value)| (name.to_owned(), value)).into();
     if let Some(guidance) = trainer.distilled_guidance {
         all.insert("guidance_scale".to_owned(), guidance.to_string());
+    }
+    if let Some(rate) = trainer.text_encoder_learning_rate {
+        all.insert("text_encoder_lr".to_owned(), rate.to_string());
     }
     TrainingNotes {
         architecture: Some(info.training.architecture.to_owned()),
