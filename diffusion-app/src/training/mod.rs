@@ -3,7 +3,8 @@
 //! 1. [`DataSettings::read`] looks at every picture and caption of a [`PictureFolder`], and tells all that is wrong at once.
 //! 2. [`TrainingPictures::encode`] encodes them, once: into a [`TrainingCache`] on disk. Text encoders and autoencoder are in no
 //!    memory afterwards.
-//! 3. [`TrainingSet`] gives batches, each of which follows from the seed and its number.
+//! 3. [`TrainingSet`] gives batches, each of which follows from the seed and its number. Where text encoders are trained along,
+//!    [`LiveCaptions`] has captions encoded again by them.
 //!
 //! ```
 //! use std::ops::ControlFlow;

@@ -180,7 +180,8 @@ impl Trainer {
     /// Take a step: gradients of as many batches as are accumulated, and a change of the adapters.
     ///
     /// # Errors
-    /// [`TrainError`] if a batch or the network cannot be read, or a number is not finite; the adapters are as before then.
+    /// [`TrainError`] if a batch or the network cannot be read, text encoders are trained and captions were not encoded with them,
+    /// or a number is not finite; the adapters are as before then.
     pub fn step<B: Batches>(&mut self, denoiser: &dyn Denoiser, batches: &mut B) -> Result<StepReport, TrainError> {
         let step = self.steps + 1;
         let (mut loss, mut pictures) = (0.0, Vec::new());

@@ -87,11 +87,14 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     files.check(&trainer)?;
 
+    let mut components: Vec<String> = trainer.adapters().iter().map(|adapter| adapter.component.to_string()).collect();
+    components.dedup();
     verbosity.note(format_args!("{} in {precision}", arguments.model.device.describe(&device)));
     verbosity.note(format_args!(
-        "{}: {} layers, {:.2} million numbers to train",
+        "{}: {} layers ({}), {:.2} million numbers to train",
         pipeline.info().path.display(),
         trainer.adapters().len(),
+        components.join(", "),
         trainable as f64 / 1e6
     ));
     settings.describe(arguments, &pipeline.info().training).into_iter().for_each(|line| verbosity.note(line));
