@@ -7,11 +7,13 @@ mod data;
 mod files;
 mod given_batches;
 mod log;
+mod method;
 mod progress;
 mod run;
 mod samples;
 mod sampling;
 mod settings;
+mod shift;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -61,8 +63,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => ComponentPatches::new(),
     };
     let init_lora = loras.next().map(|path| Lora::open(&path)).transpose()?;
-    let Adapters { of_network, of_text_encoders } =
-        adapters(&arguments.adapter, init_lora.as_ref(), &pipeline, &targets, arguments.steps.seed)?;
+    let Adapters { of_network, of_text_encoders } = adapters(arguments, init_lora.as_ref(), &pipeline, &targets)?;
     let matrices = of_network.iter().chain(&of_text_encoders).flat_map(|adapter| &adapter.parts);
     let trainable: usize = matrices.map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
     let pictures = data::read(arguments, &settings, &pipeline, verbosity)?;
@@ -106,7 +107,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if arguments.restart {
         let _ = std::fs::remove_file(files.state());
     } else if files.resume(&mut trainer, &device)? {
-        if trainer.steps() >= arguments.steps.steps {
+        if trainer.steps() >= arguments.num_steps() {
             files.write_output(&trainer)?;
             verbosity.note(format_args!(
                 "{} has its {} steps already; more --steps go on, --restart begins anew",
@@ -168,7 +169,7 @@ fn notes(arguments: &Arguments, pipeline: &Pipeline, settings: &RunSettings) -> 
         ("optimizer", trainer.optimizer.name().to_owned()),
         ("max_grad_norm", trainer.max_gradient_norm.unwrap_or(0.0).to_string()),
         ("gradient_accumulation_steps", trainer.accumulation.to_string()),
-        ("batch_size_per_device", arguments.steps.batch_size.to_string()),
+        ("batch_size_per_device", arguments.batch_size().to_string()),
         ("seed", arguments.steps.seed.to_string()),
         ("mixed_precision", arguments.model.precision.to_string()),
         ("weighting_scheme", trainer.weighting.to_string()),

@@ -36,7 +36,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Take all steps that are left, and write the LoRA.
     pub(crate) fn finish<B: Batches>(mut self, batches: &mut B) -> Result<(), Box<dyn Error>> {
-        let (output, steps) = (&self.arguments.output, self.arguments.steps.steps);
+        let (output, steps) = (&self.arguments.output, self.arguments.num_steps());
         let mut log = Log::open(output.log.as_deref(), self.trainer.steps())?;
         self.pipeline.patch_weights(self.trainer.patches(self.assistant.clone()), PatchMode::Attach)?;
         if self.trainer.steps() == 0 {

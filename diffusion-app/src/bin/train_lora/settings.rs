@@ -7,6 +7,8 @@ use diffusion_models::{ModelInfo, TrainingAdvice};
 use crate::arguments::Arguments;
 use crate::sampling::timestep_sampling;
 
+/// Learning rate of AdamW for the miniature.
+const MINIATURE_LEARNING_RATE: f64 = 1e-3;
 /// Steps of the warm-up at most, and its share of the run.
 const MOST_WARM_UP: usize = 100;
 const WARM_UP_SHARE: usize = 20;
@@ -32,11 +34,13 @@ impl RunSettings {
         };
         optimizer.check().map_err(|error| error.to_string())?;
         let advised = match optimizer {
+            // The miniature is small and learns fast.
+            OptimizerSettings::AdamW(_) if arguments.model.model.is_none() => MINIATURE_LEARNING_RATE,
             OptimizerSettings::AdamW(_) => advice.learning_rate,
             other => other.usual_learning_rate(),
         };
-        let warm_up_steps = steps.warmup_steps.unwrap_or((steps.steps / WARM_UP_SHARE).min(MOST_WARM_UP));
-        let schedule = LearningRateSchedule { course: steps.lr_scheduler, warm_up_steps, total_steps: steps.steps };
+        let warm_up_steps = steps.warmup_steps.unwrap_or((arguments.num_steps() / WARM_UP_SHARE).min(MOST_WARM_UP));
+        let schedule = LearningRateSchedule { course: steps.lr_scheduler, warm_up_steps, total_steps: arguments.num_steps() };
         let longest = steps.max_grad_norm.unwrap_or(advice.max_gradient_norm);
         let learning_rate = steps.learning_rate.unwrap_or(advised);
         let text_encoder_learning_rate = match (steps.text_encoder_learning_rate, optimizer) {
@@ -77,7 +81,7 @@ impl RunSettings {
                 "{} steps of {} x {accumulation} pictures, {optimizer:?} with learning rate {learning_rate}, {} after {} steps of \
                  warm-up, gradients {}",
                 schedule.total_steps,
-                arguments.steps.batch_size,
+                arguments.batch_size(),
                 schedule.course,
                 schedule.warm_up_steps,
                 max_gradient_norm.map_or("of any length".to_owned(), |longest| format!("at most {longest} long")),
@@ -105,7 +109,7 @@ impl RunSettings {
         let mut identity = vec![
             ("targets", adapter.targets.to_string()),
             ("method", adapter.method.to_string()),
-            ("rank", adapter.rank.to_string()),
+            ("rank", arguments.rank().to_string()),
             ("ranks of layers", adapter.rank_of.iter().map(|rank| format!("{rank} ")).collect()),
             ("alpha", format!("{:?}", adapter.alpha)),
             ("optimiser", format!("{optimizer:?}")),
