@@ -172,6 +172,9 @@ mod tests {
     use super::*;
     use crate::noise::TorchGenerator;
 
+    /// A way to compute `residual + gate · result`.
+    type Sum<'a> = &'a dyn Fn(&Tensor<2>, &Tensor<3>, Option<&Tensor<2>>) -> Tensor<2>;
+
     #[test]
     fn gradients_of_gated_sums_are_those_of_the_general_way() {
         let device = Device::flex();
@@ -189,7 +192,6 @@ mod tests {
                     let leaf = |index: usize, tensor: &Tensor<2>| {
                         if asked[index] { tensor.clone().autodiff().require_grad() } else { tensor.clone() }
                     };
-                    type Sum<'a> = &'a dyn Fn(&Tensor<2>, &Tensor<3>, Option<&Tensor<2>>) -> Tensor<2>;
                     let gradients = |sum: Sum<'_>| {
                         let leaves = [leaf(0, &residual), leaf(1, &result), leaf(2, &gate)];
                         let [residual, result, gate] = &leaves;

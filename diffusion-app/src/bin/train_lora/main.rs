@@ -27,7 +27,7 @@ use diffusion_core::Residency;
 use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
 use diffusion_lora::train::{Trainer, TrainingNotes};
 use diffusion_lora::{Lora, LoraSet};
-use diffusion_models::{Pipeline, PipelineOptions, ignore};
+use diffusion_models::{Pipeline, PipelineOptions, PromptEncoder, ignore};
 
 use adapters::{Adapters, adapters};
 use arguments::Arguments;
@@ -64,8 +64,6 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     let init_lora = loras.next().map(|path| Lora::open(&path)).transpose()?;
     let Adapters { of_network, of_text_encoders } = adapters(arguments, init_lora.as_ref(), &pipeline, &targets)?;
-    let matrices = of_network.iter().chain(&of_text_encoders).flat_map(|adapter| &adapter.parts);
-    let trainable: usize = matrices.map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
     let pictures = data::read(arguments, &settings, &pipeline, verbosity)?;
 
     if arguments.model.stream_weights {
@@ -88,16 +86,8 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     files.check(&trainer)?;
 
-    let mut components: Vec<String> = trainer.adapters().iter().map(|adapter| adapter.component.to_string()).collect();
-    components.dedup();
     verbosity.note(format_args!("{} in {precision}", arguments.model.device.describe(&device)));
-    verbosity.note(format_args!(
-        "{}: {} layers ({}), {:.2} million numbers to train",
-        pipeline.info().path.display(),
-        trainer.adapters().len(),
-        components.join(", "),
-        trainable as f64 / 1e6
-    ));
+    verbosity.note(format_args!("{}: {}", pipeline.info().path.display(), trained_numbers(&trainer)));
     settings.describe(arguments, &pipeline.info().training).into_iter().for_each(|line| verbosity.note(line));
     if let Some(pictures) = &pictures {
         verbosity.note(pictures.summary());
@@ -133,13 +123,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     if let Some(pictures) = pictures {
         let mut set = data::encode(arguments, &settings, &pictures, &mut pipeline, verbosity)?;
-        let text_encoders = match arguments.adapter.train_text_encoders {
-            true => {
-                let patches = trainer.patches(ComponentPatches::new());
-                Some(pipeline.load_clip_encoders(&mut ignore)?.patched(&patches, PatchMode::Attach)?)
-            }
-            false => None,
-        };
+        let text_encoders = trained_text_encoders(arguments, &pipeline, &trainer)?;
         let text_encoders = text_encoders.as_deref();
         let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders, assistant, verbosity };
         return match text_encoders {
@@ -152,6 +136,30 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     pipeline.free_prompt_encoder();
     let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders: None, assistant, verbosity };
     run.finish(&mut batches)
+}
+
+/// How much is trained.
+fn trained_numbers(trainer: &Trainer) -> String {
+    let adapters = trainer.adapters();
+    let matrices = adapters.iter().flat_map(|adapter| &adapter.parts);
+    let numbers: usize = matrices.map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
+    let mut components: Vec<String> = adapters.iter().map(|adapter| adapter.component.to_string()).collect();
+    components.dedup();
+    format!("{} layers ({}), {:.2} million numbers to train", adapters.len(), components.join(", "), numbers as f64 / 1e6)
+}
+
+/// Text encoders with what is trained of them, if they are trained along.
+fn trained_text_encoders(
+    arguments: &Arguments,
+    pipeline: &Pipeline,
+    trainer: &Trainer,
+) -> Result<Option<Box<dyn PromptEncoder>>, Box<dyn Error>> {
+    if !arguments.adapter.train_text_encoders {
+        return Ok(None);
+    }
+    let encoders = pipeline.load_clip_encoders(&mut ignore)?;
+    // Assistants are for the transformer: captions are encoded without theirs, too, where text encoders are not trained.
+    Ok(Some(encoders.patched(&trainer.patches(ComponentPatches::new()), PatchMode::Attach)?))
 }
 
 /// What the file says of its training.
