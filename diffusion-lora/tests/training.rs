@@ -39,7 +39,8 @@ impl Reference {
         let weights = vec![1.0 / sigmas.len() as f64; sigmas.len()];
         let names = sigmas.iter().map(f64::to_string).collect();
         let conditioning = Conditioning { tokens: self.tensor("prompt_embeds"), pooled: self.tensor("pooled_prompt_embeds") };
-        Batch { latents: self.tensor("latents"), noise: self.tensor("noise"), sigmas, conditioning, weights, names }
+        let (latents, noise) = (self.tensor("latents"), self.tensor("noise"));
+        Batch { latents, noise, sigmas, captions: Vec::new(), conditioning, weights, names }
     }
 }
 
@@ -128,9 +129,9 @@ fn gradients_block_by_block_are_those_of_the_whole_graph() {
     for name in [SD3, FLUX] {
         let batch = Reference::of(name).batch();
         let training = Training::of(name, Layout::Folder, Residency::Resident).unwrap();
-        let (_, whole) = training.gradients(&batch, GradientOptions { kept_graphs: usize::MAX });
+        let (_, whole) = training.gradients(&batch, GradientOptions { kept_graphs: usize::MAX, ..GradientOptions::default() });
         for kept_graphs in [0, 2] {
-            let (_, by_blocks) = training.gradients(&batch, GradientOptions { kept_graphs });
+            let (_, by_blocks) = training.gradients(&batch, GradientOptions { kept_graphs, ..GradientOptions::default() });
             for (module, found) in by_blocks {
                 let error = relative_error(found, whole[&module].clone());
                 assert!(error < 1e-6, "{name} {module}, {kept_graphs} graphs kept: {error}");
@@ -176,6 +177,7 @@ fn settings(name: &str) -> TrainerSettings {
     TrainerSettings {
         optimizer: OptimizerSettings::AdamW(AdamWSettings { weight_decay: 1e-2, ..AdamWSettings::default() }),
         learning_rate: 1e-3,
+        text_encoder_learning_rate: None,
         schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 3 },
         max_gradient_norm: Some(1.0),
         accumulation: 1,

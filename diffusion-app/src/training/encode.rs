@@ -52,7 +52,8 @@ impl TrainingPictures {
             name: picture.path.display().to_string(),
             bucket,
             sides: places.to_vec(),
-            caption: captions[&*picture.caption].clone(),
+            caption: picture.caption.clone(),
+            encoded_caption: captions[&*picture.caption].clone(),
         };
         let samples = self.samples().iter().map(|key| sample(&self.pictures()[key.0], &pictures[key], key.1));
         let class_samples = self.class_samples().iter().map(|(&bucket, chosen)| {

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use diffusion_core::Residency;
 use diffusion_lora::train::{OptimizerSettings, TrainedAdapter, trainable_layers};
-use diffusion_models::components::{Stage, TRANSFORMER};
+use diffusion_models::components::{CLIP_G, CLIP_L, Stage, TRANSFORMER};
 use diffusion_models::{Pipeline, Plan, Settings};
 
 use super::bucket::Bucket;
@@ -20,6 +20,8 @@ pub struct MemoryFactors {
     pub max_sequence_length: usize,
     /// Blocks whose graphs are kept besides the one that is at work.
     pub kept_graphs: usize,
+    /// Whether CLIP text encoders are trained along, and stay in memory.
+    pub text_encoders: bool,
     /// Numbers that are trained.
     pub trained: usize,
     /// What the optimiser keeps for each of them, in numbers.
@@ -47,7 +49,7 @@ impl MemoryFactors {
 pub struct MemoryPlan {
     /// To encode captions and pictures; nothing of it stays.
     pub encoding: StageMemory,
-    /// The denoising network while it is trained.
+    /// The denoising network while it is trained, and CLIP text encoders that are.
     pub weights: StageMemory,
     /// What goes into each block, kept for the backward pass.
     pub block_inputs: usize,
@@ -76,12 +78,18 @@ impl MemoryPlan {
     /// The plan of a run with the model of a pipeline.
     pub fn new(pipeline: &Pipeline, factors: &MemoryFactors) -> Self {
         let info = pipeline.info();
-        let MemoryFactors { bucket, batch_size, max_sequence_length, kept_graphs, trained, optimizer_numbers } = *factors;
+        let MemoryFactors { bucket, batch_size, max_sequence_length, kept_graphs, text_encoders, trained, optimizer_numbers } =
+            *factors;
         let settings = Settings { width: bucket.width, height: bucket.height, max_sequence_length, ..info.defaults.clone() };
         let plan = pipeline.plan(&settings, batch_size);
         let tokens = info.geometry.tokens(&settings) + info.clip_tokens + max_sequence_length;
         let of_tokens = [tokens, info.hidden_size, batch_size, size_of::<f32>()].into_iter().fold(1, usize::saturating_mul);
         let transformer = plan.component(TRANSFORMER);
+        let clips = if text_encoders {
+            [CLIP_L, CLIP_G].map(|id| plan.component(id).map_or(0, |clip| clip.weights)).iter().sum()
+        } else {
+            0
+        };
         let of_stage = |stage| stage_memory(&plan, stage);
         let (text, pictures) = (of_stage(Stage::Text), of_stage(Stage::Decode));
         Self {
@@ -90,8 +98,8 @@ impl MemoryPlan {
                 streamed: text.streamed.max(pictures.streamed),
             },
             weights: StageMemory {
-                resident: transformer.map_or(0, |transformer| transformer.weights),
-                streamed: transformer.map_or(0, |transformer| transformer.weights_streamed),
+                resident: clips + transformer.map_or(0, |transformer| transformer.weights),
+                streamed: clips + transformer.map_or(0, |transformer| transformer.weights_streamed),
             },
             block_inputs: num_blocks(pipeline).saturating_mul(of_tokens),
             graph: of_tokens.saturating_mul(LIVE + LIVE_IN_KEPT_GRAPH * kept_graphs.saturating_sub(1)),

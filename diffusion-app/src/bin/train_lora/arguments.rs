@@ -154,6 +154,11 @@ pub(crate) struct AdapterOptions {
     /// Changes are scaled by alpha / rank [default: the rank].
     #[arg(long, value_name = "X", value_parser = number_above(0.0, 1e6))]
     pub(crate) alpha: Option<f64>,
+    /// Train CLIP-L and CLIP-G along: queries, keys, values and outputs of their attentions.
+    ///
+    /// They learn new words, and forget others sooner than the transformer does. T5 is never trained.
+    #[arg(long, conflicts_with = "batches")]
+    pub(crate) train_text_encoders: bool,
     /// A LoRA to go on from, in place of one that changes nothing.
     #[arg(long, value_name = "LORA", conflicts_with_all = ["targets", "method", "rank", "rank_of", "alpha"])]
     pub(crate) init_lora: Option<PathBuf>,
@@ -172,6 +177,9 @@ pub(crate) struct StepOptions {
     /// Learning rate [default: the model's, for AdamW; the optimiser's own for others].
     #[arg(long, value_name = "X", value_parser = number_above(0.0, 1_000.0))]
     pub(crate) learning_rate: Option<f64>,
+    /// Learning rate of text encoders [default: a twentieth of the other; with prodigy the same].
+    #[arg(long, value_name = "X", value_parser = number_above(0.0, 1_000.0), requires = "train_text_encoders")]
+    pub(crate) text_encoder_learning_rate: Option<f64>,
     /// How much parameters shrink [default: the optimiser's].
     #[arg(long, value_name = "X", value_parser = number(0.0..=1_000.0))]
     pub(crate) weight_decay: Option<f64>,

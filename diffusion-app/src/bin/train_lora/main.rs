@@ -25,16 +25,16 @@ use diffusion_app::cli::{Sources, Verbosity, display_name, print, run as run_pro
 #[cfg(feature = "flex")]
 use diffusion_app::device::DeviceName;
 use diffusion_app::output::check_writable;
-use diffusion_app::training::MemoryPlan;
 #[cfg(feature = "flex")]
 use diffusion_app::training::check_gradients;
+use diffusion_app::training::{LiveCaptions, MemoryPlan};
 use diffusion_core::Residency;
-use diffusion_core::weights::{ComponentPatches, PatchWeights};
+use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
 use diffusion_lora::train::{Trainer, TrainingNotes};
 use diffusion_lora::{Lora, LoraSet};
-use diffusion_models::{Pipeline, PipelineOptions};
+use diffusion_models::{Pipeline, PipelineOptions, PromptEncoder, ignore};
 
-use adapters::adapters;
+use adapters::{Adapters, adapters};
 use arguments::Arguments;
 use files::RunFiles;
 use given_batches::GivenBatches;
@@ -68,12 +68,10 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => ComponentPatches::new(),
     };
     let init_lora = loras.next().map(|path| Lora::open(&path)).transpose()?;
-    let adapters = adapters(arguments, init_lora.as_ref(), &pipeline, &targets)?;
-    let trainable: usize =
-        adapters.iter().flat_map(|adapter| &adapter.parts).map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
+    let Adapters { of_network, of_text_encoders } = adapters(arguments, init_lora.as_ref(), &pipeline, &targets)?;
     let pictures = data::read(arguments, &settings, &pipeline, verbosity)?;
 
-    let trainer = Trainer::new(adapters, settings.trainer.clone());
+    let trainer = Trainer::with_text_encoders(of_network, of_text_encoders, settings.trainer.clone());
     let factors = plan::factors(arguments, pictures.as_ref(), &pipeline, &trainer);
     if arguments.plan {
         return Ok(print(&MemoryPlan::new(&pipeline, &factors))?);
@@ -104,12 +102,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         check_gradients(&device, &DeviceName::Cpu.open()?, precision.compute)?;
     }
     verbosity.note(format_args!("{} in {precision}", arguments.model.device.describe(&device)));
-    verbosity.note(format_args!(
-        "{}: {} layers, {:.2} million numbers to train",
-        pipeline.info().path.display(),
-        trainer.adapters().len(),
-        trainable as f64 / 1e6
-    ));
+    verbosity.note(format_args!("{}: {}", pipeline.info().path.display(), trained_numbers(&trainer)));
     settings.describe(arguments, &pipeline.info().training).into_iter().for_each(|line| verbosity.note(line));
     if let Some(pictures) = &pictures {
         verbosity.note(pictures.summary());
@@ -145,13 +138,43 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     if let Some(pictures) = pictures {
         let mut set = data::encode(arguments, &settings, &pictures, &mut pipeline, verbosity)?;
-        let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, assistant, verbosity };
-        return run.finish(&mut set);
+        let text_encoders = trained_text_encoders(arguments, &pipeline, &trainer)?;
+        let text_encoders = text_encoders.as_deref();
+        let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders, assistant, verbosity };
+        return match text_encoders {
+            Some(text_encoders) => run.finish(&mut LiveCaptions::new(&mut set, text_encoders)),
+            None => run.finish(&mut set),
+        };
     }
     let path = arguments.data.batches.as_deref().ok_or("neither pictures nor batches were given")?;
     let mut batches = GivenBatches::read(path, &device)?;
     pipeline.free_prompt_encoder();
-    Run { arguments, pipeline: &mut pipeline, trainer, files, samples, assistant, verbosity }.finish(&mut batches)
+    let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders: None, assistant, verbosity };
+    run.finish(&mut batches)
+}
+
+/// How much is trained.
+fn trained_numbers(trainer: &Trainer) -> String {
+    let adapters = trainer.adapters();
+    let matrices = adapters.iter().flat_map(|adapter| &adapter.parts);
+    let numbers: usize = matrices.map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
+    let mut components: Vec<String> = adapters.iter().map(|adapter| adapter.component.to_string()).collect();
+    components.dedup();
+    format!("{} layers ({}), {:.2} million numbers to train", adapters.len(), components.join(", "), numbers as f64 / 1e6)
+}
+
+/// Text encoders with what is trained of them, if they are trained along.
+fn trained_text_encoders(
+    arguments: &Arguments,
+    pipeline: &Pipeline,
+    trainer: &Trainer,
+) -> Result<Option<Box<dyn PromptEncoder>>, Box<dyn Error>> {
+    if !arguments.adapter.train_text_encoders {
+        return Ok(None);
+    }
+    let encoders = pipeline.load_clip_encoders(&mut ignore)?;
+    // Assistants are for the transformer: captions are encoded without theirs, too, where text encoders are not trained.
+    Ok(Some(encoders.patched(&trainer.patches(ComponentPatches::new()), PatchMode::Attach)?))
 }
 
 /// What the file says of its training.
@@ -179,6 +202,9 @@ fn notes(arguments: &Arguments, pipeline: &Pipeline, settings: &RunSettings) -> 
     let mut all: BTreeMap<String, String> = entries.map(|(name, value)| (name.to_owned(), value)).into();
     if let Some(guidance) = trainer.distilled_guidance {
         all.insert("guidance_scale".to_owned(), guidance.to_string());
+    }
+    if let Some(rate) = trainer.text_encoder_learning_rate {
+        all.insert("text_encoder_lr".to_owned(), rate.to_string());
     }
     TrainingNotes {
         architecture: Some(info.training.architecture.to_owned()),

@@ -28,6 +28,7 @@ pub(crate) fn factors(
         batch_size: arguments.batch_size() * with_class,
         max_sequence_length: pipeline.info().defaults.max_sequence_length,
         kept_graphs: arguments.steps.keep_graphs,
+        text_encoders: arguments.adapter.train_text_encoders,
         trained: 0,
         optimizer_numbers: 0,
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use diffusion_app::cli::Verbosity;
 use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
 use diffusion_lora::train::{Batches, TrainError, Trainer};
-use diffusion_models::{Pipeline, ignore};
+use diffusion_models::{Pipeline, PromptEncoder, ignore};
 
 use crate::arguments::Arguments;
 use crate::chart::write_chart;
@@ -26,6 +26,8 @@ pub(crate) struct Run<'a> {
     pub(crate) trainer: Trainer,
     pub(crate) files: RunFiles<'a>,
     pub(crate) samples: Option<Samples>,
+    /// Text encoders with what is trained of them, if they are.
+    pub(crate) text_encoders: Option<&'a dyn PromptEncoder>,
     /// LoRAs that are on while training and not in sample pictures.
     pub(crate) assistant: ComponentPatches,
     pub(crate) verbosity: Verbosity,
@@ -77,7 +79,7 @@ impl Run<'_> {
         if !self.assistant.is_empty() {
             self.pipeline.patch_weights(self.trainer.patches(ComponentPatches::new()), PatchMode::Attach)?;
         }
-        let folder = samples.draw(self.pipeline, step)?;
+        let folder = samples.draw(self.pipeline, self.text_encoders, step)?;
         self.verbosity.note(format_args!("drew sample pictures of step {step} in {}", folder.display()));
         if !self.assistant.is_empty() {
             self.pipeline.patch_weights(self.trainer.patches(self.assistant.clone()), PatchMode::Attach)?;
