@@ -41,7 +41,7 @@ pub use optimizer::{
 pub use random::TrainingRandom;
 pub use setting_error::SettingError;
 pub use start::adapters_of;
-pub use state_file::{StateFileError, read_state, write_state};
+pub use state_file::{StateFileError, read_state, read_state_notes, write_state};
 pub use targets::{ParseTargetsError, TargetLayer, Targets, trainable_layers};
 pub use timesteps::{TimestepDensity, TimestepGrid, TimestepSampling, TimestepShift};
 pub use trainer::{StepReport, Trainer, TrainerSettings, TrainerState, TrainerStateError};

@@ -78,22 +78,17 @@ pub fn write_state(path: &Path, state: &TrainerState, notes: &BTreeMap<String, S
 /// [`StateFileError`] if the file cannot be read, or holds something else.
 pub fn read_state(path: &Path, device: &Device) -> Result<(TrainerState, BTreeMap<String, String>), StateFileError> {
     let checkpoint = Checkpoint::open(path)?;
+    let notes = notes_of(&checkpoint)?;
     let wrong = |reason: &str| StateFileError::NotAState { path: path.to_owned(), reason: reason.to_owned() };
     let entries = checkpoint.metadata_entries();
-    if entries.get(FORMAT.0) != Some(&FORMAT.1) {
-        return Err(wrong("its header does not say that it is one"));
-    }
     let count = |name: &str| entries.get(name).and_then(|count| count.parse::<u64>().ok());
     let steps = count(STEPS).ok_or_else(|| wrong("its header has no number of steps"))?;
     let mut state =
         TrainerState { steps: steps as usize, parameters: BTreeMap::new(), optimizer: OptimizerState::default(), average: None };
-    let mut notes = BTreeMap::new();
     for (name, value) in &entries {
         if let Some(name) = name.strip_prefix(NUMBER) {
             let bits = u64::from_str_radix(value, 16).map_err(|_| wrong("a number of its header is none"))?;
             state.optimizer.numbers.insert(name.to_owned(), f64::from_bits(bits));
-        } else if let Some(name) = name.strip_prefix(NOTE) {
-            notes.insert(name.to_owned(), (*value).to_owned());
         }
     }
     let mut average = BTreeMap::new();
@@ -111,6 +106,24 @@ pub fn read_state(path: &Path, device: &Device) -> Result<(TrainerState, BTreeMa
     }
     state.average = count(AVERAGE_UPDATES).map(|updates| (updates, average.into_values().collect()));
     Ok((state, notes))
+}
+
+/// Read the notes of what [`write_state`] wrote, and nothing else.
+///
+/// # Errors
+/// [`StateFileError`] if the file cannot be read, or holds something else.
+pub fn read_state_notes(path: &Path) -> Result<BTreeMap<String, String>, StateFileError> {
+    notes_of(&Checkpoint::open(path)?)
+}
+
+fn notes_of(checkpoint: &Checkpoint) -> Result<BTreeMap<String, String>, StateFileError> {
+    let entries = checkpoint.metadata_entries();
+    if entries.get(FORMAT.0) != Some(&FORMAT.1) {
+        let reason = "its header does not say that it is one".to_owned();
+        return Err(StateFileError::NotAState { path: checkpoint.path().to_owned(), reason });
+    }
+    let note = |(name, value): (&str, &str)| Some((name.strip_prefix(NOTE)?.to_owned(), value.to_owned()));
+    Ok(entries.into_iter().filter_map(note).collect())
 }
 
 fn matrix(stored: &StoredTensor, device: &Device) -> Result<Option<Tensor<2>>, CheckpointError> {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test program uses a part")]
 
 pub(crate) mod raw_lora;
+pub(crate) mod training;
 
 use std::any::Any;
 use std::collections::BTreeMap;

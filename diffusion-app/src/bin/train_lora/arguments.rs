@@ -301,6 +301,25 @@ struct Defaults {
     rank: usize,
 }
 
+impl OutputOptions {
+    /// Each file has a name of its own, and the LoRA one by which it is known as such.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { output, log, chart, .. } = self;
+        if output.extension().is_none_or(|extension| extension != "safetensors") {
+            return Err(format!("--output is {}; end it in .safetensors", output.display()));
+        }
+        for (name, path) in [("--log", log), ("--chart", chart)] {
+            if path.as_ref() == Some(output) {
+                return Err(format!("--output and {name} are both {}; give them two names", output.display()));
+            }
+        }
+        if let Some(log) = log.as_ref().filter(|log| Some(*log) == chart.as_ref()) {
+            return Err(format!("--log and --chart are both {}; give them two names", log.display()));
+        }
+        Ok(())
+    }
+}
+
 impl Arguments {
     fn defaults(&self) -> Defaults {
         match self.model.model {

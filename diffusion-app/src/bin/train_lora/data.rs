@@ -7,11 +7,11 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use diffusion_app::cli::Verbosity;
+use diffusion_app::cli::{Verbosity, say};
 use diffusion_app::prompt_cache::{maker, training_folder};
 use diffusion_app::training::{
-    CaptionSource, ClassPictures, DataEvent, DataSettings, NoiseLevels, PictureFolder, TrainingCache, TrainingPictures,
-    TrainingSet,
+    CaptionSource, ClassPictures, DataEvent, DataSettings, DataWarning, NoiseLevels, PictureFolder, TrainingCache,
+    TrainingPictures, TrainingSet,
 };
 use diffusion_models::Pipeline;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -69,7 +69,17 @@ pub(crate) fn encode(
     let cache = TrainingCache::open(&folder, maker)?;
     let levels = NoiseLevels::from(settings.levels);
     let bar = Bar::new(verbosity);
-    Ok(pictures.encode(pipeline, &cache, levels, &mut |event| bar.show(event))?)
+    let set = pictures.encode(pipeline, &cache, levels, &mut |event| bar.show(event))?;
+    drop(bar);
+    // What is known only now.
+    let told = pictures.summary().warnings;
+    set.summary().warnings.iter().filter(|warning| !told.contains(warning)).for_each(|warning| warn(warning));
+    Ok(set)
+}
+
+/// Tell what may not be meant.
+pub(crate) fn warn(warning: &DataWarning) {
+    say(format_args!("warning: {warning}"));
 }
 
 /// What is learnt from, for a later run that goes on with this one.
@@ -79,7 +89,7 @@ pub(crate) fn identify(
     identity: &mut BTreeMap<String, String>,
 ) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &arguments.data.batches {
-        identity.insert("batches".to_owned(), sha256_of_file(path)?);
+        identity.insert("batches".to_owned(), hash_of_file(path)?);
     }
     let Some(pictures) = pictures else { return Ok(()) };
     let fingerprint = pictures.fingerprint();
@@ -98,8 +108,25 @@ pub(crate) fn identify(
     Ok(())
 }
 
-/// SHA-256 of a file, in hexadecimal digits.
-pub(crate) fn sha256_of_file(path: &Path) -> Result<String, Box<dyn Error>> {
+/// What the model is: the names, shapes and first values of everything that it consists of, wherever it lies.
+pub(crate) fn identify_model(pipeline: &Pipeline, identity: &mut BTreeMap<String, String>) -> Result<(), Box<dyn Error>> {
+    /// Bytes of a tensor that are looked at: training changes all of them.
+    const LOOKED_AT: usize = 4096;
+    for file in pipeline.model().components() {
+        let mut state = Sha256::new();
+        file.checkpoint().check_unchanged()?;
+        for (name, tensor) in file.checkpoint().tensors() {
+            let bytes = tensor.bytes();
+            state.update(format!("{name} {:?} {:?} {:?}", tensor.shape(), tensor.format(), tensor.scale()));
+            state.update(&bytes[..bytes.len().min(LOOKED_AT)]);
+        }
+        identity.insert(format!("the model's {}", file.component().id.name()), digits(state));
+    }
+    Ok(())
+}
+
+/// A hash of a file, in hexadecimal digits.
+pub(crate) fn hash_of_file(path: &Path) -> Result<String, Box<dyn Error>> {
     let named = |error: io::Error| format!("{}: {error}", path.display());
     let (mut file, mut state, mut part) = (File::open(path).map_err(named)?, Sha256::new(), vec![0; 1 << 20]);
     loop {
@@ -108,7 +135,12 @@ pub(crate) fn sha256_of_file(path: &Path) -> Result<String, Box<dyn Error>> {
             len => state.update(&part[..len]),
         }
     }
-    Ok(state.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(digits(state))
+}
+
+/// Enough hexadecimal digits of a hash to tell it from others.
+fn digits(state: Sha256) -> String {
+    state.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Progress of checking and encoding.

@@ -7,9 +7,25 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use diffusion_core::weights::PatchTarget;
-use diffusion_lora::train::{FactorFormat, LoraSpelling, TrainedLora, Trainer, TrainingNotes, read_state, write_state};
+use diffusion_lora::train::{
+    FactorFormat, LoraSpelling, TrainedLora, Trainer, TrainingNotes, read_state, read_state_notes, write_state,
+};
 
 use crate::adapters::trained_modules;
+
+/// What is needed to go on with the run of an output.
+fn state_of(output: &Path) -> PathBuf {
+    output.with_extension("state.safetensors")
+}
+
+/// What a run must have in common with the one of this output before it; nothing if there was none.
+pub(crate) fn earlier_identity(output: &Path) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
+    let path = state_of(output);
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    Ok(read_state_notes(&path).map_err(|error| format!("{error}; --restart begins anew"))?)
+}
 
 /// Files of a run, all beside its output.
 #[derive(Debug)]
@@ -26,7 +42,7 @@ pub(crate) struct RunFiles<'a> {
 impl RunFiles<'_> {
     /// What is needed to go on.
     pub(crate) fn state(&self) -> PathBuf {
-        self.output.with_extension("state.safetensors")
+        state_of(self.output)
     }
 
     /// The LoRA after a step.

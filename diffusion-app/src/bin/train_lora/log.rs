@@ -37,16 +37,11 @@ impl Log {
     /// The log of a run that has taken `steps` steps: later ones are taken out, since they come again.
     pub(crate) fn open(path: Option<&Path>, steps: usize) -> Result<Self, Box<dyn std::error::Error>> {
         let Some(path) = path else { return Ok(Self { file: None, steps: Vec::new() }) };
-        let kept: Vec<LoggedStep> = if steps > 0 && path.exists() {
-            let text = read_text(path)?;
-            text.lines()
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .filter(|step: &LoggedStep| step.step <= steps)
-                .collect()
-        } else {
-            Vec::new()
-        };
-        write_whole(path, |out| kept.iter().try_for_each(|step| write_line(out, step)))?;
+        let text = if steps > 0 && path.exists() { read_text(path)? } else { String::new() };
+        // Lines stay as they are: reading a number and writing it again may change its last digit.
+        let kept = text.lines().filter_map(|line| Some((line, serde_json::from_str::<LoggedStep>(line).ok()?)));
+        let (lines, kept): (Vec<&str>, Vec<LoggedStep>) = kept.filter(|(_, step)| step.step <= steps).unzip();
+        write_whole(path, |out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
         let file = OpenOptions::new().append(true).open(path)?;
         Ok(Self { file: Some((path.to_owned(), file)), steps: kept })
     }

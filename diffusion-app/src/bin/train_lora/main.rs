@@ -21,7 +21,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diffusion_app::cli::{Sources, Verbosity, display_name, print, run as run_program, say};
+use diffusion_app::cli::{Sources, Verbosity, display_name, print, run as run_program};
 #[cfg(feature = "flex")]
 use diffusion_app::device::DeviceName;
 use diffusion_app::output::check_writable;
@@ -36,10 +36,10 @@ use diffusion_models::{Pipeline, PipelineOptions, PromptEncoder, ignore};
 
 use adapters::{Adapters, adapters};
 use arguments::Arguments;
-use files::RunFiles;
+use files::{RunFiles, earlier_identity};
 use given_batches::GivenBatches;
 use run::Run;
-use samples::Samples;
+use samples::{Samples, are_drawn};
 use settings::RunSettings;
 
 fn main() -> ExitCode {
@@ -54,18 +54,20 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         for path in [Some(&output.output), output.log.as_ref(), output.chart.as_ref()].into_iter().flatten() {
             check_writable(path)?;
         }
+        output.check()?;
     }
+    let earlier = if arguments.restart { BTreeMap::new() } else { earlier_identity(&output.output)? };
     let device = arguments.model.device.open()?;
     let Sources { model, components, loras } = Sources::find(&arguments.given_sources(), arguments.model.device, verbosity)?;
     let precision = arguments.model.precision.on(arguments.model.device, &device);
     let options = PipelineOptions { components, precision, ..PipelineOptions::new(&device) };
     let mut pipeline = Pipeline::open(model.path(), &options)?;
-    let settings = RunSettings::new(arguments, pipeline.info())?;
+    let settings = RunSettings::new(arguments, pipeline.info(), &earlier)?;
     let targets = pipeline.patch_targets();
     let mut loras = loras.into_iter();
     let assistant = match arguments.model.assistant_lora.as_ref().and_then(|_| loras.next()) {
-        Some(path) => LoraSet::new().with(&Lora::open(&path)?, 1.0).patches(&targets, &device)?.0,
-        None => ComponentPatches::new(),
+        Some(path) => Some(Lora::open(&path)?),
+        None => None,
     };
     let init_lora = loras.next().map(|path| Lora::open(&path)).transpose()?;
     let Adapters { of_network, of_text_encoders } = adapters(arguments, init_lora.as_ref(), &pipeline, &targets)?;
@@ -84,9 +86,16 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut identity: BTreeMap<String, String> =
         settings.identity(arguments).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     data::identify(arguments, pictures.as_ref(), &mut identity)?;
-    if let Some(lora) = &init_lora {
-        identity.insert("initial LoRA".to_owned(), data::sha256_of_file(lora.path())?);
+    data::identify_model(&pipeline, &mut identity)?;
+    for (name, lora) in [("initial LoRA", &init_lora), ("assistant LoRA", &assistant)] {
+        if let Some(lora) = lora {
+            identity.insert(name.to_owned(), data::hash_of_file(lora.path())?);
+        }
     }
+    let assistant = match &assistant {
+        Some(lora) => LoraSet::new().with(lora, 1.0).patches(&targets, &device)?.0,
+        None => ComponentPatches::new(),
+    };
     let files = RunFiles {
         output: &output.output,
         spelling: output.format,
@@ -106,13 +115,14 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     settings.describe(arguments, &pipeline.info().training).into_iter().for_each(|line| verbosity.note(line));
     if let Some(pictures) = &pictures {
         verbosity.note(pictures.summary());
-        pictures.summary().warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
+        pictures.summary().warnings.iter().for_each(data::warn);
     }
     let mut trainer = trainer;
     if arguments.restart {
         let _ = std::fs::remove_file(files.state());
     } else if files.resume(&mut trainer, &device)? {
-        if trainer.steps() >= arguments.num_steps() {
+        let drawn = are_drawn(&output.output, &arguments.samples, trainer.steps());
+        if trainer.steps() >= arguments.num_steps() && drawn {
             files.write_output(&trainer)?;
             verbosity.note(format_args!(
                 "{} has its {} steps already; more --steps go on, --restart begins anew",
@@ -147,7 +157,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         };
     }
     let path = arguments.data.batches.as_deref().ok_or("neither pictures nor batches were given")?;
-    let mut batches = GivenBatches::read(path, &device)?;
+    let mut batches = GivenBatches::read(path, &pipeline)?;
     pipeline.free_prompt_encoder();
     let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders: None, assistant, verbosity };
     run.finish(&mut batches)

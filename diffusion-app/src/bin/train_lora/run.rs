@@ -14,7 +14,7 @@ use crate::chart::write_chart;
 use crate::files::RunFiles;
 use crate::log::{Log, LoggedStep};
 use crate::progress::Progress;
-use crate::samples::Samples;
+use crate::samples::{Samples, are_drawn};
 
 /// What is needed to go on is written at least this often.
 const STATE_INTERVAL: Duration = Duration::from_secs(300);
@@ -39,8 +39,11 @@ impl Run<'_> {
         let (output, steps) = (&self.arguments.output, self.arguments.num_steps());
         let mut log = Log::open(output.log.as_deref(), self.trainer.steps())?;
         self.pipeline.patch_weights(self.trainer.patches(self.assistant.clone()), PatchMode::Attach)?;
-        if self.trainer.steps() == 0 {
-            self.draw_samples(0)?;
+        // The first ones, or those that an earlier run was stopped before.
+        let begun = self.trainer.steps();
+        let are_due = self.samples.as_ref().is_some_and(|samples| samples.are_due(begun, steps));
+        if are_due && !are_drawn(&output.output, &self.arguments.samples, begun) {
+            self.draw_samples(begun)?;
         }
         let mut progress = Progress::new(self.verbosity, self.trainer.steps(), steps);
         let mut written = Instant::now();
@@ -57,8 +60,11 @@ impl Run<'_> {
             }
             if step.step.is_multiple_of(output.save_every) || step.step == steps || written.elapsed() > STATE_INTERVAL {
                 self.files.write_state(&self.trainer)?;
-                self.write_chart(&log)?;
                 written = Instant::now();
+                // The last one is written after the LoRA, which matters more.
+                if step.step < steps {
+                    self.write_chart(&log)?;
+                }
             }
             if self.samples.as_ref().is_some_and(|samples| samples.are_due(step.step, steps)) {
                 self.draw_samples(step.step)?;

@@ -6,6 +6,24 @@ use std::path::{Path, PathBuf};
 use diffusion_app::image_file::write_image;
 use diffusion_models::{EncodedPrompt, Pipeline, PipelineError, PromptEncoder, Settings, Start, ignore};
 
+use crate::arguments::SampleOptions;
+
+/// Where sample pictures go.
+fn folder(output: &Path) -> PathBuf {
+    let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+    output.with_file_name(format!("{stem}-samples"))
+}
+
+/// A sample picture of a step.
+fn picture(folder: &Path, step: usize, index: usize) -> PathBuf {
+    folder.join(format!("{step:06}-{}.png", index + 1))
+}
+
+/// Whether all sample pictures of a step are there.
+pub(crate) fn are_drawn(output: &Path, options: &SampleOptions, step: usize) -> bool {
+    (0..options.sample_prompt.len()).all(|index| picture(&folder(output), step, index).exists())
+}
+
 /// Draws sample pictures, by the same pipeline that draws with the finished LoRA.
 pub(crate) struct Samples {
     prompts: Vec<(String, EncodedPrompt)>,
@@ -31,8 +49,7 @@ impl Samples {
         pipeline.check(&settings)?;
         let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();
         let encoded = pipeline.encode_prompts(&texts, "", &settings, &mut ignore)?;
-        let stem = output.file_stem().unwrap_or_default().to_string_lossy();
-        let folder = output.with_file_name(format!("{stem}-samples"));
+        let folder = folder(output);
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         Ok(Some(Self { prompts: prompts.iter().cloned().zip(encoded).collect(), settings, seed, every, folder }))
     }
@@ -55,7 +72,7 @@ impl Samples {
             let encoded = encoded_again.as_ref().unwrap_or(encoded);
             let latents = pipeline.denoise(encoded, &Start::from_seeds(&[seed]), &self.settings, &mut ignore)?;
             let images = pipeline.decode(latents, self.settings.tiling, &mut ignore)?;
-            let path = self.folder.join(format!("{step:06}-{}.png", index + 1));
+            let path = picture(&self.folder, step, index);
             let parameters = format!("{prompt}\nSeed: {seed}, Steps: {}, training step: {step}", self.settings.num_steps);
             for image in &images {
                 write_image(&path, image, &parameters)?;

@@ -1,5 +1,7 @@
 //! How a run is trained: what was given, and the model's advice for the rest.
 
+use std::collections::BTreeMap;
+
 use diffusion_core::network::GradientOptions;
 use diffusion_lora::train::{LearningRateSchedule, OptimizerSettings, TimestepSampling, TrainerSettings};
 use diffusion_models::{ModelInfo, TrainingAdvice};
@@ -12,6 +14,8 @@ const MINIATURE_LEARNING_RATE: f64 = 1e-3;
 /// Steps of the warm-up at most, and its share of the run.
 const MOST_WARM_UP: usize = 100;
 const WARM_UP_SHARE: usize = 20;
+/// What a run that goes on has in common with the one before.
+const WARM_UP: &str = "steps of warm-up";
 
 /// How much faster the transformer learns than text encoders. Reference: diffusers 0.42.1 `train_dreambooth_lora_sd3.py`, 1e-4 and
 /// 5e-6.
@@ -26,7 +30,8 @@ pub(crate) struct RunSettings {
 }
 
 impl RunSettings {
-    pub(crate) fn new(arguments: &Arguments, info: &ModelInfo) -> Result<Self, String> {
+    /// `earlier` is the identity of the run that this one goes on with, if there is one.
+    pub(crate) fn new(arguments: &Arguments, info: &ModelInfo, earlier: &BTreeMap<String, String>) -> Result<Self, String> {
         let (steps, noise, advice) = (&arguments.steps, &arguments.noise, &info.training);
         let optimizer = match steps.weight_decay {
             Some(decay) => steps.optimizer.with_weight_decay(decay),
@@ -39,7 +44,10 @@ impl RunSettings {
             OptimizerSettings::AdamW(_) => advice.learning_rate,
             other => other.usual_learning_rate(),
         };
-        let warm_up_steps = steps.warmup_steps.unwrap_or((arguments.num_steps() / WARM_UP_SHARE).min(MOST_WARM_UP));
+        // A run that goes on for longer than it was to has warmed up already.
+        let earlier_warm_up = || earlier.get(WARM_UP)?.parse().ok();
+        let usual_warm_up = || (arguments.num_steps() / WARM_UP_SHARE).min(MOST_WARM_UP);
+        let warm_up_steps = steps.warmup_steps.or_else(earlier_warm_up).unwrap_or_else(usual_warm_up);
         let schedule = LearningRateSchedule { course: steps.lr_scheduler, warm_up_steps, total_steps: arguments.num_steps() };
         let longest = steps.max_grad_norm.unwrap_or(advice.max_gradient_norm);
         let learning_rate = steps.learning_rate.unwrap_or(advised);
@@ -118,12 +126,12 @@ impl RunSettings {
             (
                 "schedule",
                 format!(
-                    "{} {}{}",
+                    "{}{}",
                     schedule.course,
-                    schedule.warm_up_steps,
                     if steps_count { format!(" of {}", schedule.total_steps) } else { String::new() }
                 ),
             ),
+            (WARM_UP, schedule.warm_up_steps.to_string()),
             ("longest gradient", format!("{max_gradient_norm:?}")),
             ("accumulated batches", accumulation.to_string()),
             ("moving average", format!("{:?}", self.trainer.average_decay)),

@@ -34,6 +34,15 @@ pub enum TrainedLoraError {
         /// The weight.
         parameter: String,
     },
+    /// A Kronecker product is of a matrix whose rows stand in another order in published files.
+    #[error(
+        "rows of {module} stand in another order in published files, where a Kronecker product cannot follow them: adapt it \
+        otherwise, or leave it out"
+    )]
+    RowsOfProduct {
+        /// The module, as diffusers calls it.
+        module: String,
+    },
     /// There are two adapters of one weight.
     #[error("the weight {parameter} of {component} was trained twice; a file holds one adapter of each")]
     Twice {

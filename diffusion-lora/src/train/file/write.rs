@@ -178,9 +178,12 @@ impl Contents {
 
     fn add_kronecker(&mut self, module: &PublishedModule<'_>) -> Result<(), TrainedLoraError> {
         let name = naming::kronecker_name(module).ok_or_else(|| unnamed(module))?;
-        // Rows of a product cannot change places.
-        if module.tensor.parts.len() != 1 || module.tensor.arrangement != Arrangement::Same {
+        if module.tensor.parts.len() != 1 {
             return Err(unnamed(module));
+        }
+        // Rows of a product cannot change places.
+        if module.tensor.arrangement != Arrangement::Same {
+            return Err(TrainedLoraError::RowsOfProduct { module: module.name.clone() });
         }
         for trained in module.parts.values() {
             let network = naming::network(module.target).unwrap_or_default();
