@@ -118,7 +118,7 @@ fn a_run_with_other_settings_or_pictures_is_refused_and_told_what_changed() {
     assert!(!said.contains("  pictures: ") && !said.contains("the model's"), "{said}");
     refused(
         &with(&["--accumulate", "2", "--ema", "0.5", "--optimizer", "lion", "--weighting", "cosmap", "--batch-size", "2"]),
-        &["accumulated batches: 1 before, 2 now", "moving average", "optimiser", "loss: ", "batch size: 1 before, 2 now"],
+        &["accumulated batches: 1 before, 2 now", "moving average", "optimiser", "loss: ", "batch size: 4 before, 2 now"],
     );
     refused(&with(&["--model", &fixture("sd3").leak()[..]]), &["the model's transformer: ", "the model's vae: "]);
 

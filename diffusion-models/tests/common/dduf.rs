@@ -39,7 +39,7 @@ pub(crate) fn entries_of(folder: &Path) -> Vec<Entry> {
         entries.push(Entry::new(&name, fs::read(path).unwrap()));
     };
     for component in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if component.is_dir() && !component.ends_with("lora") {
+        if component.is_dir() && !component.ends_with("lora") && !component.ends_with("training") {
             let files = fs::read_dir(&component).unwrap().map(|entry| entry.unwrap().path());
             files.filter(|file| is_kind(file)).for_each(|file| add(&file));
         } else if component.ends_with("model_index.json") {
