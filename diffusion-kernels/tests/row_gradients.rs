@@ -96,7 +96,8 @@ fn heads() {
 fn activations() {
     let x: Vec<f32> = (-1200..1203).map(|step| step as f32 / 100.0 + 0.003).collect();
     let weights = random(x.len(), 8);
-    let cases: [(Activation, fn(f64) -> f64); 5] = [
+    type Case = (Activation, fn(f64) -> f64);
+    let cases: [Case; 5] = [
         (Activation::None, |x| x),
         (Activation::Relu, |x| x.max(0.0)),
         (Activation::Silu, |x| x / (1.0 + (-x).exp())),

@@ -5,7 +5,7 @@
 pub struct TrainingAdvice {
     /// What `modelspec.architecture` calls the model: `stable-diffusion-3-5-medium`.
     pub architecture: &'static str,
-    /// Learning rate of AdamW.
+    /// Learning rate of `AdamW`.
     pub learning_rate: f64,
     /// Longest gradient.
     pub max_gradient_norm: f64,

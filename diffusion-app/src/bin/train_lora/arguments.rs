@@ -22,7 +22,6 @@ use crate::shift::ShiftName;
 /// The same command again goes on where it was stopped, also after a crash or a power cut, and ends with the same file to the bit
 /// (on a CPU). Without --model it trains the miniature that the programs carry: a way to try everything in minutes.
 #[derive(Parser, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "a command line has as many switches as it needs")]
 #[command(version)]
 pub(crate) struct Arguments {
     #[command(flatten)]

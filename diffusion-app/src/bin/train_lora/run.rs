@@ -97,9 +97,10 @@ impl Run<'_> {
     fn explained(&self, error: TrainError) -> Box<dyn Error> {
         let TrainError::NotFinite { .. } = &error else { return error.into() };
         let state: &Path = &self.files.state();
-        let last = match state.exists() {
-            true => format!("{} holds the run as it was when it was last saved, and is left as it is", state.display()),
-            false => "nothing was saved yet".to_owned(),
+        let last = if state.exists() {
+            format!("{} holds the run as it was when it was last saved, and is left as it is", state.display())
+        } else {
+            "nothing was saved yet".to_owned()
         };
         format!("{error}\n{last}; begin again (--restart) with a lower --learning-rate or --max-grad-norm").into()
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use diffusion_core::network::GradientOptions;
-use diffusion_lora::train::{LearningRateSchedule, OptimizerSettings, TimestepSampling, TrainerSettings};
+use diffusion_lora::train::{LearningRateSchedule, OptimizerSettings, TimestepSampling, TimestepShift, TrainerSettings};
 use diffusion_models::{ModelInfo, TrainingAdvice};
 
 use crate::arguments::Arguments;
@@ -86,18 +86,23 @@ impl RunSettings {
         let TrainerSettings { optimizer, learning_rate, schedule, max_gradient_norm, accumulation, .. } = &self.trainer;
         let mut lines = vec![
             format!(
-                "{} steps of {} x {accumulation} pictures, {optimizer:?} with learning rate {learning_rate}, {} after {} steps of \
-                 warm-up, gradients {}",
+                "{} steps of {} x {accumulation} pictures, {optimizer} ({}) with learning rate {learning_rate}, {} after {} steps \
+                 of warm-up, gradients {}",
                 schedule.total_steps,
                 arguments.batch_size(),
+                optimizer.describe(),
                 schedule.course,
                 schedule.warm_up_steps,
                 max_gradient_norm.map_or("of any length".to_owned(), |longest| format!("at most {longest} long")),
             ),
             format!(
-                "noise levels {:?}, {:?}; errors of the {}, weighting {}{}",
+                "noise levels spread as {}, {}; errors of the {}, weighting {}{}",
                 self.levels.density,
-                self.levels.shift,
+                match self.levels.shift {
+                    TimestepShift::Constant(shift) => format!("shifted by {shift}"),
+                    TimestepShift::None => "not shifted".to_owned(),
+                    _ => "shifted by resolution".to_owned(),
+                },
                 self.trainer.space,
                 self.trainer.weighting,
                 self.trainer.distilled_guidance.map_or_else(String::new, |guidance| format!(", guidance {guidance}")),

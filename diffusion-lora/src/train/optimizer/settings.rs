@@ -44,6 +44,23 @@ impl OptimizerSettings {
         }
     }
 
+    /// What is set, for people: `betas 0.9 and 0.999, weight decay 0.0001`.
+    pub fn describe(&self) -> String {
+        let betas = |[first, second]: [f64; 2]| format!("betas {first} and {second}");
+        match self {
+            Self::AdamW(AdamWSettings { betas: of, epsilon, weight_decay }) => {
+                format!("{}, epsilon {epsilon:e}, weight decay {weight_decay}", betas(*of))
+            }
+            Self::Lion(LionSettings { betas: of, weight_decay }) => format!("{}, weight decay {weight_decay}", betas(*of)),
+            Self::Prodigy(ProdigySettings { betas: of, weight_decay, d0, d_coef, .. }) => {
+                format!("{}, weight decay {weight_decay}, first distance {d0:e}, factor {d_coef}", betas(*of))
+            }
+            Self::Adafactor(AdafactorSettings { decay_rate, clip_threshold, weight_decay, .. }) => {
+                format!("decay rate {decay_rate}, steps clipped at {clip_threshold}, weight decay {weight_decay}")
+            }
+        }
+    }
+
     /// One that has seen no gradient yet, for parameters of these shapes. Settings should have been [checked](Self::check).
     pub fn build(&self, shapes: &[[usize; 2]], device: &Device) -> Box<dyn Optimizer> {
         match *self {
