@@ -58,6 +58,7 @@ fn steps(
     let settings = TrainerSettings {
         optimizer: OptimizerSettings::default(),
         learning_rate: 1e-4,
+        text_encoder_learning_rate: None,
         schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 1 },
         max_gradient_norm: Some(1.0),
         accumulation: 1,
@@ -65,7 +66,7 @@ fn steps(
         space: LossSpace::Velocity,
         average_decay: None,
         distilled_guidance,
-        gradients: GradientOptions { kept_graphs: kept_graphs() },
+        gradients: GradientOptions { kept_graphs: kept_graphs(), ..GradientOptions::default() },
     };
     let mut trainer = Trainer::new(layers.into_iter().zip(0..).map(adapter).collect(), settings);
     let patches = trainer.patches(ComponentPatches::new()).remove(&TRANSFORMER).unwrap_or_default();
@@ -75,6 +76,7 @@ fn steps(
         latents: latents(),
         noise: latents(),
         sigmas: vec![0.5],
+        captions: Vec::new(),
         conditioning: Conditioning { tokens: random([1, text_len, text_width]), pooled: random([1, pooled_width]) },
         weights: vec![1.0],
         names: vec!["noise".to_owned()],

@@ -44,9 +44,9 @@ fn gradients_block_by_block_are_those_of_the_whole_graph() {
     for name in [SD3, FLUX] {
         let batch = batch_of(name);
         let training = training(name, Layout::Folder, Residency::Resident);
-        let (_, whole) = training.gradients(&batch, GradientOptions { kept_graphs: usize::MAX });
+        let (_, whole) = training.gradients(&batch, GradientOptions { kept_graphs: usize::MAX, ..GradientOptions::default() });
         for kept_graphs in [0, 2] {
-            let (_, by_blocks) = training.gradients(&batch, GradientOptions { kept_graphs });
+            let (_, by_blocks) = training.gradients(&batch, GradientOptions { kept_graphs, ..GradientOptions::default() });
             for (module, found) in by_blocks {
                 let error = largest_error(found, whole[&module].clone());
                 assert!(error < 1e-6, "{name} {module}, {kept_graphs} graphs kept: {error}");

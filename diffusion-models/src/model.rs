@@ -49,6 +49,12 @@ pub trait Model: Any + Debug + Send + Sync {
     /// [`PipelineError::Checkpoint`].
     fn load_prompt_encoder(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError>;
 
+    /// Load the text encoders but T5, for [`PromptEncoder::encode_again`].
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`].
+    fn load_clip_encoders(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError>;
+
     /// Load the denoising network.
     ///
     /// # Errors

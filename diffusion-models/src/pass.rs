@@ -125,7 +125,7 @@ mod tests {
             trained: &diffusion_core::network::TrainedParameters,
             options: diffusion_core::network::GradientOptions,
             of_velocity: &mut dyn FnMut(Tensor<4>) -> Tensor<4>,
-        ) -> Result<Tensor<4>, CheckpointError> {
+        ) -> Result<diffusion_core::network::BlockGradients, CheckpointError> {
             self.network.gradients(input, trained, options, of_velocity)
         }
 

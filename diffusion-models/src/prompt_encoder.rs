@@ -19,6 +19,17 @@ pub trait PromptEncoder: Any + Debug + Send {
     /// [`PipelineError`] if the length is zero, or an encoder's file was written to since it was opened.
     fn encode(&self, text: &str, max_sequence_length: usize) -> Result<EncodedText, PipelineError>;
 
+    /// Encode one text with the CLIPs as they are now. What T5 says of it is taken from `known`, the same text as it was encoded
+    /// before, so T5 need not be there.
+    ///
+    /// Where autodiff watches what the CLIPs are patched with, the result leads to it.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if an encoder's file was written to since it was opened.
+    /// # Panics
+    /// If `known` has fewer tokens than the CLIPs give.
+    fn encode_again(&self, text: &str, known: &Conditioning) -> Result<Conditioning, PipelineError>;
+
     /// The same encoders with `patches` in place of those of now.
     ///
     /// # Errors

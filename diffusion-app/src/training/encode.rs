@@ -19,7 +19,7 @@ use super::picture::Picture;
 use super::training_cache::{Place, TrainingCache};
 use super::training_pictures::TrainingPictures;
 use super::training_set::{Sample, TrainingSet};
-use crate::image_file::{decode_at_own_size, read_image_bytes};
+use crate::image_file::{ReadImageError, decode_at_own_size, read_image_bytes};
 
 impl TrainingPictures {
     /// Encode pictures and captions, except those that are in the cache, and give what is to be learnt. Text encoders and
@@ -42,25 +42,25 @@ impl TrainingPictures {
         let encoder = cache.encoder(pipeline, self.settings.tiling)?;
         let mut encoding = Encoding { training: self, pipeline, cache, identity: encoder, loaded: None, done: 0, observer };
         let pictures = encoding.all(self.pictures(), self.samples().iter().copied())?;
-        let class_samples = self.class_samples().iter().flat_map(|(bucket, pictures)| pictures.iter().map(|&one| (one, *bucket)));
-        let class_pictures = encoding.all(self.class_pictures(), class_samples)?;
+        let beside = self.class_samples().iter().flat_map(|(bucket, chosen)| chosen.iter().map(|&picture| (picture, *bucket)));
+        let class_pictures = encoding.all(self.class_pictures(), beside)?;
         drop(encoding);
         pipeline.model().autoencoder().checkpoint().release();
         release_memory();
 
-        let sample = |from: &[Picture], places: &BTreeMap<(usize, Bucket), Vec<Place>>, picture: usize, bucket: Bucket| Sample {
-            name: from[picture].path.display().to_string(),
+        let sample = |picture: &Picture, places: &[Place], bucket: Bucket| Sample {
+            name: picture.path.display().to_string(),
             bucket,
-            sides: places[&(picture, bucket)].clone(),
-            caption: captions[&*from[picture].caption].clone(),
+            sides: places.to_vec(),
+            caption: picture.caption.clone(),
+            encoded_caption: captions[&*picture.caption].clone(),
         };
-        let samples =
-            self.samples().iter().map(|&(picture, bucket)| sample(self.pictures(), &pictures, picture, bucket)).collect();
-        let of_class = |picture: &usize, bucket: Bucket| sample(self.class_pictures(), &class_pictures, *picture, bucket);
-        let class_samples = self.class_samples().iter();
-        let class_samples = class_samples
-            .map(|(bucket, pictures)| (*bucket, pictures.iter().map(|picture| of_class(picture, *bucket)).collect()))
-            .collect();
+        let samples = self.samples().iter().map(|key| sample(&self.pictures()[key.0], &pictures[key], key.1));
+        let class_samples = self.class_samples().iter().map(|(&bucket, chosen)| {
+            let keys = chosen.iter().map(|&picture| (picture, bucket));
+            let samples = keys.map(|key| sample(&self.class_pictures()[key.0], &class_pictures[&key], bucket));
+            (bucket, samples.collect())
+        });
         let mut summary = self.summary();
         summary.warnings.extend(warnings);
         Ok(TrainingSet {
@@ -68,8 +68,8 @@ impl TrainingPictures {
             geometry: self.geometry,
             device: pipeline.device().clone(),
             levels,
-            samples,
-            class_samples,
+            samples: samples.collect(),
+            class_samples: class_samples.collect(),
             empty_caption: captions.get("").cloned(),
             epochs: self.epochs(),
             summary,
@@ -173,7 +173,7 @@ impl Encoding<'_> {
             return Ok(());
         }
         let path = &picture.path;
-        let bytes = read_image_bytes(path).map_err(crate::image_file::ReadImageError::from)?;
+        let bytes = read_image_bytes(path).map_err(ReadImageError::from)?;
         if sha256_of(&bytes) != picture.sha256 {
             return Err(DataError::Changed { path: path.clone() });
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data_settings::DataSettings;
 use super::digest::Digest;
+use super::picture::Picture;
 use super::picture_folder::Pictures;
 
 /// What a run learns from, for a later one that goes on with it: contents and settings, and neither paths nor times of files.
@@ -111,7 +112,7 @@ impl Contents {
         Self::of(pictures, |digest, picture| digest.with(&picture.caption))
     }
 
-    fn of(pictures: &Pictures, add: impl Fn(Digest, &super::picture::Picture) -> Digest) -> Self {
+    fn of(pictures: &Pictures, add: impl Fn(Digest, &Picture) -> Digest) -> Self {
         let all = pictures.pictures.iter();
         let sha256 = all.fold(Digest::default(), |digest, picture| add(digest.with(&picture.name), picture)).hex();
         Self { count: pictures.pictures.len(), sha256 }

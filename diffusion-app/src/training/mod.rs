@@ -3,7 +3,8 @@
 //! 1. [`DataSettings::read`] looks at every picture and caption of a [`PictureFolder`], and tells all that is wrong at once.
 //! 2. [`TrainingPictures::encode`] encodes them, once: into a [`TrainingCache`] on disk. Text encoders and autoencoder are in no
 //!    memory afterwards.
-//! 3. [`TrainingSet`] gives batches, each of which follows from the seed and its number.
+//! 3. [`TrainingSet`] gives batches, each of which follows from the seed and its number. Where text encoders are trained along,
+//!    [`LiveCaptions`] has captions encoded again by them.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -48,8 +49,11 @@ mod epochs;
 mod fingerprint;
 mod fit;
 mod folder_problems;
+mod gradient_check;
 mod latents_entry;
 mod listing;
+mod live_captions;
+mod memory_plan;
 mod metadata_file;
 mod noise_levels;
 mod picture;
@@ -68,7 +72,10 @@ pub use data_settings::{ClassPictures, DataSettings};
 pub use data_warning::DataWarning;
 pub use fingerprint::{Change, Contents, Fingerprint};
 pub use folder_problems::{FolderProblem, FolderProblems};
+pub use gradient_check::{WrongGradients, check_gradients};
 pub use latents_entry::ReadLatentsError;
+pub use live_captions::LiveCaptions;
+pub use memory_plan::{MemoryFactors, MemoryPlan, StageMemory};
 pub use noise_levels::NoiseLevels;
 pub use picture::Picture;
 pub use picture_folder::{CaptionSource, PictureFolder, Pictures};

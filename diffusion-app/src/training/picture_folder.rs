@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use diffusion_core::SettingError;
-use diffusion_core::files::read_text;
+use diffusion_core::files::{Shown, read_text};
 
 use super::bucket::Buckets;
 use super::caption::{finished, read_caption};
@@ -181,7 +181,7 @@ impl Reading<'_> {
             }
         }
         for (name, line) in lines {
-            let problem = format!("there is no picture {}", diffusion_core::files::Shown(&name));
+            let problem = format!("there is no picture {}", Shown(&name));
             self.problems.push(FolderProblem::Metadata { line: line.number, problem });
         }
         self.refuse_empty(&captioned);

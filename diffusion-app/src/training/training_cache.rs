@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diffusion_models::{Pipeline, PromptStore};
+use diffusion_models::{Pipeline, PipelineError, PromptStore, Tiling};
 
 use super::bucket::Bucket;
 use super::data_error::DataError;
@@ -41,7 +41,7 @@ impl TrainingCache {
     pub fn open(folder: &Path, maker: impl Into<String>) -> Result<Self, DataError> {
         fs::create_dir_all(folder).map_err(|source| DataError::Cache { folder: folder.to_owned(), source })?;
         let maker = maker.into();
-        let prompts = PromptStore::open(folder, &maker).map_err(diffusion_models::PipelineError::from)?;
+        let prompts = PromptStore::open(folder, &maker).map_err(PipelineError::from)?;
         // All captions are needed until the last step.
         Ok(Self { folder: folder.to_owned(), prompts: prompts.with_limit(u64::MAX), maker })
     }
@@ -57,7 +57,7 @@ impl TrainingCache {
     }
 
     /// What encoded pictures depend on besides the picture.
-    pub(super) fn encoder(&self, pipeline: &Pipeline, tiling: diffusion_models::Tiling) -> Result<Digest, DataError> {
+    pub(super) fn encoder(&self, pipeline: &Pipeline, tiling: Tiling) -> Result<Digest, DataError> {
         let mut encoder = Digest::default().with("latents 1").with(&self.maker).with(format!("{tiling:?}"));
         pipeline.identify_image_encoder(&mut encoder)?;
         Ok(encoder)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use diffusion_core::network::Conditioning;
 use diffusion_lora::train::{Batch, Batches, TrainingRandom};
-use diffusion_models::{ImageGeometry, PromptStoreError, read_encoded_prompt};
+use diffusion_models::{ImageGeometry, PipelineError, PromptStoreError, read_encoded_prompt};
 
 use super::bucket::Bucket;
 use super::data_settings::DataSettings;
@@ -47,8 +47,9 @@ pub(super) struct Sample {
     pub(super) bucket: Bucket,
     /// Where its latents are, as it is and perhaps mirrored.
     pub(super) sides: Vec<Place>,
-    /// Where its caption is.
-    pub(super) caption: PathBuf,
+    pub(super) caption: String,
+    /// Where its caption is, encoded.
+    pub(super) encoded_caption: PathBuf,
 }
 
 /// Why a batch cannot be given. Running the program again encodes what is missing.
@@ -61,6 +62,9 @@ pub enum BatchError {
     /// A caption cannot be read.
     #[error(transparent)]
     Caption(#[from] PromptStoreError),
+    /// A caption cannot be encoded again.
+    #[error(transparent)]
+    TextEncoder(#[from] PipelineError),
 }
 
 impl TrainingSet {
@@ -107,7 +111,7 @@ impl Batches for TrainingSet {
         let members = self.members(index);
         let mut shape = [members.len(), 0, 0, 0];
         let (mut latents, mut noise) = (Vec::new(), Vec::new());
-        let (mut sigmas, mut conditioning) = (Vec::new(), Vec::new());
+        let (mut sigmas, mut captions, mut conditioning) = (Vec::new(), Vec::new(), Vec::new());
         for (sample, _) in &members {
             // One picture takes the same numbers of each stream as any other.
             let (mirrored, dropped) = (flip_random.uniform() < 0.5, dropout_random.uniform() < dropout);
@@ -119,8 +123,9 @@ impl Batches for TrainingSet {
             }
             let tokens = sample.bucket.width / geometry.side_step() * (sample.bucket.height / geometry.side_step());
             sigmas.push(levels.draw(&mut level_random, tokens));
-            let caption = empty.as_ref().filter(|_| dropped).unwrap_or(&sample.caption);
-            conditioning.push(read_encoded_prompt(caption, &device)?);
+            let empty = empty.as_ref().filter(|_| dropped);
+            captions.push(if empty.is_some() { String::new() } else { sample.caption.clone() });
+            conditioning.push(read_encoded_prompt(empty.unwrap_or(&sample.encoded_caption), &device)?);
         }
         noise.extend(noise_random.normals(latents.len()));
         let tensor = |values| Tensor::from_data(TensorData::new(values, shape), (&device, DType::F32));
@@ -128,6 +133,7 @@ impl Batches for TrainingSet {
             latents: tensor(latents),
             noise: tensor(noise),
             sigmas,
+            captions,
             conditioning: Conditioning::batch(&conditioning.iter().collect::<Vec<_>>()),
             weights: members.iter().map(|(_, weight)| *weight).collect(),
             names: members.iter().map(|(sample, _)| sample.name.clone()).collect(),

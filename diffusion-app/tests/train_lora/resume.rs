@@ -18,6 +18,7 @@ const EVERYTHING: &[&str] = &[
     "0.3",
     "--ema",
     "0.9",
+    "--train-text-encoders",
     "--save-every",
     "3",
     "--log",
@@ -118,7 +119,7 @@ fn a_run_with_other_settings_or_pictures_is_refused_and_told_what_changed() {
     assert!(!said.contains("  pictures: ") && !said.contains("the model's"), "{said}");
     refused(
         &with(&["--accumulate", "2", "--ema", "0.5", "--optimizer", "lion", "--weighting", "cosmap", "--batch-size", "2"]),
-        &["accumulated batches: 1 before, 2 now", "moving average", "optimiser", "loss: ", "batch size: 1 before, 2 now"],
+        &["accumulated batches: 1 before, 2 now", "moving average", "optimiser", "loss: ", "batch size: 4 before, 2 now"],
     );
     refused(&with(&["--model", &fixture("sd3").leak()[..]]), &["the model's transformer: ", "the model's vae: "]);
 

@@ -1,10 +1,14 @@
 //! Batches: what is in them, and that they follow from their number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use diffusion_app::training::{ClassPictures, DataSettings, PictureFolder, TrainingSet};
-use diffusion_models::{Settings, ignore};
+use burn::tensor::{Device, Tensor};
+use diffusion_app::training::{ClassPictures, DataSettings, LiveCaptions, PictureFolder, TrainingSet};
+use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights, WeightPatches};
+use diffusion_lora::train::{Batches, Method, Part, Targets, TrainedAdapter};
+use diffusion_models::components::CLIP_L;
+use diffusion_models::{Conditioning, Settings, ignore};
 
 use crate::common::{Folder, batch, bits, encoded, pipeline};
 
@@ -67,6 +71,40 @@ fn a_batch_has_pictures_of_one_bucket_and_class_pictures_after_them() {
     }
     let expected = [("2_y/e.png", 2), ("3_x/d.png", 3), ("a.png", 1), ("b.png", 1), ("c.png", 1), ("f.png", 1)];
     assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)).into());
+}
+
+/// Dropped captions and those of class pictures are encoded again, too; what is not patched stays as it is in the cache.
+#[test]
+fn captions_are_encoded_again_with_the_text_encoders_of_now() {
+    let (folder, class, kept) = (Folder::new(), Folder::new(), Folder::new());
+    let mut set = encoded(&everything(&folder, &class), &kept);
+    let encoders = pipeline().load_clip_encoders(&mut ignore).unwrap();
+    let mut captions = BTreeSet::new();
+    for index in 0..10 {
+        let live = LiveCaptions::new(&mut set, &*encoders).batch(index).unwrap();
+        captions.extend(live.captions.iter().cloned());
+        assert!(bits(&live) == bits(&batch(&mut set, index)), "{index}");
+    }
+    for caption in ["", "a picture of a", "a picture of p"] {
+        assert!(captions.contains(caption), "{captions:?}");
+    }
+
+    let target = pipeline().patch_targets().into_iter().find(|target| target.component == CLIP_L).unwrap();
+    let layer = Targets::Attention.layers_of(&target).remove(0);
+    let [rows, columns] = layer.shape;
+    let ones = |shape: [usize; 2]| Tensor::<2>::ones(shape, &Device::flex());
+    let parts = vec![(Part::Down, ones([1, columns])), (Part::Up, ones([rows, 1]))];
+    let adapter = TrainedAdapter::from_parts(CLIP_L, layer, Method::Lora, 1, 1.0, parts);
+    let patches = WeightPatches::from_iter([(adapter.layer.parameter.clone(), adapter.patch(None))]);
+    let patched = encoders.patched(&ComponentPatches::from([(CLIP_L, patches)]), PatchMode::Attach).unwrap();
+    let (live, known) = (LiveCaptions::new(&mut set, &*patched).batch(0).unwrap(), batch(&mut set, 0));
+    assert_ne!(live.conditioning.pooled.to_data(), known.conditioning.pooled.to_data());
+    // T5's tokens are the last.
+    let last = |conditioning: Conditioning| {
+        let len = conditioning.tokens.dims()[1];
+        conditioning.tokens.narrow(1, len - 1, 1).into_data()
+    };
+    assert_eq!(last(live.conditioning), last(known.conditioning));
 }
 
 /// How often a batch's first caption is each of these texts.

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use burn::tensor::Device;
 use diffusion_app::training::{DataError, DataEvent, DataWarning, TrainingSet};
 use diffusion_core::image::RgbImage;
-use diffusion_models::ignore;
+use diffusion_models::{Pipeline, PipelineOptions, ignore};
 
 use crate::common::{Folder, batch, bits, cache, encoded, go_on, levels, pipeline, read};
 
@@ -149,6 +150,38 @@ fn a_picture_that_changes_between_looking_and_encoding_is_told() {
     folder.picture("a.png", 65, 64);
     let error = pictures.encode(&mut pipeline(), &cache(&kept_in), levels(), &mut go_on).unwrap_err();
     assert!(matches!(&error, DataError::Changed { path } if *path == folder.at("a.png")), "{error}");
+}
+
+/// An autoencoder whose last bias is not a number, as one in 16 bits that overflows.
+#[test]
+fn latents_that_are_not_finite_name_the_picture_and_are_not_kept() {
+    let (folder, kept_in, model) = (Folder::new(), Folder::new(), Folder::new());
+    folder.captioned("a", 64, 64);
+    copy_folder(&diffusion_app::embedded_model().unwrap(), model.path());
+    let file = model.at("vae/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let names: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let place = |end: usize| header + names["encoder.conv_out.bias"]["data_offsets"][end].as_u64().unwrap() as usize;
+    // In every format of floating-point numbers.
+    bytes[place(0)..place(1)].fill(0xff);
+    fs::write(&file, bytes).unwrap();
+    let mut pipeline = Pipeline::open(model.path(), &PipelineOptions::new(&Device::flex())).unwrap();
+    let error = read(&folder.settings()).unwrap().encode(&mut pipeline, &cache(&kept_in), levels(), &mut go_on).unwrap_err();
+    assert!(matches!(&error, DataError::NotFinite { path } if *path == folder.at("a.png")), "{error}");
+    assert_eq!(kept(&kept_in, "latents-").len(), 0);
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -29,6 +29,25 @@ impl Conditioning {
         Self { tokens: self.tokens.clone().repeat_dim(0, times), pooled: self.pooled.clone().repeat_dim(0, times) }
     }
 
+    /// The same numbers, of which autodiff knows nothing.
+    #[must_use]
+    pub fn without_autodiff(self) -> Self {
+        Self { tokens: self.tokens.without_autodiff(), pooled: self.pooled.without_autodiff() }
+    }
+
+    /// The sum of the products with the numbers of another one that autodiff watches: its gradient with respect to these is this
+    /// one. `None` if autodiff watches nothing of the other.
+    ///
+    /// # Panics
+    /// If they differ in shape.
+    #[cfg(feature = "autodiff")]
+    pub fn product(&self, watched: &Self) -> Option<Tensor<1>> {
+        let Self { tokens, pooled } = watched;
+        let of_tokens = tokens.is_tracked().then(|| (tokens.clone() * self.tokens.clone()).sum());
+        let of_pooled = pooled.is_tracked().then(|| (pooled.clone() * self.pooled.clone()).sum());
+        of_tokens.into_iter().chain(of_pooled).reduce(|sum, other| sum + other)
+    }
+
     /// Number of texts.
     pub fn batch_size(&self) -> usize {
         self.pooled.dims()[0]

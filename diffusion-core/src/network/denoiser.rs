@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use burn::tensor::Tensor;
 
 #[cfg(feature = "autodiff")]
-use super::block_gradients::{GradientOptions, TrainedParameters};
+use super::block_gradients::{BlockGradients, GradientOptions, TrainedParameters};
 use super::block_network::{self, BlockHook, BlockNetwork};
 use super::conditioning::Conditioning;
 use super::denoiser_input::DenoiserInput;
@@ -55,7 +55,7 @@ pub trait Denoiser: Any + Debug + Send {
         trained: &TrainedParameters,
         options: GradientOptions,
         of_velocity: &mut dyn FnMut(Tensor<4>) -> Tensor<4>,
-    ) -> Result<Tensor<4>, CheckpointError>;
+    ) -> Result<BlockGradients, CheckpointError>;
 
     /// The same network with `patches` in place of those of now.
     ///
@@ -90,7 +90,7 @@ impl<N: BlockNetwork + LoadedNetwork + 'static> Denoiser for N {
         trained: &TrainedParameters,
         options: GradientOptions,
         of_velocity: &mut dyn FnMut(Tensor<4>) -> Tensor<4>,
-    ) -> Result<Tensor<4>, CheckpointError> {
+    ) -> Result<BlockGradients, CheckpointError> {
         super::block_gradients(self, input, trained, options, of_velocity)
     }
 

@@ -13,7 +13,7 @@ mod modulations;
 mod not_finite;
 
 #[cfg(feature = "autodiff")]
-pub use block_gradients::{GradientOptions, TrainedParameters, block_gradients};
+pub use block_gradients::{BlockGradients, GradientOptions, TrainedParameters, block_gradients};
 pub use conditioning::Conditioning;
 pub use denoiser::Denoiser;
 pub use denoiser_input::DenoiserInput;

@@ -3,18 +3,9 @@
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Tensor, module};
 
+use super::attending::Attending;
 use super::products::Products;
-
-/// Queries, keys and values of some tokens, as projections give them: each `[batch, len, num_heads * head_dim]`.
-#[derive(Clone, Debug)]
-pub struct Attending {
-    /// What the tokens ask.
-    pub query: Tensor<3>,
-    /// What they are asked by.
-    pub key: Tensor<3>,
-    /// What they answer.
-    pub value: Tensor<3>,
-}
+use super::score_probe;
 
 /// Settings of [`attention`]. The default is plain attention with scale `1 / sqrt(head_dim)`.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +28,7 @@ pub struct AttentionOptions {
 /// # Shapes
 /// - segments: of the same batch and width each; results: `[batch, len, num_heads * head_dim]`
 pub fn attention<const N: usize>(segments: [Attending; N], num_heads: usize, options: &AttentionOptions) -> [Tensor<3>; N] {
+    score_probe::note(&segments, num_heads, options.scale);
     #[cfg(feature = "flex")]
     if let Some(attended) = flex::attention(&segments, num_heads, options) {
         return attended;
@@ -84,7 +76,8 @@ mod flex {
     use burn_flex::{Flex, FlexTensor};
     use diffusion_kernels::{Attention, Bias, Cpu, Strides, Tokens, TokensMut, attention as attend};
 
-    use super::{Attending, AttentionOptions};
+    use super::AttentionOptions;
+    use crate::ops::attending::Attending;
     use crate::ops::flex::{contiguous, numbers};
     use crate::ops::large_buffer::Numbers;
 
@@ -221,8 +214,9 @@ mod recorded {
     use burn_flex::FlexTensor;
     use diffusion_kernels::{AttentionGradients, Cpu, TokensMut, attention as attend, attention_backward};
 
+    use super::AttentionOptions;
     use super::flex::{Inputs, tokens};
-    use super::{Attending, AttentionOptions};
+    use crate::ops::attending::Attending;
     use crate::ops::flex::contiguous;
     use crate::ops::large_buffer::Numbers;
     use crate::ops::recorded::{Computed, recorded};

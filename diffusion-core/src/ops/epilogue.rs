@@ -85,38 +85,41 @@ mod recorded {
 
     /// `residual + gate · result`.
     pub(super) fn onto(result: &Tensor<2>, residual: &Tensor<3>, gate: Option<&Tensor<2>>) -> Option<Tensor<2>> {
-        // A gate that is trained has a gradient of its own.
-        if gate.is_some_and(Tensor::is_tracked) {
-            return None;
-        }
-        let ([_, len, _], shape) = (residual.dims(), result.dims());
-        recorded([&residual.clone().reshape(shape), result], |[residual, result]| {
+        let ([batch, len, _], shape) = (residual.dims(), result.dims());
+        let residual = residual.clone().reshape(shape);
+        let Some(gate) = gate else {
+            return recorded([&residual, result], |[residual, result]| {
+                Some(Computed::new(residual + result, |gradient, _| [Some(gradient.clone()), Some(gradient)]))
+            });
+        };
+        // Only its gradient needs the result.
+        let keeps_result = gate.is_tracked();
+        recorded([&residual, result, gate], |[residual, result, gate]| {
             let device = result.device();
-            let gate = match gate {
-                Some(gate) => Some(contiguous(gate)?),
-                None => None,
-            };
+            let gate = contiguous(&gate)?;
             // Rounded as where a layer adds while it writes.
-            let sum = match &gate {
-                Some(gate) => {
-                    let (residual, result) = (contiguous(&residual)?, contiguous(&result)?);
-                    let (residual, result) = (numbers(&residual)?, numbers(&result)?);
-                    let gate = PerImage::new(numbers(gate)?, len.max(1));
-                    filled_f32(shape, &device, |out| {
-                        out.copy_from_slice(residual);
-                        add_gated(Cpu::detect(), result, gate, shape[1], out);
-                    })
-                }
-                None => residual + result,
+            let sum = {
+                let (residual, result) = (contiguous(&residual)?, contiguous(&result)?);
+                let (residual, result) = (numbers(&residual)?, numbers(&result)?);
+                let gate = PerImage::new(numbers(&gate)?, len.max(1));
+                filled_f32(shape, &device, |out| {
+                    out.copy_from_slice(residual);
+                    add_gated(Cpu::detect(), result, gate, shape[1], out);
+                })
             };
-            let gated = move |gradient: Tensor<2>| {
-                let Some(gate) = &gate else { return Some(gradient) };
-                let (gradient, gate) = (contiguous(&gradient)?, PerImage::new(numbers(gate)?, len.max(1)));
+            let result = keeps_result.then_some(result);
+            let gated = move |gradient: &Tensor<2>| {
+                let (gradient, gate) = (contiguous(gradient)?, PerImage::new(numbers(&gate)?, len.max(1)));
                 let gradient = numbers(&gradient)?;
                 Some(filled_f32(shape, &device, |out| gate_rows(Cpu::detect(), gradient, gate, shape[1], out)))
             };
             Some(Computed::new(sum, move |gradient, wanted| {
-                [Some(gradient.clone()), if wanted[1] { gated(gradient) } else { None }]
+                let of_gate = result.as_ref().filter(|_| wanted[2]).map(|result| {
+                    let products = (gradient.clone() * result.clone()).reshape([batch, len, shape[1]]);
+                    products.sum_dim(1).reshape([batch, shape[1]])
+                });
+                let of_result = if wanted[1] { gated(&gradient) } else { None };
+                [Some(gradient), of_result, of_gate]
             }))
         })
     }
@@ -158,6 +161,60 @@ mod recorded {
         match tables {
             Some([cos, sin]) => Some(Some(Rope { cos: numbers(cos)?, sin: numbers(sin)? })),
             None => Some(None),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex", feature = "autodiff"))]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::noise::TorchGenerator;
+
+    /// A way to compute `residual + gate · result`.
+    type Sum<'a> = &'a dyn Fn(&Tensor<2>, &Tensor<3>, Option<&Tensor<2>>) -> Tensor<2>;
+
+    #[test]
+    fn gradients_of_gated_sums_are_those_of_the_general_way() {
+        let device = Device::flex();
+        let mut generator = TorchGenerator::new(6);
+        for [batch, len, width] in [[1, 5, 24], [2, 3, 70], [3, 1, 1]] {
+            let mut random =
+                |rows: usize| Tensor::<2>::from_data(TensorData::new(generator.normal(rows * width), [rows, width]), &device);
+            let (residual, result, gate, of_sum) = (random(batch * len), random(batch * len), random(batch), random(batch * len));
+            // Of whom gradients are asked: residual, result, gate.
+            for asked in [[true, true, false], [true, true, true], [false, true, true], [false, false, true]] {
+                for gated in [true, false] {
+                    if !gated && asked == [false, false, true] {
+                        continue;
+                    }
+                    let leaf = |index: usize, tensor: &Tensor<2>| {
+                        if asked[index] { tensor.clone().autodiff().require_grad() } else { tensor.clone() }
+                    };
+                    let gradients = |sum: Sum<'_>| {
+                        let leaves = [leaf(0, &residual), leaf(1, &result), leaf(2, &gate)];
+                        let [residual, result, gate] = &leaves;
+                        let output = sum(result, &residual.clone().reshape([batch, len, width]), Some(gate).filter(|_| gated));
+                        let all = (output.clone() * of_sum.clone().autodiff()).sum().backward();
+                        (output, leaves.map(|leaf| leaf.is_autodiff().then(|| leaf.grad(&all)).flatten()))
+                    };
+                    let (sum, found) =
+                        gradients(&|result, residual, gate| recorded::onto(result, residual, gate).expect("a kernel"));
+                    let (expected_sum, expected) = gradients(&|result, residual, gate| {
+                        let result = result.clone().reshape(residual.dims());
+                        let result = gate.map_or(result.clone(), |gate| result * gate.clone().unsqueeze_dim(1));
+                        (residual.clone() + result).reshape([batch * len, width])
+                    });
+                    let largest = |x: Tensor<2>| x.abs().max().into_scalar::<f32>();
+                    assert!(largest(sum.without_autodiff() - expected_sum.without_autodiff()) < 1e-6);
+                    for (index, (found, expected)) in found.into_iter().zip(expected).enumerate() {
+                        assert_eq!(found.is_some(), asked[index] && (gated || index < 2), "{asked:?} {index}");
+                        let Some((found, expected)) = found.zip(expected) else { continue };
+                        assert!(largest(found - expected) < 1e-5, "{batch} x {len} x {width}, {index}");
+                    }
+                }
+            }
         }
     }
 }

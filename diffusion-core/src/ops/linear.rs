@@ -3,8 +3,6 @@
 use burn::tensor::{Int, Tensor};
 
 use super::epilogue::Epilogue;
-#[cfg(all(feature = "flex", feature = "autodiff"))]
-use super::low_rank::LowRank;
 use super::products::Products;
 use crate::format::Format;
 
@@ -71,18 +69,18 @@ pub(crate) trait StoredValues: Send + Sync + 'static {
     fn with(&self, body: &mut dyn FnMut(StoredMatrix<'_>));
 }
 
-/// `input Wᵀ + bias` and what low-rank factors add, recorded as one step: gradients reach the input and the factors and stop at the
+/// `input Wᵀ + bias` and what low-rank factors add, `input downᵀ upᵀ`, recorded as one step: gradients reach the input and the factors and stop at the
 /// weight, which is read as it is stored in both directions. `None` where autodiff watches nothing of it, and where
 /// [`linear`] gives none.
 ///
 /// # Shapes
-/// - input: `[len, input_size]`, result: `[len, output_size]`
+/// - input: `[len, input_size]`, result: `[len, output_size]`; `[down, up]`: `[rank, input_size]`, `[output_size, rank]`
 #[cfg(all(feature = "flex", feature = "autodiff"))]
 pub(crate) fn recorded_linear(
     input: &Tensor<2>,
     weight: impl StoredValues,
     bias: Option<&Tensor<1>>,
-    low_rank: Option<&LowRank>,
+    low_rank: Option<[&Tensor<2>; 2]>,
     products: Products,
 ) -> Option<Tensor<2>> {
     use super::recorded::{Computed, recorded};
@@ -92,7 +90,7 @@ pub(crate) fn recorded_linear(
             let output = product_with(&input, &weight, bias, None, products)?;
             Some(Computed::new(output, move |gradient, _| [input_gradient(&gradient, &weight, None, products)]))
         }),
-        Some(LowRank { down, up }) => recorded([input, down, up], |[input, down, up]| {
+        Some([down, up]) => recorded([input, down, up], |[input, down, up]| {
             let narrow = flex::product(&input, &down)?;
             let output = product_with(&input, &weight, bias, Some(&flex::product(&narrow, &up)?), products)?;
             Some(Computed::new(output, move |gradient, wanted| {

@@ -1,6 +1,7 @@
 //! Operations with a generic body in Burn operations, and faster ones for Burn's CPU backend (feature `flex`).
 
 mod activation;
+mod attending;
 mod attention;
 mod cast;
 mod convolution;
@@ -18,10 +19,12 @@ mod products;
 #[cfg(all(feature = "flex", feature = "autodiff"))]
 mod recorded;
 mod rotations;
+mod score_probe;
 mod unpack;
 
 pub use activation::Activation;
-pub use attention::{Attending, AttentionOptions, attention};
+pub use attending::Attending;
+pub use attention::{AttentionOptions, attention};
 pub use cast::cast;
 pub use convolution::{Convolution, group_norm};
 pub(crate) use epilogue::Epilogue;
@@ -38,6 +41,7 @@ pub use low_rank::LowRank;
 pub use norms::{layer_norm, modulated_norm, rms_norm};
 pub use products::Products;
 pub use rotations::Rotations;
+pub use score_probe::largest_scores;
 pub use unpack::unpack;
 
 /// Give memory that is kept between operations back to the operating system. It comes again when needed.

@@ -109,23 +109,31 @@ mod recorded {
     use crate::ops::recorded::{Computed, recorded};
 
     pub(super) fn modulated_norm(x: &Tensor<3>, shift: &Tensor<2>, scale: &Tensor<2>, epsilon: f64) -> Option<Tensor<3>> {
-        // Modulations that are trained have gradients of their own.
-        if shift.is_tracked() || scale.is_tracked() {
-            return None;
-        }
         let [batch, len, width] = x.dims();
-        let scale = scale.clone();
-        let normed = recorded([&x.clone().reshape([batch * len, width])], |[x]| {
-            let output = flex::modulated_norm(&x.clone().reshape([batch, len, width]), shift, &scale, epsilon)?;
+        let normed = recorded([&x.clone().reshape([batch * len, width]), shift, scale], |[x, shift, scale]| {
+            let tokens = x.clone().reshape([batch, len, width]);
+            let output = flex::modulated_norm(&tokens, &shift, &scale, epsilon)?;
             let (x, scale, device) = (contiguous(&x)?, contiguous(&scale)?, x.device());
-            let of_input = move |gradient: Tensor<2>| {
-                let gradient = contiguous(&gradient)?;
+            let of_input = move |gradient: &Tensor<2>| {
+                let gradient = contiguous(gradient)?;
                 let (x, gradient, scale) = (numbers(&x)?, numbers(&gradient)?, PerImage::new(numbers(&scale)?, len.max(1)));
                 Some(filled_f32([batch * len, width], &device, |out| {
                     layer_norm_backward(Cpu::detect(), x, width, scale, epsilon as f32, gradient, out);
                 }))
             };
-            Some(Computed::new(output.reshape([batch * len, width]), move |gradient, _| [of_input(gradient)]))
+            let of_images = move |numbers: Tensor<3>| numbers.sum_dim(1).reshape([batch, width]);
+            let of_scale = move |gradient: Tensor<3>| {
+                let zeros = Tensor::zeros([batch, width], &gradient.device());
+                Some(of_images(gradient * flex::modulated_norm(&tokens, &zeros, &zeros, epsilon)?))
+            };
+            Some(Computed::new(output.reshape([batch * len, width]), move |gradient, wanted| {
+                let of_tokens = || gradient.clone().reshape([batch, len, width]);
+                [
+                    if wanted[0] { of_input(&gradient) } else { None },
+                    wanted[1].then(|| of_images(of_tokens())),
+                    if wanted[2] { of_scale(of_tokens()) } else { None },
+                ]
+            }))
         })?;
         Some(normed.reshape([batch, len, width]))
     }
@@ -170,6 +178,49 @@ mod tests {
                 assert_equal("layer norm", flex::layer_norm(&x, &layer, EPSILON), layer.forward(x.clone()));
                 let expected = general_modulated_norm(x.clone(), &shift, &scale, EPSILON);
                 assert_equal("modulated norm", flex::modulated_norm(&x, &shift, &scale, EPSILON), expected);
+            }
+        }
+    }
+
+    #[cfg(feature = "autodiff")]
+    #[test]
+    fn gradients_by_kernels_are_those_of_the_general_way() {
+        let device = Device::flex();
+        let mut generator = TorchGenerator::new(5);
+        // Of two numbers, norms have no gradient but rounding errors.
+        for [batch, len, width] in [[1, 5, 24], [2, 3, 70], [3, 1, 9]] {
+            let mut random = |shape: &[usize]| TensorData::new(generator.normal(shape.iter().product()), shape.to_vec());
+            let x = Tensor::<3>::from_data(random(&[batch, len, width]), &device) + 3.0;
+            let of_output = Tensor::<3>::from_data(random(&[batch, len, width]), &device);
+            let [shift, scale] = [(); 2].map(|()| Tensor::<2>::from_data(random(&[batch, width]), &device));
+            // Of whom gradients are asked.
+            for asked in [[true, false, false], [true, true, true], [true, false, true], [false, true, false]] {
+                let leaf = |index: usize, tensor: &Tensor<2>| {
+                    if asked[index] { tensor.clone().autodiff().require_grad() } else { tensor.clone() }
+                };
+                let gradients = |norm: &dyn Fn(Tensor<3>, &Tensor<2>, &Tensor<2>) -> Tensor<3>| {
+                    let flat = leaf(0, &x.clone().reshape([batch * len, width]));
+                    let (shift, scale) = (leaf(1, &shift), leaf(2, &scale));
+                    let output = norm(flat.clone().reshape([batch, len, width]), &shift, &scale);
+                    let all = (output.clone() * of_output.clone().autodiff()).sum().backward();
+                    let of_inputs = [flat, shift, scale].map(|input| input.is_autodiff().then(|| input.grad(&all)).flatten());
+                    (output.without_autodiff(), of_inputs)
+                };
+                let kernels = |x: Tensor<3>, shift: &Tensor<2>, scale: &Tensor<2>| {
+                    recorded::modulated_norm(&x, shift, scale, EPSILON).expect("a kernel")
+                };
+                let (found, of_found) = gradients(&kernels);
+                let (_, expected) = gradients(&|x, shift, scale| general_modulated_norm(x, shift, scale, EPSILON));
+                // Recording changes nothing.
+                let plain = flex::modulated_norm(&x, &shift, &scale, EPSILON).unwrap();
+                assert_eq!(found.into_data(), plain.into_data());
+                for ((found, expected), asked) in of_found.into_iter().zip(expected).zip(asked) {
+                    assert_eq!((found.is_some(), expected.is_some()), (asked, asked));
+                    let Some((found, expected)) = found.zip(expected) else { continue };
+                    let largest = |x: Tensor<2>| x.abs().max().into_scalar::<f32>();
+                    let error = largest(found - expected.clone()) / largest(expected).max(1.0);
+                    assert!(error < 1e-5, "{batch} x {len} x {width}: {error}");
+                }
             }
         }
     }

@@ -31,5 +31,5 @@ pub use precision::{Precision, Products, Storage};
 pub use projection::{Projection, ProjectionConfig};
 pub use token_embedding::TokenEmbedding;
 #[cfg(feature = "autodiff")]
-pub use trained_parameter::TrainedParameter;
+pub use trained_parameter::{RecordedUses, TrainedParameter};
 pub use weight_patch::{PatchKey, PatchMode, PatchStrength, ReadParameter, WeightPatch, WeightPatches};

@@ -204,6 +204,7 @@ impl MatrixInUse {
         if self.adapter.is_some() || self.is_trained() {
             return None;
         }
+        let low_rank = low_rank.map(|ops::LowRank { down, up }| [down, up]);
         ops::recorded_linear(input, self.values.clone(), bias, low_rank, self.products)
     }
 

@@ -64,3 +64,41 @@ impl TrainedParameter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What is computed with some parameters while this lives is recorded by autodiff.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use diffusion_core::weights::{RecordedUses, TrainedParameter};
+///
+/// let parameter = TrainedParameter::new(Tensor::from_floats([[3.0, -1.0]], &Device::flex()));
+/// let uses = RecordedUses::of([&parameter]);
+/// let result = parameter.value().square().sum();
+/// uses.finish(&result.backward());
+/// assert_eq!(parameter.take_gradient().into_data().try_to_vec::<f32>()?, [6.0, -2.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "nothing is recorded when it is dropped"]
+#[derive(Debug)]
+pub struct RecordedUses(Vec<TrainedParameter>);
+
+impl RecordedUses {
+    /// Have uses of these parameters recorded from now on.
+    pub fn of<'a>(parameters: impl IntoIterator<Item = &'a TrainedParameter>) -> Self {
+        let parameters: Vec<TrainedParameter> = parameters.into_iter().cloned().collect();
+        parameters.iter().for_each(TrainedParameter::watch);
+        Self(parameters)
+    }
+
+    /// Add the gradients of what was computed to those that the parameters have.
+    pub fn finish(self, gradients: &Gradients) {
+        self.0.iter().for_each(|parameter| parameter.record(Some(gradients)));
+    }
+}
+
+/// Without gradients, uses are forgotten.
+impl Drop for RecordedUses {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|parameter| parameter.record(None));
+    }
+}

@@ -4,12 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use burn::tensor::Tensor;
-#[cfg(feature = "train")]
-use diffusion_core::checkpoint::Arrangement;
 
 use super::method::Method;
-#[cfg(feature = "train")]
-use crate::place::Place;
 
 /// What an adapter is made of, on a device, in f32.
 #[derive(Debug)]
@@ -78,12 +74,12 @@ impl Factors {
         }
     }
 
-    /// The same, also where lengths of rows or columns are set afterwards, if the rows lie as those of the parameter do.
+    /// The same, also where lengths of rows or columns are set afterwards; not where a bias is changed, too.
     #[cfg(feature = "train")]
-    pub(crate) fn low_rank_beside_magnitude(&self, place: &Place) -> Option<(Tensor<2>, Tensor<2>)> {
+    pub(crate) fn low_rank_beside_magnitude(&self, rows: Range<usize>) -> Option<(Tensor<2>, Tensor<2>)> {
         match &self.delta {
-            Some(Delta::LowRank { up, down }) if place.arrangement == Arrangement::Same && self.bias.is_none() => {
-                Some((up.clone().narrow(0, place.rows.start, place.rows.len()), down.clone()))
+            Some(Delta::LowRank { up, down }) if self.bias.is_none() => {
+                Some((up.clone().narrow(0, rows.start, rows.len()), down.clone()))
             }
             _ => None,
         }

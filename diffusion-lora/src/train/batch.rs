@@ -13,6 +13,8 @@ pub struct Batch {
     pub noise: Tensor<4>,
     /// Noise levels, as many as pictures.
     pub sigmas: Vec<f64>,
+    /// Captions as texts, as many as pictures; none where only their encoding is known.
+    pub captions: Vec<String>,
     /// Captions as the network takes them, as many as pictures.
     pub conditioning: Conditioning,
     /// Factor of the mean squared error of each picture; the loss is their sum. `1 / batch`, unless pictures count differently.
@@ -30,6 +32,9 @@ pub trait Batches {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// The batch of this number, from 0. A step of training takes as many as gradients are accumulated.
+    ///
+    /// Where a [`Trainer`](super::Trainer) trains text encoders, it has their uses recorded meanwhile. So captions that are encoded
+    /// here, with text encoders that are patched with what is trained, lead to it.
     ///
     /// # Errors
     /// If what it is made of cannot be read any more.

@@ -20,6 +20,12 @@ pub enum TrainError {
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Text encoders are trained, and captions were encoded without them.
+    #[error("step {step}: the captions of a batch were not encoded with the text encoders that are trained")]
+    NotEncoded {
+        /// The step, from 1.
+        step: usize,
+    },
     /// The loss, or a gradient, is not finite.
     #[error("step {step}: the {what} is not finite; its pictures: {}", pictures.join(", "))]
     NotFinite {

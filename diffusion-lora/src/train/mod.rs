@@ -13,6 +13,7 @@ mod file;
 mod learning_rate;
 mod loss;
 mod optimizer;
+mod parameter_groups;
 mod random;
 mod setting_error;
 mod start;

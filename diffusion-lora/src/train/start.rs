@@ -1,6 +1,7 @@
 //! Going on from a LoRA file.
 
 use burn::tensor::{Device, Tensor};
+use diffusion_core::checkpoint::Arrangement;
 use diffusion_core::weights::PatchTarget;
 
 use super::adapter::{Method, Part, TrainedAdapter};
@@ -29,7 +30,9 @@ pub fn adapters_of(lora: &Lora, targets: &[PatchTarget], device: &Device) -> Res
             kind: adapter.tensors.kind(),
         };
         let factors = adapter.tensors.load(device)?;
-        let (up, down) = factors.low_rank_beside_magnitude(&place).ok_or_else(not_trainable)?;
+        let is_plain = place.arrangement == Arrangement::Same;
+        let low_rank = factors.low_rank_beside_magnitude(place.rows.clone()).filter(|_| is_plain);
+        let (up, down) = low_rank.ok_or_else(not_trainable)?;
         let target = targets.iter().find(|target| target.component == component).ok_or_else(not_trainable)?;
         let layer = trainable_layers(target).find(|layer| layer.parameter == place.parameter).ok_or_else(not_trainable)?;
         let magnitude = factors.magnitude.as_ref().filter(|_| place.kind == PlaceKind::Weight);

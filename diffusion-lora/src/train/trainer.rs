@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use diffusion_core::network::{Denoiser, DenoiserInput, GradientOptions, TrainedParameters};
-use diffusion_core::weights::{ComponentPatches, TrainedParameter};
+use diffusion_core::network::{BlockGradients, Conditioning, Denoiser, DenoiserInput, GradientOptions, TrainedParameters};
+use diffusion_core::weights::{ComponentPatches, RecordedUses, TrainedParameter};
 use thiserror::Error;
 
 use super::adapter::{Part, TrainedAdapter};
@@ -13,7 +13,8 @@ use super::batch::{Batch, Batches};
 use super::clipping::{clip_global_norm, global_norm};
 use super::error::TrainError;
 use super::learning_rate::{LearningRateCourse, LearningRateSchedule};
-use super::optimizer::{Optimizer, OptimizerSettings, OptimizerState, OptimizerStateError};
+use super::optimizer::{OptimizerSettings, OptimizerState, OptimizerStateError};
+use super::parameter_groups::ParameterGroups;
 use super::weighting::{LossSpace, LossWeighting};
 
 /// How adapters are trained.
@@ -23,6 +24,8 @@ pub struct TrainerSettings {
     pub optimizer: OptimizerSettings,
     /// The rate that the schedule multiplies.
     pub learning_rate: f64,
+    /// The rate of adapters of text encoders, if it is another one.
+    pub text_encoder_learning_rate: Option<f64>,
     /// How the rate changes.
     pub schedule: LearningRateSchedule,
     /// Gradients of all parameters together are made no longer than this.
@@ -37,7 +40,7 @@ pub struct TrainerSettings {
     pub average_decay: Option<f64>,
     /// Guidance as an input, for networks that take it.
     pub distilled_guidance: Option<f64>,
-    /// How gradients are computed.
+    /// How gradients are computed. That of the conditioning is where it is needed.
     pub gradients: GradientOptions,
 }
 
@@ -47,6 +50,7 @@ impl Default for TrainerSettings {
         Self {
             optimizer: OptimizerSettings::default(),
             learning_rate: 1e-4,
+            text_encoder_learning_rate: None,
             // A constant rate does not ask how many steps there are.
             schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 0 },
             max_gradient_norm: Some(1.0),
@@ -75,14 +79,20 @@ pub struct StepReport {
 
 /// Trains adapters.
 ///
-/// The network has to compute with them: its patches are [`patches`](Self::patches).
+/// The network has to compute with them: its patches are [`patches`](Self::patches). So have text encoders, if they are trained
+/// along: a batch then encodes its captions with them, see [`Batches::batch`].
 #[derive(Debug)]
 pub struct Trainer {
     settings: TrainerSettings,
+    /// Those of the network, then those of text encoders.
     adapters: Vec<TrainedAdapter>,
     /// Matrices of all adapters, in their order.
     parameters: Vec<TrainedParameter>,
-    optimizer: Box<dyn Optimizer>,
+    /// Those of the network.
+    of_network: TrainedParameters,
+    /// Those of text encoders.
+    of_text_encoders: Vec<TrainedParameter>,
+    optimizer: ParameterGroups,
     average: Option<MovingAverage>,
     steps: usize,
 }
@@ -121,18 +131,47 @@ impl Trainer {
     /// # Panics
     /// If there are no adapters, or no batches make a step.
     pub fn new(adapters: Vec<TrainedAdapter>, settings: TrainerSettings) -> Self {
-        assert!(!adapters.is_empty(), "something to train");
-        assert!(settings.accumulation > 0, "a step of at least one batch");
-        let parameters: Vec<TrainedParameter> =
-            adapters.iter().flat_map(|adapter| adapter.parts.iter().map(|(_, parameter)| parameter.clone())).collect();
-        let values: Vec<Tensor<2>> = parameters.iter().map(TrainedParameter::value).collect();
-        let shapes: Vec<[usize; 2]> = values.iter().map(Tensor::dims).collect();
-        let optimizer = settings.optimizer.build(&shapes, &values[0].device());
-        let average = settings.average_decay.map(|decay| MovingAverage::new(decay, &values));
-        Self { settings, adapters, parameters, optimizer, average, steps: 0 }
+        Self::with_text_encoders(adapters, Vec::new(), settings)
     }
 
-    /// The adapters.
+    /// A trainer of adapters of the network and of text encoders that has taken no step.
+    ///
+    /// # Panics
+    /// If there are no adapters, or no batches make a step.
+    pub fn with_text_encoders(
+        of_network: Vec<TrainedAdapter>,
+        of_text_encoders: Vec<TrainedAdapter>,
+        settings: TrainerSettings,
+    ) -> Self {
+        assert!(settings.accumulation > 0, "a step of at least one batch");
+        let matrices = |adapter: &TrainedAdapter| -> Vec<TrainedParameter> {
+            adapter.parts.iter().map(|(_, parameter)| parameter.clone()).collect()
+        };
+        let trained = of_network.iter().map(|adapter| (adapter.layer.parameter.clone(), matrices(adapter))).collect();
+        let text_encoders: Vec<TrainedParameter> = of_text_encoders.iter().flat_map(matrices).collect();
+        let adapters: Vec<TrainedAdapter> = of_network.into_iter().chain(of_text_encoders).collect();
+        let parameters: Vec<TrainedParameter> = adapters.iter().flat_map(matrices).collect();
+        let values: Vec<Tensor<2>> = parameters.iter().map(TrainedParameter::value).collect();
+        let shapes: Vec<[usize; 2]> = values.iter().map(Tensor::dims).collect();
+        let device = values.first().expect("something to train").device();
+        let (network, text) = shapes.split_at(shapes.len() - text_encoders.len());
+        let text_rate = settings.text_encoder_learning_rate.unwrap_or(settings.learning_rate);
+        let groups = [(network, settings.learning_rate), (text, text_rate)];
+        let optimizer = ParameterGroups::new(&settings.optimizer, &groups, &device);
+        let average = settings.average_decay.map(|decay| MovingAverage::new(decay, &values));
+        Self {
+            settings,
+            adapters,
+            parameters,
+            of_network: trained,
+            of_text_encoders: text_encoders,
+            optimizer,
+            average,
+            steps: 0,
+        }
+    }
+
+    /// The adapters, those of text encoders last.
     pub fn adapters(&self) -> &[TrainedAdapter] {
         &self.adapters
     }
@@ -161,18 +200,14 @@ impl Trainer {
     /// Take a step: gradients of as many batches as are accumulated, and a change of the adapters.
     ///
     /// # Errors
-    /// [`TrainError`] if a batch or the network cannot be read, or a number is not finite; the adapters are as before then.
+    /// [`TrainError`] if a batch or the network cannot be read, text encoders are trained and captions were not encoded with them,
+    /// or a number is not finite; the adapters are as before then.
     pub fn step<B: Batches>(&mut self, denoiser: &dyn Denoiser, batches: &mut B) -> Result<StepReport, TrainError> {
         let step = self.steps + 1;
-        let trained = self.trained();
         let (mut loss, mut pictures) = (0.0, Vec::new());
         for index in 0..self.settings.accumulation {
-            let batch = batches.batch(self.steps * self.settings.accumulation + index);
-            let batch = batch.map_err(|error| TrainError::Batch { step, source: error.into() });
-            let added = batch.and_then(|batch| {
-                pictures.extend(batch.names.iter().cloned());
-                self.add_gradients(denoiser, &batch, &trained)
-            });
+            let number = self.steps * self.settings.accumulation + index;
+            let added = self.add_gradients_of(number, denoiser, batches, &mut pictures);
             loss += added.inspect_err(|_| self.forget_gradients())?;
         }
         let share = 1.0 / self.settings.accumulation as f64;
@@ -189,9 +224,9 @@ impl Trainer {
             None => global_norm(&gradients),
         };
         let gradient_norm = norm.map_err(|_| TrainError::NotFinite { step, what: "gradient", pictures })?;
-        let learning_rate = self.settings.learning_rate * self.settings.schedule.factor(self.steps);
+        let factor = self.settings.schedule.factor(self.steps);
         let mut values: Vec<Tensor<2>> = self.parameters.iter().map(TrainedParameter::value).collect();
-        self.optimizer.step(&mut values, &gradients, learning_rate);
+        self.optimizer.step(&mut values, &gradients, factor);
         if let Some(average) = &mut self.average {
             average.update(&values);
         }
@@ -199,36 +234,54 @@ impl Trainer {
             parameter.set(value);
         }
         self.steps = step;
-        let learning_rate = self.optimizer.effective_learning_rate(learning_rate);
+        let learning_rate = self.optimizer.effective_learning_rate(factor);
         Ok(StepReport { step, loss, gradient_norm, learning_rate })
     }
 
-    fn add_gradients(&self, denoiser: &dyn Denoiser, batch: &Batch, trained: &TrainedParameters) -> Result<f64, TrainError> {
+    /// Add the gradients of a batch; its loss.
+    fn add_gradients_of<B: Batches>(
+        &self,
+        number: usize,
+        denoiser: &dyn Denoiser,
+        batches: &mut B,
+        pictures: &mut Vec<String>,
+    ) -> Result<f64, TrainError> {
+        let step = self.steps + 1;
+        // Captions are encoded while the batch is made.
+        let uses = RecordedUses::of(&self.of_text_encoders);
+        let batch = batches.batch(number).map_err(|error| TrainError::Batch { step, source: error.into() })?;
+        pictures.extend(batch.names.iter().cloned());
+        let (loss, of_conditioning) = self.add_gradients(denoiser, &batch)?;
+        if let Some(of_conditioning) = of_conditioning {
+            let product = of_conditioning.product(&batch.conditioning).ok_or(TrainError::NotEncoded { step })?;
+            uses.finish(&product.backward());
+        }
+        Ok(loss)
+    }
+
+    /// Add the gradients of the network's adapters; the loss, and the gradient of the conditioning if text encoders need it.
+    fn add_gradients(&self, denoiser: &dyn Denoiser, batch: &Batch) -> Result<(f64, Option<Conditioning>), TrainError> {
         let TrainerSettings { weighting, space, distilled_guidance, gradients, .. } = self.settings;
         let input = DenoiserInput {
             latents: batch.noisy(),
             sigmas: &batch.sigmas,
-            conditioning: &batch.conditioning,
+            conditioning: &batch.conditioning.clone().without_autodiff(),
             distilled_guidance,
             modulations: None,
         };
+        let options = GradientOptions { of_conditioning: !self.of_text_encoders.is_empty(), ..gradients };
         let mut value = 0.0;
         let mut of_velocity = |velocity: Tensor<4>| {
             let loss = batch.loss(velocity, |sigma| weighting.weight(sigma) * space.weight(sigma));
             value = loss.value;
             loss.gradient
         };
-        denoiser.gradients(&input, trained, gradients, &mut of_velocity)?;
-        Ok(value)
+        let BlockGradients { of_conditioning, .. } = denoiser.gradients(&input, &self.of_network, options, &mut of_velocity)?;
+        Ok((value, of_conditioning))
     }
 
     fn forget_gradients(&self) {
         self.parameters.iter().for_each(|parameter| drop(parameter.take_gradient()));
-    }
-
-    fn trained(&self) -> TrainedParameters {
-        let parts = |adapter: &TrainedAdapter| adapter.parts.iter().map(|(_, parameter)| parameter.clone()).collect();
-        self.adapters.iter().map(|adapter| (adapter.layer.parameter.clone(), parts(adapter))).collect()
     }
 
     /// Values of the adapters' matrices to be written: the moving average, if one is kept, or those of now.

@@ -118,7 +118,8 @@ impl Reference {
     }
 }
 
-fn tensor<const D: usize>(file: &Checkpoint, name: &str) -> Tensor<D> {
+/// A tensor of a file, in f32.
+pub(crate) fn tensor<const D: usize>(file: &Checkpoint, name: &str) -> Tensor<D> {
     let stored = file.get(name).unwrap_or_else(|| panic!("no {name} in {}", file.path().display()));
     let data = TensorData::new(stored.to_f32().unwrap(), stored.shape().to_vec());
     Tensor::from_data(data, (&Device::flex(), DType::F32))

@@ -58,7 +58,8 @@ pub(crate) fn batch_of(name: &str) -> Batch {
     let weights = vec![1.0 / sigmas.len() as f64; sigmas.len()];
     let names = sigmas.iter().map(f64::to_string).collect();
     let conditioning = Conditioning { tokens: reference.get("prompt_embeds"), pooled: reference.get("pooled_prompt_embeds") };
-    Batch { latents: reference.get("latents"), noise: reference.get("noise"), sigmas, conditioning, weights, names }
+    let (latents, noise) = (reference.get("latents"), reference.get("noise"));
+    Batch { latents, noise, sigmas, captions: Vec::new(), conditioning, weights, names }
 }
 
 /// The largest error as a share of the largest number.
@@ -164,6 +165,7 @@ pub(crate) fn settings(name: &str) -> TrainerSettings {
     TrainerSettings {
         optimizer: OptimizerSettings::AdamW(AdamWSettings { weight_decay: 1e-2, ..AdamWSettings::default() }),
         learning_rate: 1e-3,
+        text_encoder_learning_rate: None,
         schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 3 },
         max_gradient_norm: Some(1.0),
         accumulation: 1,

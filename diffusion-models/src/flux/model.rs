@@ -154,9 +154,15 @@ impl FluxModel {
     /// # Errors
     /// [`PipelineError::Checkpoint`].
     pub fn load_text_encoders(&self, loading: &Loading<'_>) -> Result<FluxPromptEncoder, PipelineError> {
+        let clips = self.load_clips(loading)?;
+        Ok(FluxPromptEncoder { t5: self.t5.as_ref().map(|t5| t5.load(loading)).transpose()?, ..clips })
+    }
+
+    /// The text encoders that there are, T5 missing.
+    fn load_clips(&self, loading: &Loading<'_>) -> Result<FluxPromptEncoder, PipelineError> {
         Ok(FluxPromptEncoder {
             clip_l: self.clip_l.as_ref().map(|clip| clip.load(loading)).transpose()?,
-            t5: self.t5.as_ref().map(|t5| t5.load(loading)).transpose()?,
+            t5: None,
             joint_attention_dim: self.config().joint_attention_dim,
             pooled_projection_dim: self.config().pooled_projection_dim,
             device: Device::clone(loading.device),
@@ -283,6 +289,10 @@ impl Model for FluxModel {
 
     fn load_prompt_encoder(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {
         Ok(Box::new(self.load_text_encoders(loading)?))
+    }
+
+    fn load_clip_encoders(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {
+        Ok(Box::new(self.load_clips(loading)?))
     }
 
     fn load_denoiser(&self, loading: &Loading<'_>) -> Result<Box<dyn Denoiser>, PipelineError> {

@@ -8,7 +8,7 @@ use diffusion_core::weights::{ComponentPatches, PatchMode};
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
 use crate::components::{CLIP_L, T5XXL};
 use crate::error::PipelineError;
-use crate::prompt_encoder::{EncodedText, PromptEncoder, token_ids, with_patches};
+use crate::prompt_encoder::{EncodedText, PromptEncoder, Truncation, token_ids, with_patches};
 use crate::t5::{T5Encoder, T5Tokenizer};
 use diffusion_core::network::Conditioning;
 
@@ -35,15 +35,12 @@ impl PromptEncoder for FluxPromptEncoder {
             }
             None => Tensor::zeros([1, max_sequence_length, self.joint_attention_dim], (device, DType::F32)),
         };
-        let pooled = match &self.clip_l {
-            Some((tokenizer, encoder)) => {
-                let encoding = tokenizer.encode(text, tokenizer.max_length())?;
-                encoder.encode(token_ids(encoding, CLIP_L, &mut truncated, device))?.pooled
-            }
-            None => None,
-        };
-        let pooled = pooled.unwrap_or_else(|| Tensor::zeros([1, self.pooled_projection_dim], (device, DType::F32)));
+        let pooled = self.encode_clip(text, &mut truncated)?;
         Ok(EncodedText { conditioning: Conditioning { tokens, pooled }, truncated })
+    }
+
+    fn encode_again(&self, text: &str, known: &Conditioning) -> Result<Conditioning, PipelineError> {
+        Ok(Conditioning { tokens: known.tokens.clone(), pooled: self.encode_clip(text, &mut Vec::new())? })
     }
 
     fn patched(self: Box<Self>, patches: &ComponentPatches, mode: PatchMode) -> Result<Box<dyn PromptEncoder>, CheckpointError> {
@@ -52,5 +49,18 @@ impl PromptEncoder for FluxPromptEncoder {
             t5: with_patches(self.t5, T5XXL, patches, mode)?,
             ..*self
         }))
+    }
+}
+
+impl FluxPromptEncoder {
+    fn encode_clip(&self, text: &str, truncated: &mut Vec<Truncation>) -> Result<Tensor<2>, PipelineError> {
+        let pooled = match &self.clip_l {
+            Some((tokenizer, encoder)) => {
+                let encoding = tokenizer.encode(text, tokenizer.max_length())?;
+                encoder.encode(token_ids(encoding, CLIP_L, truncated, &self.device))?.pooled
+            }
+            None => None,
+        };
+        Ok(pooled.unwrap_or_else(|| Tensor::zeros([1, self.pooled_projection_dim], (&self.device, DType::F32))))
     }
 }

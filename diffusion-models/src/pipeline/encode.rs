@@ -9,7 +9,7 @@ use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::prompt_cache::TextKey;
-use crate::prompt_encoder::EncodedText;
+use crate::prompt_encoder::{EncodedText, PromptEncoder};
 use crate::settings::Settings;
 
 impl Pipeline {
@@ -94,6 +94,15 @@ impl Pipeline {
             }
         };
         encoder.encode(text, length)
+    }
+
+    /// Load the text encoders but T5, unpatched, for texts whose encoding is [known](PromptEncoder::encode_again) otherwise. They
+    /// are the caller's.
+    ///
+    /// # Errors
+    /// [`PipelineError`] if they cannot be loaded, or the observer cancels.
+    pub fn load_clip_encoders(&self, observer: Observer<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {
+        load(&self.options, Stage::Text, observer, |loading| self.model.load_clip_encoders(loading))
     }
 
     /// Free the text encoders, and the memory that reading them took. They are loaded again if another text is encoded.

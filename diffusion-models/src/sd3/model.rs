@@ -197,11 +197,17 @@ impl Sd3Model {
     /// # Errors
     /// [`PipelineError::Checkpoint`].
     pub fn load_text_encoders(&self, loading: &Loading<'_>) -> Result<Sd3PromptEncoder, PipelineError> {
+        let clips = self.load_clips(loading)?;
+        Ok(Sd3PromptEncoder { t5: self.t5.as_ref().map(|t5| t5.load(loading)).transpose()?, ..clips })
+    }
+
+    /// The text encoders that there are, T5 missing.
+    fn load_clips(&self, loading: &Loading<'_>) -> Result<Sd3PromptEncoder, PipelineError> {
         let clip = |file: &ClipFile| file.load(loading);
         Ok(Sd3PromptEncoder {
             clip_l: self.clip_l.as_ref().map(clip).transpose()?,
             clip_g: self.clip_g.as_ref().map(clip).transpose()?,
-            t5: self.t5.as_ref().map(|t5| t5.load(loading)).transpose()?,
+            t5: None,
             joint_attention_dim: self.config().joint_attention_dim,
             pooled_projection_dim: self.config().pooled_projection_dim,
             device: Device::clone(loading.device),
@@ -333,6 +339,10 @@ impl Model for Sd3Model {
 
     fn load_prompt_encoder(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {
         Ok(Box::new(self.load_text_encoders(loading)?))
+    }
+
+    fn load_clip_encoders(&self, loading: &Loading<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {
+        Ok(Box::new(self.load_clips(loading)?))
     }
 
     fn load_denoiser(&self, loading: &Loading<'_>) -> Result<Box<dyn Denoiser>, PipelineError> {

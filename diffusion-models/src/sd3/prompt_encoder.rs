@@ -38,11 +38,7 @@ impl PromptEncoder for Sd3PromptEncoder {
     /// Reference: diffusers `pipeline_stable_diffusion_3.py#L230-L464` at 58eb52c.
     fn encode(&self, text: &str, max_sequence_length: usize) -> Result<EncodedText, PipelineError> {
         let (device, mut truncated) = (&self.device, Vec::new());
-        let mut clip = |clip: &Option<(ClipTokenizer, ClipTextEncoder)>, id: ComponentId| {
-            clip.as_ref().map(|clip| encode_clip(clip, id, text, &mut truncated, device)).transpose()
-        };
-        let (clip_l, clip_g) = (clip(&self.clip_l, CLIP_L)?, clip(&self.clip_g, CLIP_G)?);
-        let (clip, pooled) = self.join_clips(clip_l, clip_g);
+        let (clip, pooled) = self.encode_clips(text, &mut truncated)?;
         let t5 = match &self.t5 {
             Some((tokenizer, encoder)) => {
                 let encoding = tokenizer.encode(text, max_sequence_length)?;
@@ -52,6 +48,14 @@ impl PromptEncoder for Sd3PromptEncoder {
         };
         let conditioning = Conditioning { tokens: Tensor::cat(vec![clip, t5], 1), pooled };
         Ok(EncodedText { conditioning, truncated })
+    }
+
+    fn encode_again(&self, text: &str, known: &Conditioning) -> Result<Conditioning, PipelineError> {
+        let (clip, pooled) = self.encode_clips(text, &mut Vec::new())?;
+        let ([_, clip_len, _], [_, len, _]) = (clip.dims(), known.tokens.dims());
+        assert!(clip_len <= len, "{clip_len} tokens of CLIP in {len} known ones");
+        let t5 = known.tokens.clone().narrow(1, clip_len, len - clip_len);
+        Ok(Conditioning { tokens: Tensor::cat(vec![clip, t5], 1), pooled })
     }
 
     fn patched(self: Box<Self>, patches: &ComponentPatches, mode: PatchMode) -> Result<Box<dyn PromptEncoder>, CheckpointError> {
@@ -65,6 +69,15 @@ impl PromptEncoder for Sd3PromptEncoder {
 }
 
 impl Sd3PromptEncoder {
+    /// What both CLIPs say, at the width of the text tokens, and pooled.
+    fn encode_clips(&self, text: &str, truncated: &mut Vec<Truncation>) -> Result<(Tensor<3>, Tensor<2>), PipelineError> {
+        let mut clip = |clip: &Option<(ClipTokenizer, ClipTextEncoder)>, id: ComponentId| {
+            clip.as_ref().map(|clip| encode_clip(clip, id, text, truncated, &self.device)).transpose()
+        };
+        let (clip_l, clip_g) = (clip(&self.clip_l, CLIP_L)?, clip(&self.clip_g, CLIP_G)?);
+        Ok(self.join_clips(clip_l, clip_g))
+    }
+
     /// Both CLIPs side by side, at the width of the text tokens, and their pooled embeddings.
     fn join_clips(&self, l: Option<TextEmbedding>, g: Option<TextEmbedding>) -> (Tensor<3>, Tensor<2>) {
         let device = &self.device;

@@ -14,8 +14,8 @@ use diffusion_lora::train::{
 };
 use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, VAE};
 
-use crate::adapters::{MethodName, RankPattern};
-use crate::sampling::ShiftName;
+use crate::method::{MethodName, RankPattern};
+use crate::shift::ShiftName;
 
 /// Train a LoRA for Stable Diffusion 3, 3.5 or FLUX.1 from pictures with captions.
 ///
@@ -145,15 +145,20 @@ pub(crate) struct AdapterOptions {
     /// How layers are adapted: lora, dora, or lokr[:FACTOR].
     #[arg(long, value_name = "NAME", default_value_t = MethodName::default())]
     pub(crate) method: MethodName,
-    /// Rank: how much can be learnt, and how large the file is.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(1..=1_024_usize))]
-    pub(crate) rank: usize,
+    /// Rank: how much can be learnt, and how large the file is [default: 16; 8 for the miniature].
+    #[arg(long, value_name = "N", value_parser = whole(1..=1_024_usize))]
+    pub(crate) rank: Option<usize>,
     /// Other ranks for layers in whose name a regular expression is found, as in ff=8; the first that suits counts.
     #[arg(long, value_name = "PATTERN=N")]
     pub(crate) rank_of: Vec<RankPattern>,
     /// Changes are scaled by alpha / rank [default: the rank].
     #[arg(long, value_name = "X", value_parser = number_above(0.0, 1e6))]
     pub(crate) alpha: Option<f64>,
+    /// Train CLIP-L and CLIP-G along: queries, keys, values and outputs of their attentions.
+    ///
+    /// They learn new words, and forget others sooner than the transformer does. T5 is never trained.
+    #[arg(long, conflicts_with = "batches")]
+    pub(crate) train_text_encoders: bool,
     /// A LoRA to go on from, in place of one that changes nothing.
     #[arg(long, value_name = "LORA", conflicts_with_all = ["targets", "method", "rank", "rank_of", "alpha"])]
     pub(crate) init_lora: Option<PathBuf>,
@@ -163,15 +168,18 @@ pub(crate) struct AdapterOptions {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Steps")]
 pub(crate) struct StepOptions {
-    /// Number of steps.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = whole(1..=10_000_000_usize))]
-    pub(crate) steps: usize,
+    /// Number of steps [default: 1000; 600 for the miniature].
+    #[arg(long, value_name = "N", value_parser = whole(1..=10_000_000_usize))]
+    pub(crate) steps: Option<usize>,
     /// Optimiser: adamw, adafactor, prodigy (finds the learning rate itself) or lion.
     #[arg(long, value_name = "NAME", default_value_t = OptimizerSettings::default())]
     pub(crate) optimizer: OptimizerSettings,
     /// Learning rate [default: the model's, for AdamW; the optimiser's own for others].
     #[arg(long, value_name = "X", value_parser = number_above(0.0, 1_000.0))]
     pub(crate) learning_rate: Option<f64>,
+    /// Learning rate of text encoders [default: a twentieth of the other; with prodigy the same].
+    #[arg(long, value_name = "X", value_parser = number_above(0.0, 1_000.0), requires = "train_text_encoders")]
+    pub(crate) text_encoder_learning_rate: Option<f64>,
     /// How much parameters shrink [default: the optimiser's].
     #[arg(long, value_name = "X", value_parser = number(0.0..=1_000.0))]
     pub(crate) weight_decay: Option<f64>,
@@ -184,9 +192,9 @@ pub(crate) struct StepOptions {
     /// Longest gradient of all parameters together; 0 for any [default: the model's].
     #[arg(long, value_name = "X", value_parser = number(0.0..=1e9))]
     pub(crate) max_grad_norm: Option<f64>,
-    /// Pictures in a batch.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1..=1_024_usize))]
-    pub(crate) batch_size: usize,
+    /// Pictures in a batch [default: 1; 4 for the miniature].
+    #[arg(long, value_name = "N", value_parser = whole(1..=1_024_usize))]
+    pub(crate) batch_size: Option<usize>,
     /// Batches that make a step: as a larger batch, in the memory of a small one.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1..=1_024_usize))]
     pub(crate) accumulate: usize,
@@ -304,7 +312,38 @@ impl OutputOptions {
     }
 }
 
+/// What can be left out depends on what is trained.
+#[derive(Clone, Copy, Debug)]
+struct Defaults {
+    steps: usize,
+    batch_size: usize,
+    rank: usize,
+}
+
 impl Arguments {
+    fn defaults(&self) -> Defaults {
+        match self.model.model {
+            Some(_) => Defaults { steps: 1_000, batch_size: 1, rank: 16 },
+            // It is small and learns fast.
+            None => Defaults { steps: 600, batch_size: 4, rank: 8 },
+        }
+    }
+
+    /// Number of steps.
+    pub(crate) fn num_steps(&self) -> usize {
+        self.steps.steps.unwrap_or(self.defaults().steps)
+    }
+
+    /// Pictures in a batch.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.steps.batch_size.unwrap_or(self.defaults().batch_size)
+    }
+
+    /// The rank of layers that no pattern suits.
+    pub(crate) fn rank(&self) -> usize {
+        self.adapter.rank.unwrap_or(self.defaults().rank)
+    }
+
     /// What was given for the model, its components and the assistant LoRA.
     pub(crate) fn given_sources(&self) -> GivenSources<'_> {
         let ModelOptions { model, clip_l, clip_g, t5xxl, vae, config, assistant_lora, .. } = &self.model;

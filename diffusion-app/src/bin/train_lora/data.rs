@@ -45,7 +45,7 @@ pub(crate) fn read(
         bucket_step: bucket_step.unwrap_or(defaults.bucket_step),
         flips: *flip,
         caption_dropout: settings.caption_dropout,
-        batch_size: arguments.steps.batch_size,
+        batch_size: arguments.batch_size(),
         seed: arguments.steps.seed,
         ..defaults
     };
@@ -67,8 +67,7 @@ pub(crate) fn encode(
     };
     let maker = maker(arguments.model.device, pipeline.device())?;
     let cache = TrainingCache::open(&folder, maker)?;
-    let levels = settings.levels;
-    let levels = NoiseLevels::new(move |random, tokens| levels.sigma(random, tokens));
+    let levels = NoiseLevels::from(settings.levels);
     let bar = Bar::new(verbosity);
     let set = pictures.encode(pipeline, &cache, levels, &mut |event| bar.show(event))?;
     drop(bar);

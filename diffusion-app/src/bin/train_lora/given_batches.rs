@@ -56,7 +56,7 @@ impl GivenBatches {
         }
         let names = (1..=sigmas.len()).map(|index| format!("picture {index} of {}", path.display())).collect();
         let weights = vec![1.0 / sigmas.len() as f64; sigmas.len()];
-        Ok(Self(Batch { latents, noise, sigmas, conditioning, weights, names }))
+        Ok(Self(Batch { latents, noise, sigmas, captions: Vec::new(), conditioning, weights, names }))
     }
 }
 

@@ -7,26 +7,34 @@ mod data;
 mod files;
 mod given_batches;
 mod log;
+mod method;
+mod plan;
 mod progress;
 mod run;
 mod samples;
 mod sampling;
 mod settings;
+mod shift;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diffusion_app::cli::{Sources, Verbosity, display_name, run as run_program};
+use diffusion_app::cli::{Sources, Verbosity, display_name, print, run as run_program};
+#[cfg(feature = "flex")]
+use diffusion_app::device::DeviceName;
 use diffusion_app::output::check_writable;
+#[cfg(feature = "flex")]
+use diffusion_app::training::check_gradients;
+use diffusion_app::training::{LiveCaptions, MemoryPlan};
 use diffusion_core::Residency;
-use diffusion_core::weights::{ComponentPatches, PatchWeights};
+use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
 use diffusion_lora::train::{Trainer, TrainingNotes};
 use diffusion_lora::{Lora, LoraSet};
-use diffusion_models::{Pipeline, PipelineOptions};
+use diffusion_models::{Pipeline, PipelineOptions, PromptEncoder, ignore};
 
-use adapters::adapters;
+use adapters::{Adapters, adapters};
 use arguments::Arguments;
 use files::{RunFiles, earlier_identity};
 use given_batches::GivenBatches;
@@ -62,15 +70,19 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => None,
     };
     let init_lora = loras.next().map(|path| Lora::open(&path)).transpose()?;
-    let adapters = adapters(&arguments.adapter, init_lora.as_ref(), &pipeline, &targets, arguments.steps.seed)?;
-    let trainable: usize =
-        adapters.iter().flat_map(|adapter| &adapter.parts).map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
+    let Adapters { of_network, of_text_encoders } = adapters(arguments, init_lora.as_ref(), &pipeline, &targets)?;
     let pictures = data::read(arguments, &settings, &pipeline, verbosity)?;
 
-    if arguments.model.stream_weights {
+    let trainer = Trainer::with_text_encoders(of_network, of_text_encoders, settings.trainer.clone());
+    let factors = plan::factors(arguments, pictures.as_ref(), &pipeline, &trainer);
+    if arguments.plan {
+        return Ok(print(&MemoryPlan::new(&pipeline, &factors))?);
+    }
+    if pictures.is_some() {
+        pipeline.set_residency(plan::residency(arguments, &pipeline, &factors, verbosity)?);
+    } else if arguments.model.stream_weights {
         pipeline.set_residency(Residency::Streamed);
     }
-    let trainer = Trainer::new(adapters, settings.trainer.clone());
     let mut identity: BTreeMap<String, String> =
         settings.identity(arguments).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     data::identify(arguments, pictures.as_ref(), &mut identity)?;
@@ -94,13 +106,12 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     files.check(&trainer)?;
 
+    #[cfg(feature = "flex")]
+    if arguments.model.device != DeviceName::Cpu {
+        check_gradients(&device, &DeviceName::Cpu.open()?, precision.compute)?;
+    }
     verbosity.note(format_args!("{} in {precision}", arguments.model.device.describe(&device)));
-    verbosity.note(format_args!(
-        "{}: {} layers, {:.2} million numbers to train",
-        pipeline.info().path.display(),
-        trainer.adapters().len(),
-        trainable as f64 / 1e6
-    ));
+    verbosity.note(format_args!("{}: {}", pipeline.info().path.display(), trained_numbers(&trainer)));
     settings.describe(arguments, &pipeline.info().training).into_iter().for_each(|line| verbosity.note(line));
     if let Some(pictures) = &pictures {
         verbosity.note(pictures.summary());
@@ -111,7 +122,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let _ = std::fs::remove_file(files.state());
     } else if files.resume(&mut trainer, &device)? {
         let drawn = are_drawn(&output.output, &arguments.samples, trainer.steps());
-        if trainer.steps() >= arguments.steps.steps && drawn {
+        if trainer.steps() >= arguments.num_steps() && drawn {
             files.write_output(&trainer)?;
             verbosity.note(format_args!(
                 "{} has its {} steps already; more --steps go on, --restart begins anew",
@@ -137,13 +148,43 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     if let Some(pictures) = pictures {
         let mut set = data::encode(arguments, &settings, &pictures, &mut pipeline, verbosity)?;
-        let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, assistant, verbosity };
-        return run.finish(&mut set);
+        let text_encoders = trained_text_encoders(arguments, &pipeline, &trainer)?;
+        let text_encoders = text_encoders.as_deref();
+        let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders, assistant, verbosity };
+        return match text_encoders {
+            Some(text_encoders) => run.finish(&mut LiveCaptions::new(&mut set, text_encoders)),
+            None => run.finish(&mut set),
+        };
     }
     let path = arguments.data.batches.as_deref().ok_or("neither pictures nor batches were given")?;
     let mut batches = GivenBatches::read(path, &pipeline)?;
     pipeline.free_prompt_encoder();
-    Run { arguments, pipeline: &mut pipeline, trainer, files, samples, assistant, verbosity }.finish(&mut batches)
+    let run = Run { arguments, pipeline: &mut pipeline, trainer, files, samples, text_encoders: None, assistant, verbosity };
+    run.finish(&mut batches)
+}
+
+/// How much is trained.
+fn trained_numbers(trainer: &Trainer) -> String {
+    let adapters = trainer.adapters();
+    let matrices = adapters.iter().flat_map(|adapter| &adapter.parts);
+    let numbers: usize = matrices.map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
+    let mut components: Vec<String> = adapters.iter().map(|adapter| adapter.component.to_string()).collect();
+    components.dedup();
+    format!("{} layers ({}), {:.2} million numbers to train", adapters.len(), components.join(", "), numbers as f64 / 1e6)
+}
+
+/// Text encoders with what is trained of them, if they are trained along.
+fn trained_text_encoders(
+    arguments: &Arguments,
+    pipeline: &Pipeline,
+    trainer: &Trainer,
+) -> Result<Option<Box<dyn PromptEncoder>>, Box<dyn Error>> {
+    if !arguments.adapter.train_text_encoders {
+        return Ok(None);
+    }
+    let encoders = pipeline.load_clip_encoders(&mut ignore)?;
+    // Assistants are for the transformer: captions are encoded without theirs, too, where text encoders are not trained.
+    Ok(Some(encoders.patched(&trainer.patches(ComponentPatches::new()), PatchMode::Attach)?))
 }
 
 /// What the file says of its training.
@@ -161,7 +202,7 @@ fn notes(arguments: &Arguments, pipeline: &Pipeline, settings: &RunSettings) -> 
         ("optimizer", trainer.optimizer.name().to_owned()),
         ("max_grad_norm", trainer.max_gradient_norm.unwrap_or(0.0).to_string()),
         ("gradient_accumulation_steps", trainer.accumulation.to_string()),
-        ("batch_size_per_device", arguments.steps.batch_size.to_string()),
+        ("batch_size_per_device", arguments.batch_size().to_string()),
         ("seed", arguments.steps.seed.to_string()),
         ("mixed_precision", arguments.model.precision.to_string()),
         ("weighting_scheme", trainer.weighting.to_string()),
@@ -171,6 +212,9 @@ fn notes(arguments: &Arguments, pipeline: &Pipeline, settings: &RunSettings) -> 
     let mut all: BTreeMap<String, String> = entries.map(|(name, value)| (name.to_owned(), value)).into();
     if let Some(guidance) = trainer.distilled_guidance {
         all.insert("guidance_scale".to_owned(), guidance.to_string());
+    }
+    if let Some(rate) = trainer.text_encoder_learning_rate {
+        all.insert("text_encoder_lr".to_owned(), rate.to_string());
     }
     TrainingNotes {
         architecture: Some(info.training.architecture.to_owned()),

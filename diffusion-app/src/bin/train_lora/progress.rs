@@ -1,6 +1,7 @@
 //! What a run tells while it goes on.
 
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use diffusion_app::cli::{Verbosity, say};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,8 +10,8 @@ use crate::log::LoggedStep;
 
 /// Decay of the running mean of the loss.
 const DECAY: f64 = 0.98;
-/// Lines that are printed in a run where there is no terminal.
-const LINES: usize = 40;
+/// Where there is no terminal, lines are at least this far apart.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// A bar with the loss, or a line now and then where there is no terminal.
 pub(crate) struct Progress {
@@ -18,6 +19,8 @@ pub(crate) struct Progress {
     verbosity: Verbosity,
     total: usize,
     mean: Option<f64>,
+    /// When the last line was printed.
+    said: Option<Instant>,
 }
 
 impl Progress {
@@ -30,7 +33,7 @@ impl Progress {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         bar.reset_eta();
-        Self { bar, verbosity, total, mean: None }
+        Self { bar, verbosity, total, mean: None, said: None }
     }
 
     pub(crate) fn show(&mut self, step: &LoggedStep) {
@@ -40,9 +43,10 @@ impl Progress {
             "loss {:.4} (mean {mean:.4}), gradient {:.3}, learning rate {:.2e}",
             step.loss, step.grad_norm, step.learning_rate
         );
-        let is_due = step.step.is_multiple_of((self.total / LINES).max(1)) || step.step == self.total;
+        let is_due = self.said.is_none_or(|said| said.elapsed() > INTERVAL) || step.step == self.total;
         if is_due && self.verbosity == Verbosity::Normal && !std::io::stderr().is_terminal() {
             let left = self.bar.eta().as_secs();
+            self.said = Some(Instant::now());
             say(format_args!("step {} of {}: {message}, {left} s left", step.step, self.total));
         }
         self.bar.set_position(step.step as u64);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use diffusion_app::cli::Verbosity;
 use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
 use diffusion_lora::train::{Batches, TrainError, Trainer};
-use diffusion_models::{Pipeline, ignore};
+use diffusion_models::{Pipeline, PromptEncoder, ignore};
 
 use crate::arguments::Arguments;
 use crate::chart::write_chart;
@@ -26,6 +26,8 @@ pub(crate) struct Run<'a> {
     pub(crate) trainer: Trainer,
     pub(crate) files: RunFiles<'a>,
     pub(crate) samples: Option<Samples>,
+    /// Text encoders with what is trained of them, if they are.
+    pub(crate) text_encoders: Option<&'a dyn PromptEncoder>,
     /// LoRAs that are on while training and not in sample pictures.
     pub(crate) assistant: ComponentPatches,
     pub(crate) verbosity: Verbosity,
@@ -34,7 +36,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Take all steps that are left, and write the LoRA.
     pub(crate) fn finish<B: Batches>(mut self, batches: &mut B) -> Result<(), Box<dyn Error>> {
-        let (output, steps) = (&self.arguments.output, self.arguments.steps.steps);
+        let (output, steps) = (&self.arguments.output, self.arguments.num_steps());
         let mut log = Log::open(output.log.as_deref(), self.trainer.steps())?;
         self.pipeline.patch_weights(self.trainer.patches(self.assistant.clone()), PatchMode::Attach)?;
         // The first ones, or those that an earlier run may have been stopped before.
@@ -82,7 +84,7 @@ impl Run<'_> {
         if !self.assistant.is_empty() {
             self.pipeline.patch_weights(self.trainer.patches(ComponentPatches::new()), PatchMode::Attach)?;
         }
-        let folder = samples.draw(self.pipeline, step)?;
+        let folder = samples.draw(self.pipeline, self.text_encoders, step)?;
         self.verbosity.note(format_args!("drew sample pictures of step {step} in {}", folder.display()));
         if !self.assistant.is_empty() {
             self.pipeline.patch_weights(self.trainer.patches(self.assistant.clone()), PatchMode::Attach)?;

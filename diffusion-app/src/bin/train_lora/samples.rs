@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use diffusion_app::image_file::write_image;
-use diffusion_models::{EncodedPrompt, Pipeline, Settings, Start, ignore};
+use diffusion_models::{EncodedPrompt, Pipeline, PipelineError, PromptEncoder, Settings, Start, ignore};
 
 use crate::arguments::SampleOptions;
 
@@ -59,10 +59,17 @@ impl Samples {
         step.is_multiple_of(self.every) || step == last
     }
 
-    /// Draw them; the folder.
-    pub(crate) fn draw(&self, pipeline: &mut Pipeline, step: usize) -> Result<&Path, Box<dyn Error>> {
+    /// Draw them, with text encoders as they are now, if they are trained; the folder.
+    pub(crate) fn draw(
+        &self,
+        pipeline: &mut Pipeline,
+        text_encoders: Option<&dyn PromptEncoder>,
+        step: usize,
+    ) -> Result<&Path, Box<dyn Error>> {
         for (index, (prompt, encoded)) in self.prompts.iter().enumerate() {
             let seed = self.seed.wrapping_add(index as u64);
+            let encoded_again = text_encoders.map(|encoders| encoded_again(encoders, prompt, encoded)).transpose()?;
+            let encoded = encoded_again.as_ref().unwrap_or(encoded);
             let latents = pipeline.denoise(encoded, &Start::from_seeds(&[seed]), &self.settings, &mut ignore)?;
             let images = pipeline.decode(latents, self.settings.tiling, &mut ignore)?;
             let path = picture(&self.folder, step, index);
@@ -73,4 +80,10 @@ impl Samples {
         }
         Ok(&self.folder)
     }
+}
+
+/// A prompt and the empty negative one.
+fn encoded_again(encoders: &dyn PromptEncoder, prompt: &str, known: &EncodedPrompt) -> Result<EncodedPrompt, PipelineError> {
+    let negative = known.negative.as_ref().map(|known| encoders.encode_again("", known)).transpose()?;
+    Ok(EncodedPrompt { positive: encoders.encode_again(prompt, &known.positive)?, negative, truncated: known.truncated.clone() })
 }

@@ -9,11 +9,17 @@ use diffusion_models::{ModelInfo, TrainingAdvice};
 use crate::arguments::Arguments;
 use crate::sampling::timestep_sampling;
 
+/// Learning rate of AdamW for the miniature.
+const MINIATURE_LEARNING_RATE: f64 = 1e-3;
 /// Steps of the warm-up at most, and its share of the run.
 const MOST_WARM_UP: usize = 100;
 const WARM_UP_SHARE: usize = 20;
 /// What a run that goes on has in common with the one before.
 const WARM_UP: &str = "steps of warm-up";
+
+/// How much faster the transformer learns than text encoders. Reference: diffusers 0.42.1 `train_dreambooth_lora_sd3.py`, 1e-4 and
+/// 5e-6.
+const TEXT_ENCODER_SLOWNESS: f64 = 20.0;
 
 /// How a run is trained.
 #[derive(Clone, Debug)]
@@ -33,15 +39,25 @@ impl RunSettings {
         };
         optimizer.check().map_err(|error| error.to_string())?;
         let advised = match optimizer {
+            // The miniature is small and learns fast.
+            OptimizerSettings::AdamW(_) if arguments.model.model.is_none() => MINIATURE_LEARNING_RATE,
             OptimizerSettings::AdamW(_) => advice.learning_rate,
             other => other.usual_learning_rate(),
         };
         // A run that goes on for longer than it was to has warmed up already.
         let earlier_warm_up = || earlier.get(WARM_UP)?.parse().ok();
-        let usual_warm_up = || (steps.steps / WARM_UP_SHARE).min(MOST_WARM_UP);
+        let usual_warm_up = || (arguments.num_steps() / WARM_UP_SHARE).min(MOST_WARM_UP);
         let warm_up_steps = steps.warmup_steps.or_else(earlier_warm_up).unwrap_or_else(usual_warm_up);
-        let schedule = LearningRateSchedule { course: steps.lr_scheduler, warm_up_steps, total_steps: steps.steps };
+        let schedule = LearningRateSchedule { course: steps.lr_scheduler, warm_up_steps, total_steps: arguments.num_steps() };
         let longest = steps.max_grad_norm.unwrap_or(advice.max_gradient_norm);
+        let learning_rate = steps.learning_rate.unwrap_or(advised);
+        let text_encoder_learning_rate = match (steps.text_encoder_learning_rate, optimizer) {
+            _ if !arguments.adapter.train_text_encoders => None,
+            (Some(rate), _) => Some(rate),
+            // It finds the rate itself, for all parameters together.
+            (None, OptimizerSettings::Prodigy(_)) => Some(learning_rate),
+            (None, _) => Some(learning_rate / TEXT_ENCODER_SLOWNESS),
+        };
         let takes_guidance = advice.distilled_guidance.is_some();
         if noise.guidance.is_some() && !takes_guidance {
             return Err("--guidance has no effect: this model takes no guidance as an input".to_owned());
@@ -49,7 +65,8 @@ impl RunSettings {
         Ok(Self {
             trainer: TrainerSettings {
                 optimizer,
-                learning_rate: steps.learning_rate.unwrap_or(advised),
+                learning_rate,
+                text_encoder_learning_rate,
                 schedule,
                 max_gradient_norm: (longest > 0.0).then_some(longest),
                 accumulation: steps.accumulate,
@@ -57,7 +74,7 @@ impl RunSettings {
                 space: noise.loss,
                 average_decay: steps.ema,
                 distilled_guidance: noise.guidance.or(advice.distilled_guidance),
-                gradients: GradientOptions { kept_graphs: steps.keep_graphs },
+                gradients: GradientOptions { kept_graphs: steps.keep_graphs, ..GradientOptions::default() },
             },
             levels: timestep_sampling(noise, advice),
             caption_dropout: arguments.data.caption_dropout.unwrap_or(advice.caption_dropout),
@@ -72,7 +89,7 @@ impl RunSettings {
                 "{} steps of {} x {accumulation} pictures, {optimizer:?} with learning rate {learning_rate}, {} after {} steps of \
                  warm-up, gradients {}",
                 schedule.total_steps,
-                arguments.steps.batch_size,
+                arguments.batch_size(),
                 schedule.course,
                 schedule.warm_up_steps,
                 max_gradient_norm.map_or("of any length".to_owned(), |longest| format!("at most {longest} long")),
@@ -86,6 +103,8 @@ impl RunSettings {
                 self.trainer.distilled_guidance.map_or_else(String::new, |guidance| format!(", guidance {guidance}")),
             ),
         ];
+        let of_text_encoders = self.trainer.text_encoder_learning_rate;
+        lines.extend(of_text_encoders.map(|rate| format!("text encoders are trained along, with learning rate {rate}")));
         lines.extend(advice.caution.map(|caution| format!("note: {caution}")));
         lines
     }
@@ -95,10 +114,10 @@ impl RunSettings {
         let TrainerSettings { optimizer, learning_rate, schedule, max_gradient_norm, accumulation, .. } = &self.trainer;
         let adapter = &arguments.adapter;
         let steps_count = schedule.course != diffusion_lora::train::LearningRateCourse::Constant;
-        vec![
+        let mut identity = vec![
             ("targets", adapter.targets.to_string()),
             ("method", adapter.method.to_string()),
-            ("rank", adapter.rank.to_string()),
+            ("rank", arguments.rank().to_string()),
             ("ranks of layers", adapter.rank_of.iter().map(|rank| format!("{rank} ")).collect()),
             ("alpha", format!("{:?}", adapter.alpha)),
             ("optimiser", format!("{optimizer:?}")),
@@ -121,6 +140,9 @@ impl RunSettings {
             ("guidance", format!("{:?}", self.trainer.distilled_guidance)),
             ("precision", arguments.model.precision.to_string()),
             ("seed", arguments.steps.seed.to_string()),
-        ]
+        ];
+        let of_text_encoders = self.trainer.text_encoder_learning_rate;
+        identity.extend(of_text_encoders.map(|rate| ("text encoders", format!("trained with learning rate {rate}"))));
+        identity
     }
 }
