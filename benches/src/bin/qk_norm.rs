@@ -94,6 +94,7 @@ fn train(qk_norm: QkNorm, arguments: &Arguments) -> Result<Vec<Measured>, Box<dy
     let settings = TrainerSettings {
         optimizer: OptimizerSettings::default(),
         learning_rate: arguments.learning_rate,
+        text_encoder_learning_rate: None,
         schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: arguments.steps },
         max_gradient_norm: None,
         accumulation: 1,
@@ -171,6 +172,7 @@ impl Batches for Waves {
             latents: Tensor::from_data(TensorData::new(latents, shape), &device),
             noise: Tensor::from_data(TensorData::new(noise, shape), &device),
             sigmas: vec![1.0 / (1.0 + (-random.normal()).exp())],
+            captions: Vec::new(),
             conditioning: Conditioning {
                 tokens: Tensor::from_data(TensorData::new(tokens, [1, TOKENS, self.text_width]), &device),
                 pooled: Tensor::from_data(TensorData::new(pooled, [1, self.pooled_width]), &device),

@@ -58,8 +58,15 @@ pub(crate) fn batch_of(name: &str) -> Batch {
     let weights = vec![1.0 / sigmas.len() as f64; sigmas.len()];
     let names = sigmas.iter().map(f64::to_string).collect();
     let conditioning = Conditioning { tokens: reference.get("prompt_embeds"), pooled: reference.get("pooled_prompt_embeds") };
-    let (latents, noise) = (reference.get("latents"), reference.get("noise"));
-    Batch { latents, noise, sigmas, captions: Vec::new(), conditioning, weights, names }
+    Batch {
+        latents: reference.get("latents"),
+        noise: reference.get("noise"),
+        sigmas,
+        captions: Vec::new(),
+        conditioning,
+        weights,
+        names,
+    }
 }
 
 /// The largest error as a share of the largest number.

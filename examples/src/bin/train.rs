@@ -1,18 +1,18 @@
-//! Teach the embedded miniature what a prompt shall mean, and draw it before and after, without a file between.
+//! Teach the embedded miniature what a prompt shall mean, and draw it before and after, without a file between: `output-1.png` and
+//! `output-2.png`. Without a folder of pictures it learns from one of its own: stripes, red and orange.
 //!
 //! ```sh
 //! cargo run --release -p diffusion-examples --bin train -- "a red house in the snow" pictures/
 //! ```
-//!
-//! writes `output-1.png` and `output-2.png`. Without a folder it learns from a picture of its own: stripes, red and orange.
 
 use std::{error::Error, ops::ControlFlow, path::PathBuf, process::ExitCode};
 
 use burn::tensor::Device;
 use clap::Parser;
-use diffusion_app::{embedded_model, image_file::write_png, training::*};
+use diffusion_app::training::{CaptionSource, DataSettings, NoiseLevels, PictureFolder, TrainingCache};
+use diffusion_app::{embedded_model, image_file::write_png};
 use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
-use diffusion_lora::train::*;
+use diffusion_lora::train::{Method, Targets, TimestepDensity, TrainedAdapter, Trainer, TrainerSettings, TrainingRandom};
 use diffusion_models::{Pipeline, PipelineOptions, Request, Settings, components::TRANSFORMER, ignore};
 
 /// Teach the miniature what a prompt shall mean.

@@ -293,6 +293,14 @@ pub(crate) struct SampleOptions {
     pub(crate) sample_steps: Option<usize>,
 }
 
+/// What can be left out depends on what is trained.
+#[derive(Clone, Copy, Debug)]
+struct Defaults {
+    steps: usize,
+    batch_size: usize,
+    rank: usize,
+}
+
 impl OutputOptions {
     /// Each file has a name of its own, and the LoRA one by which it is known as such.
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -310,14 +318,6 @@ impl OutputOptions {
         }
         Ok(())
     }
-}
-
-/// What can be left out depends on what is trained.
-#[derive(Clone, Copy, Debug)]
-struct Defaults {
-    steps: usize,
-    batch_size: usize,
-    rank: usize,
 }
 
 impl Arguments {
