@@ -5,6 +5,18 @@ use std::fs;
 use super::{Folder, SMALL, tensors};
 
 #[test]
+fn a_plan_is_printed_and_nothing_done() {
+    let folder = Folder::with_pictures();
+    let output = folder.train_lora(&[SMALL, &["--plan", "--cache-dir", "cache"][..]].concat()).output().unwrap();
+    let plan = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && plan.contains("GB"), "{plan}");
+    assert!(folder.files().is_empty() && !folder.path("cache").exists(), "{:?}", folder.files());
+    // More pictures at once take more.
+    let larger = folder.train_lora(&[SMALL, &["--plan", "--batch-size", "64"][..]].concat()).output().unwrap();
+    assert!(larger.status.success() && String::from_utf8(larger.stdout).unwrap() != plan);
+}
+
+#[test]
 fn as_many_files_are_kept_as_asked() {
     let folder = Folder::with_pictures();
     let arguments = ["--steps", "7", "--save-every", "2", "--keep", "2", "--log", "log.jsonl", "--chart", "chart.svg"];

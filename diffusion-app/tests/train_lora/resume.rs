@@ -18,6 +18,7 @@ const EVERYTHING: &[&str] = &[
     "0.3",
     "--ema",
     "0.9",
+    "--train-text-encoders",
     "--save-every",
     "3",
     "--log",

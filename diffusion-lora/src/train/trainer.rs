@@ -12,7 +12,7 @@ use super::average::MovingAverage;
 use super::batch::{Batch, Batches};
 use super::clipping::{clip_global_norm, global_norm};
 use super::error::TrainError;
-use super::learning_rate::LearningRateSchedule;
+use super::learning_rate::{LearningRateCourse, LearningRateSchedule};
 use super::optimizer::{OptimizerSettings, OptimizerState, OptimizerStateError};
 use super::parameter_groups::ParameterGroups;
 use super::weighting::{LossSpace, LossWeighting};
@@ -42,6 +42,26 @@ pub struct TrainerSettings {
     pub distilled_guidance: Option<f64>,
     /// How gradients are computed. That of the conditioning is where it is needed.
     pub gradients: GradientOptions,
+}
+
+impl Default for TrainerSettings {
+    /// `AdamW` at a constant rate of 1e-4, one batch a step, gradients at most 1 long, the mean squared error of the velocity.
+    fn default() -> Self {
+        Self {
+            optimizer: OptimizerSettings::default(),
+            learning_rate: 1e-4,
+            text_encoder_learning_rate: None,
+            // A constant rate does not ask how many steps there are.
+            schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 0 },
+            max_gradient_norm: Some(1.0),
+            accumulation: 1,
+            weighting: LossWeighting::None,
+            space: LossSpace::Velocity,
+            average_decay: None,
+            distilled_guidance: None,
+            gradients: GradientOptions::default(),
+        }
+    }
 }
 
 /// What a step did.

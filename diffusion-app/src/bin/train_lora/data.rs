@@ -73,7 +73,7 @@ pub(crate) fn encode(
     drop(bar);
     // What is known only now.
     let told = pictures.summary().warnings;
-    set.summary().warnings.iter().filter(|warning| !told.contains(warning)).for_each(|warning| warn(warning));
+    set.summary().warnings.iter().filter(|warning| !told.contains(warning)).for_each(warn);
     Ok(set)
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn hash_of_file(path: &Path) -> Result<String, Box<dyn Error>> {
 
 /// Enough hexadecimal digits of a hash to tell it from others.
 fn digits(state: Sha256) -> String {
-    state.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    state.finalize()[..8].iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"))
 }
 
 /// Progress of checking and encoding.

@@ -83,8 +83,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     } else if arguments.model.stream_weights {
         pipeline.set_residency(Residency::Streamed);
     }
-    let mut identity: BTreeMap<String, String> =
-        settings.identity(arguments).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut identity = settings.identity(arguments);
     data::identify(arguments, pictures.as_ref(), &mut identity)?;
     data::identify_model(&pipeline, &mut identity)?;
     for (name, lora) in [("initial LoRA", &init_lora), ("assistant LoRA", &assistant)] {
@@ -134,18 +133,8 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         verbosity.note(format_args!("going on after step {}", trainer.steps()));
     }
 
-    let samples = {
-        let options = &arguments.samples;
-        let mut of_samples = pipeline.default_settings();
-        if let Some(steps) = options.sample_steps {
-            of_samples.num_steps = steps;
-        }
-        if let Some(bucket) = pictures.as_ref().and_then(|pictures| pictures.summary().largest_bucket()) {
-            (of_samples.width, of_samples.height) = (bucket.width, bucket.height);
-        }
-        let prompts = &options.sample_prompt;
-        Samples::new(prompts, of_samples, options.sample_seed, options.sample_every, &output.output, &mut pipeline)?
-    };
+    let largest = pictures.as_ref().and_then(|pictures| pictures.summary().largest_bucket());
+    let samples = Samples::new(&arguments.samples, largest, &output.output, &mut pipeline)?;
     if let Some(pictures) = pictures {
         let mut set = data::encode(arguments, &settings, &pictures, &mut pipeline, verbosity)?;
         let text_encoders = trained_text_encoders(arguments, &pipeline, &trainer)?;

@@ -14,7 +14,7 @@ use crate::chart::write_chart;
 use crate::files::RunFiles;
 use crate::log::{Log, LoggedStep};
 use crate::progress::Progress;
-use crate::samples::{Samples, are_drawn};
+use crate::samples::Samples;
 
 /// What is needed to go on is written at least this often.
 const STATE_INTERVAL: Duration = Duration::from_secs(300);
@@ -39,10 +39,9 @@ impl Run<'_> {
         let (output, steps) = (&self.arguments.output, self.arguments.num_steps());
         let mut log = Log::open(output.log.as_deref(), self.trainer.steps())?;
         self.pipeline.patch_weights(self.trainer.patches(self.assistant.clone()), PatchMode::Attach)?;
-        // The first ones, or those that an earlier run was stopped before.
+        // The first ones, or those that an earlier run may have been stopped before.
         let begun = self.trainer.steps();
-        let are_due = self.samples.as_ref().is_some_and(|samples| samples.are_due(begun, steps));
-        if are_due && !are_drawn(&output.output, &self.arguments.samples, begun) {
+        if self.samples.as_ref().is_some_and(|samples| samples.are_due(begun, steps)) {
             self.draw_samples(begun)?;
         }
         let mut progress = Progress::new(self.verbosity, self.trainer.steps(), steps);

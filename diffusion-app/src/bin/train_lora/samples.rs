@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use diffusion_app::image_file::write_image;
+use diffusion_app::training::Bucket;
 use diffusion_models::{EncodedPrompt, Pipeline, PipelineError, PromptEncoder, Settings, Start, ignore};
 
 use crate::arguments::SampleOptions;
@@ -34,24 +35,31 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Encode the prompts; nothing if there are none.
+    /// Encode the prompts, for pictures of the size that is learnt, if it is known; nothing if there are no prompts.
     pub(crate) fn new(
-        prompts: &[String],
-        settings: Settings,
-        seed: u64,
-        every: usize,
+        options: &SampleOptions,
+        size: Option<Bucket>,
         output: &Path,
         pipeline: &mut Pipeline,
     ) -> Result<Option<Self>, Box<dyn Error>> {
+        let prompts = &options.sample_prompt;
         if prompts.is_empty() {
             return Ok(None);
+        }
+        let mut settings = pipeline.default_settings();
+        if let Some(steps) = options.sample_steps {
+            settings.num_steps = steps;
+        }
+        if let Some(Bucket { width, height }) = size {
+            (settings.width, settings.height) = (width, height);
         }
         pipeline.check(&settings)?;
         let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();
         let encoded = pipeline.encode_prompts(&texts, "", &settings, &mut ignore)?;
         let folder = folder(output);
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(Some(Self { prompts: prompts.iter().cloned().zip(encoded).collect(), settings, seed, every, folder }))
+        let prompts = prompts.iter().cloned().zip(encoded).collect();
+        Ok(Some(Self { prompts, settings, seed: options.sample_seed, every: options.sample_every, folder }))
     }
 
     /// Whether pictures are drawn after a step.

@@ -115,7 +115,7 @@ impl RunSettings {
     }
 
     /// What a run must have in common with the one that it goes on with, by name.
-    pub(crate) fn identity(&self, arguments: &Arguments) -> Vec<(&'static str, String)> {
+    pub(crate) fn identity(&self, arguments: &Arguments) -> BTreeMap<String, String> {
         let TrainerSettings { optimizer, learning_rate, schedule, max_gradient_norm, accumulation, .. } = &self.trainer;
         let adapter = &arguments.adapter;
         let steps_count = schedule.course != diffusion_lora::train::LearningRateCourse::Constant;
@@ -148,6 +148,6 @@ impl RunSettings {
         ];
         let of_text_encoders = self.trainer.text_encoder_learning_rate;
         identity.extend(of_text_encoders.map(|rate| ("text encoders", format!("trained with learning rate {rate}"))));
-        identity
+        identity.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
