@@ -92,11 +92,13 @@ fn heads() {
     }
 }
 
+/// An activation, and what it computes.
+type Case = (Activation, fn(f64) -> f64);
+
 #[test]
 fn activations() {
     let x: Vec<f32> = (-1200..1203).map(|step| step as f32 / 100.0 + 0.003).collect();
     let weights = random(x.len(), 8);
-    type Case = (Activation, fn(f64) -> f64);
     let cases: [Case; 5] = [
         (Activation::None, |x| x),
         (Activation::Relu, |x| x.max(0.0)),

@@ -254,7 +254,7 @@ fn the_gradient_of_the_conditioning_is_the_slope_of_the_loss() {
     }
 }
 
-/// As make_training_reference.py has it.
+/// As `make_training_reference.py` has it.
 fn settings(name: &str) -> TrainerSettings {
     TrainerSettings {
         optimizer: OptimizerSettings::AdamW(AdamWSettings { weight_decay: 1e-2, ..AdamWSettings::default() }),

@@ -40,7 +40,7 @@ struct Arguments {
     /// Number of steps.
     #[arg(long, default_value_t = 400)]
     steps: usize,
-    /// Learning rate of AdamW.
+    /// Learning rate of `AdamW`.
     #[arg(long, default_value_t = 1e-2)]
     learning_rate: f64,
 }
@@ -183,6 +183,9 @@ impl Batches for Waves {
     }
 }
 
+/// What is drawn of a step.
+type Value = fn(&Measured) -> f64;
+
 fn draw(path: &Path, runs: &[(&str, Vec<Measured>)]) -> Result<(), Box<dyn Error>> {
     let mut svg = String::new();
     {
@@ -190,7 +193,6 @@ fn draw(path: &Path, runs: &[(&str, Vec<Measured>)]) -> Result<(), Box<dyn Error
         root.fill(&WHITE)?;
         let steps = runs.iter().map(|(_, run)| run.len()).max().unwrap_or(1);
         let colors = [RGBColor(20, 80, 160), RGBColor(200, 70, 30)];
-        type Value = fn(&Measured) -> f64;
         let parts: [(&str, Value); 2] =
             [("largest attention score", |step| step.largest_score), ("loss, mean of 20 steps", |step| step.loss)];
         for (area, (title, value)) in root.split_evenly((2, 1)).into_iter().zip(parts) {

@@ -109,6 +109,8 @@ mod tests {
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 
+    type Operation<'a> = Box<dyn Fn([Tensor<3>; 3]) -> Tensor<3> + 'a>;
+
     /// The result of an operation on three tensors, and gradients of these.
     fn run(device: &Device, operation: &dyn Fn([Tensor<3>; 3]) -> Tensor<3>) -> [Vec<f32>; 4] {
         let leaves = [1, 2, 3].map(|seed| random(seed, [BATCH, LEN, WIDTH], device).autodiff().require_grad());
@@ -140,7 +142,6 @@ mod tests {
             let first = Attending { query: a, key: b, value: c };
             Tensor::cat(ops::attention([first, second], HEADS, &AttentionOptions::default()).to_vec(), 1)
         };
-        type Operation<'a> = Box<dyn Fn([Tensor<3>; 3]) -> Tensor<3> + 'a>;
         let operations: Vec<(&str, Operation<'_>)> = vec![
             ("tanh GELU", Box::new(|[x, ..]| Activation::GeluTanh.apply(x))),
             ("quick GELU", Box::new(|[x, ..]| Activation::GeluQuick.apply(x))),

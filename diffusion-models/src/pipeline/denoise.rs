@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use burn::tensor::{Device, Tensor};
 use diffusion_core::noise::{BrownianTree, PerImage};
 use diffusion_core::ops::release_memory;
+use diffusion_core::weights::{ComponentPatches, PatchMode};
 use diffusion_core::{Evaluation, Sampler, SamplerRun, SamplerStep, Sigmas};
 use diffusion_schedulers::kind::SamplerSettings;
 
@@ -14,7 +15,9 @@ use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::guided_denoiser::GuidedDenoiser;
+use crate::model::Model;
 use crate::pass::{EvaluatedNetwork, Step};
+use crate::pipeline_options::PipelineOptions;
 use crate::settings::Settings;
 use crate::start::Start;
 use diffusion_core::network::{Denoiser, is_finite};
@@ -76,8 +79,11 @@ impl Pipeline {
         };
         let num_steps = sigmas.num_steps();
         let levels = evaluated_levels(&*sampler, &sigmas, images, self.device())?;
-        self.load_denoiser(observer)?;
-        let denoiser = self.denoiser.as_deref().expect("it was loaded");
+        let denoiser = match &mut self.denoiser {
+            Some(denoiser) => denoiser,
+            empty => empty.insert(loaded(&*self.model, &self.options, &self.patches, self.patch_mode, observer)?),
+        };
+        let denoiser = &**denoiser;
         let network = EvaluatedNetwork { denoiser, distilled_guidance: settings.distilled_guidance, levels: &levels };
         let mut network = GuidedDenoiser::new(network, &prompt, settings);
         let mut velocity = |Evaluation { latents, sigma, step }: Evaluation| {
@@ -110,11 +116,7 @@ impl Pipeline {
     pub fn load_denoiser(&mut self, observer: Observer<'_>) -> Result<&dyn Denoiser, PipelineError> {
         let denoiser = match &mut self.denoiser {
             Some(denoiser) => denoiser,
-            empty => {
-                let denoiser = load(&self.options, Stage::Denoise, observer, |loading| self.model.load_denoiser(loading))?;
-                let patches = self.patches.get(&TRANSFORMER).cloned().unwrap_or_default();
-                empty.insert(denoiser.patched(&patches, self.patch_mode)?)
-            }
+            empty => empty.insert(loaded(&*self.model, &self.options, &self.patches, self.patch_mode, observer)?),
         };
         Ok(&**denoiser)
     }
@@ -125,6 +127,18 @@ impl Pipeline {
         let noise = PerImage::new(seeds.iter().map(|&seed| BrownianTree::new(seed)));
         Ok(settings.sampler.build(&SamplerSettings::of(&table, noise))?)
     }
+}
+
+/// The denoising network of a model, patched.
+fn loaded(
+    model: &dyn Model,
+    options: &PipelineOptions,
+    patches: &ComponentPatches,
+    mode: PatchMode,
+    observer: Observer<'_>,
+) -> Result<Box<dyn Denoiser>, PipelineError> {
+    let denoiser = load(options, Stage::Denoise, observer, |loading| model.load_denoiser(loading))?;
+    Ok(denoiser.patched(&patches.get(&TRANSFORMER).cloned().unwrap_or_default(), mode)?)
 }
 
 /// The noise levels at which a sampler asks for velocities, in the order of their first use: it is run on latents of one pixel.

@@ -277,6 +277,7 @@ pub(crate) struct OutputOptions {
 /// Pictures that are drawn on the way.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sample pictures")]
+#[expect(clippy::struct_field_names, reason = "they are the names of the options")]
 pub(crate) struct SampleOptions {
     /// A prompt for sample pictures, which show what was learnt; may be given several times.
     #[arg(long, value_name = "TEXT")]

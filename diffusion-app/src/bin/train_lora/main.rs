@@ -76,7 +76,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let trainer = Trainer::with_text_encoders(of_network, of_text_encoders, settings.trainer.clone());
     let factors = plan::factors(arguments, pictures.as_ref(), &pipeline, &trainer);
     if arguments.plan {
-        return Ok(print(&MemoryPlan::new(&pipeline, &factors))?);
+        return Ok(print(MemoryPlan::new(&pipeline, &factors))?);
     }
     if pictures.is_some() {
         pipeline.set_residency(plan::residency(arguments, &pipeline, &factors, verbosity)?);

@@ -72,7 +72,7 @@ fn shortage(pipeline: &Pipeline, factors: &MemoryFactors, needed: usize, availab
     }
     let smaller = SMALLER.into_iter().filter(|&side| side < factors.bucket.width.max(factors.bucket.height));
     let smaller = smaller.map(|side| (side, peak(&MemoryFactors { bucket: Bucket { width: side, height: side }, ..frugal })));
-    if let Some((side, bytes)) = smaller.clone().find(|(_, bytes)| *bytes <= available).or_else(|| smaller.last()) {
+    if let Some((side, bytes)) = smaller.clone().find(|(_, bytes)| *bytes <= available).or_else(|| smaller.clone().next_back()) {
         ways.push(format!("with --resolution {side} besides it takes {}", gigabytes(bytes)));
     }
     ways.push("a file in a smaller number format (GGUF, fp8) takes less".to_owned());

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::samples::Samples;
 
 /// What is needed to go on is written at least this often.
-const STATE_INTERVAL: Duration = Duration::from_secs(300);
+const STATE_INTERVAL: Duration = Duration::from_mins(5);
 
 /// A run that is ready to begin.
 pub(crate) struct Run<'a> {

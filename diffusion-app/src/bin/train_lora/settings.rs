@@ -9,7 +9,7 @@ use diffusion_models::{ModelInfo, TrainingAdvice};
 use crate::arguments::Arguments;
 use crate::sampling::timestep_sampling;
 
-/// Learning rate of AdamW for the miniature.
+/// Learning rate of `AdamW` for the miniature.
 const MINIATURE_LEARNING_RATE: f64 = 1e-3;
 /// Steps of the warm-up at most, and its share of the run.
 const MOST_WARM_UP: usize = 100;
@@ -123,7 +123,7 @@ impl RunSettings {
             ("targets", adapter.targets.to_string()),
             ("method", adapter.method.to_string()),
             ("rank", arguments.rank().to_string()),
-            ("ranks of layers", adapter.rank_of.iter().map(|rank| format!("{rank} ")).collect()),
+            ("ranks of layers", adapter.rank_of.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
             ("alpha", format!("{:?}", adapter.alpha)),
             ("optimiser", format!("{optimizer:?}")),
             ("learning rate", learning_rate.to_string()),
