@@ -49,7 +49,7 @@ fn gradients_block_by_block_are_those_of_the_whole_graph() {
             let (_, by_blocks) = training.gradients(&batch, GradientOptions { kept_graphs, ..GradientOptions::default() });
             for (module, found) in by_blocks {
                 let error = largest_error(found, whole[&module].clone());
-                assert!(error < 1e-6, "{name} {module}, {kept_graphs} graphs kept: {error}");
+                assert!(error == 0.0, "{name} {module}, {kept_graphs} graphs kept: {error}");
             }
         }
     }

@@ -51,6 +51,8 @@ pub struct MemoryPlan {
     pub encoding: StageMemory,
     /// The denoising network while it is trained, and CLIP text encoders that are.
     pub weights: StageMemory,
+    /// Blocks of the denoising network.
+    pub blocks: usize,
     /// What goes into each block, kept for the backward pass.
     pub block_inputs: usize,
     /// Intermediate results of the blocks at work, with their gradients.
@@ -66,6 +68,15 @@ pub struct StageMemory {
     pub resident: usize,
     /// With blocks read from their file whenever they are needed.
     pub streamed: usize,
+}
+
+impl StageMemory {
+    fn with(&self, residency: Residency) -> usize {
+        match residency {
+            Residency::Streamed => self.streamed,
+            _ => self.resident,
+        }
+    }
 }
 
 /// Tensors as large as the tokens that live at once while a block is run with its graph and gradients flow back through it: the
@@ -84,7 +95,7 @@ impl MemoryPlan {
         let plan = pipeline.plan(&settings, batch_size);
         let tokens = info.geometry.tokens(&settings) + info.clip_tokens + max_sequence_length;
         let of_tokens = [tokens, info.hidden_size, batch_size, size_of::<f32>()].into_iter().fold(1, usize::saturating_mul);
-        let transformer = plan.component(TRANSFORMER);
+        let (transformer, blocks) = (plan.component(TRANSFORMER), num_blocks(pipeline));
         let clips = if text_encoders {
             [CLIP_L, CLIP_G].map(|id| plan.component(id).map_or(0, |clip| clip.weights)).iter().sum()
         } else {
@@ -101,7 +112,8 @@ impl MemoryPlan {
                 resident: clips + transformer.map_or(0, |transformer| transformer.weights),
                 streamed: clips + transformer.map_or(0, |transformer| transformer.weights_streamed),
             },
-            block_inputs: num_blocks(pipeline).saturating_mul(of_tokens),
+            blocks,
+            block_inputs: blocks.saturating_mul(of_tokens),
             graph: of_tokens.saturating_mul(LIVE + LIVE_IN_KEPT_GRAPH * kept_graphs.saturating_sub(1)),
             adapters: trained.saturating_mul((2 + optimizer_numbers) * size_of::<f32>()),
         }
@@ -109,13 +121,13 @@ impl MemoryPlan {
 
     /// Most memory at once.
     pub fn peak(&self, residency: Residency) -> usize {
-        let Self { encoding, weights, block_inputs, graph, adapters } = self;
-        let of = |stage: &StageMemory| match residency {
-            Residency::Streamed => stage.streamed,
-            _ => stage.resident,
-        };
-        let training = [of(weights), *block_inputs, *graph, *adapters].into_iter().fold(0, usize::saturating_add);
-        training.max(of(encoding))
+        self.training(residency).max(self.encoding.with(residency))
+    }
+
+    /// Memory while steps are taken.
+    pub fn training(&self, residency: Residency) -> usize {
+        let parts = [self.weights.with(residency), self.block_inputs, self.graph, self.adapters];
+        parts.into_iter().fold(0, usize::saturating_add)
     }
 }
 
@@ -141,7 +153,7 @@ fn num_blocks(pipeline: &Pipeline) -> usize {
 impl Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gigabytes = |bytes: usize| bytes as f64 / 1e9;
-        let Self { encoding, weights, block_inputs, graph, adapters } = self;
+        let Self { encoding, weights, block_inputs, graph, adapters, .. } = self;
         writeln!(f, "{:46} {:>12} {:>12}", "", "in memory", "streamed")?;
         let stages = [("encoding captions and pictures, at the start", encoding), ("weights of the denoising network", weights)];
         for (name, StageMemory { resident, streamed }) in stages {

@@ -176,6 +176,11 @@ impl Trainer {
         &self.adapters
     }
 
+    /// Keep the graphs of so many blocks, from the last: faster, with more memory, and the same numbers to the bit on a CPU.
+    pub fn keep_graphs(&mut self, count: usize) {
+        self.settings.gradients.kept_graphs = count;
+    }
+
     /// The settings.
     pub fn settings(&self) -> &TrainerSettings {
         &self.settings

@@ -200,9 +200,10 @@ pub(crate) struct StepOptions {
     /// Write a moving average of the parameters with this decay, as 0.99.
     #[arg(long, value_name = "DECAY", value_parser = number_above(0.0, 0.999_999))]
     pub(crate) ema: Option<f64>,
-    /// Blocks whose intermediate results are kept, from the last: faster and with more memory.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=1_000_usize))]
-    pub(crate) keep_graphs: usize,
+    /// Blocks whose intermediate results are kept, from the last, in place of computing them twice: faster and with more memory, the
+    /// same result [default: as many as half of the free memory is enough for].
+    #[arg(long, value_name = "N", value_parser = whole(0..=1_000_usize))]
+    pub(crate) keep_graphs: Option<usize>,
     /// All that is drawn by chance follows from it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=u64::MAX))]
     pub(crate) seed: u64,

@@ -73,13 +73,15 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let Adapters { of_network, of_text_encoders } = adapters(arguments, init_lora.as_ref(), &pipeline, &targets)?;
     let pictures = data::read(arguments, &settings, &pipeline, verbosity)?;
 
-    let trainer = Trainer::with_text_encoders(of_network, of_text_encoders, settings.trainer.clone());
+    let mut trainer = Trainer::with_text_encoders(of_network, of_text_encoders, settings.trainer.clone());
     let factors = plan::factors(arguments, pictures.as_ref(), &pipeline, &trainer);
     if arguments.plan {
         return Ok(print(MemoryPlan::new(&pipeline, &factors))?);
     }
     if pictures.is_some() {
-        pipeline.set_residency(plan::residency(arguments, &pipeline, &factors, verbosity)?);
+        let residency = plan::residency(arguments, &pipeline, &factors, verbosity)?;
+        pipeline.set_residency(residency);
+        trainer.keep_graphs(plan::kept_graphs(arguments, &pipeline, &factors, residency));
     } else if arguments.model.stream_weights {
         pipeline.set_residency(Residency::Streamed);
     }
@@ -116,7 +118,6 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         verbosity.note(pictures.summary());
         pictures.summary().warnings.iter().for_each(data::warn);
     }
-    let mut trainer = trainer;
     if arguments.restart {
         let _ = std::fs::remove_file(files.state());
     } else if files.resume(&mut trainer, &device)? {

@@ -27,7 +27,7 @@ pub(crate) fn factors(
         bucket,
         batch_size: arguments.batch_size() * with_class,
         max_sequence_length: pipeline.info().defaults.max_sequence_length,
-        kept_graphs: arguments.steps.keep_graphs,
+        kept_graphs: arguments.steps.keep_graphs.unwrap_or(1),
         text_encoders: arguments.adapter.train_text_encoders,
         trained: 0,
         optimizer_numbers: 0,
@@ -59,6 +59,19 @@ pub(crate) fn residency(
         verbosity.note(format_args!("streaming weights from their files: they would take {needed:.1} GB, {free:.1} GB are free"));
     }
     Ok(if asked || resident > available { Residency::Streamed } else { Residency::Resident })
+}
+
+/// How many graphs of blocks are kept: as asked, or as many as half of the free memory is enough for.
+pub(crate) fn kept_graphs(arguments: &Arguments, pipeline: &Pipeline, factors: &MemoryFactors, residency: Residency) -> usize {
+    if let Some(asked) = arguments.steps.keep_graphs {
+        return asked;
+    }
+    let Some(available) = available_memory(arguments.model.device).filter(|_| residency == Residency::Resident) else { return 1 };
+    let fits = |kept: &usize| {
+        let plan = MemoryPlan::new(pipeline, &MemoryFactors { kept_graphs: *kept, ..*factors });
+        plan.training(residency) <= available / 2
+    };
+    (2..=MemoryPlan::new(pipeline, factors).blocks).take_while(fits).last().unwrap_or(1)
 }
 
 /// What is short, and what would fit.

@@ -74,7 +74,7 @@ impl RunSettings {
                 space: noise.loss,
                 average_decay: steps.ema,
                 distilled_guidance: noise.guidance.or(advice.distilled_guidance),
-                gradients: GradientOptions { kept_graphs: steps.keep_graphs, ..GradientOptions::default() },
+                gradients: GradientOptions { kept_graphs: steps.keep_graphs.unwrap_or(1), ..GradientOptions::default() },
             },
             levels: timestep_sampling(noise, advice),
             caption_dropout: arguments.data.caption_dropout.unwrap_or(advice.caption_dropout),
