@@ -86,9 +86,10 @@ fn steps(
     }))
 }
 
-/// Blocks whose graphs are kept; none besides the last, unless the variable `KEPT_GRAPHS` of the environment says so.
+/// Blocks whose graphs are kept: all, as `train-lora` does where memory is enough, and as peft does; or as many as the variable
+/// `KEPT_GRAPHS` of the environment says.
 fn kept_graphs() -> usize {
-    std::env::var("KEPT_GRAPHS").ok().and_then(|count| count.parse().ok()).unwrap_or(1)
+    std::env::var("KEPT_GRAPHS").ok().and_then(|count| count.parse().ok()).unwrap_or(usize::MAX)
 }
 
 /// The same batch at every step.
