@@ -205,7 +205,10 @@ fn draw(path: &Path, runs: &[(&str, Vec<Measured>)]) -> Result<(), Box<dyn Error
                 .caption(title, ("sans-serif", 18))
                 .x_label_area_size(30)
                 .y_label_area_size(60)
-                .build_cartesian_2d(0..steps, (lowest * 0.9..highest * 1.1).log_scale())?;
+                .build_cartesian_2d(
+                    0..steps,
+                    (lowest * 0.9..highest * 1.1).log_scale().base(if title.starts_with("loss") { 2.0 } else { 10.0 }),
+                )?;
             chart.configure_mesh().x_desc("step").light_line_style(WHITE).draw()?;
             for ((line, (name, _)), color) in lines.iter().zip(runs).zip(colors) {
                 let points = line.iter().enumerate().map(|(step, value)| (step + 1, *value));

@@ -1,8 +1,10 @@
 //! How much memory a training run will take, before anything is loaded.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
 use diffusion_core::Residency;
+use diffusion_core::weights::PatchWeights;
 use diffusion_lora::train::{OptimizerSettings, TrainedAdapter, trainable_layers};
 use diffusion_models::components::{CLIP_G, CLIP_L, Stage, TRANSFORMER};
 use diffusion_models::{Pipeline, Plan, Settings};
@@ -143,11 +145,10 @@ fn stage_memory(plan: &Plan, stage: Stage) -> StageMemory {
 
 /// How many blocks the denoising network has.
 fn num_blocks(pipeline: &Pipeline) -> usize {
-    use diffusion_core::weights::PatchWeights;
     let targets = pipeline.patch_targets();
     let layers = targets.iter().filter(|target| target.component == TRANSFORMER).flat_map(trainable_layers);
     let block = |module: String| module.split('.').take(2).map(str::to_owned).collect::<Vec<String>>();
-    layers.map(|layer| block(layer.module)).collect::<std::collections::BTreeSet<_>>().len()
+    layers.map(|layer| block(layer.module)).collect::<BTreeSet<_>>().len()
 }
 
 impl Display for MemoryPlan {

@@ -40,13 +40,13 @@ pub(crate) struct Arguments {
     pub(crate) samples: SampleOptions,
 
     /// Print what the run would take in memory, and train nothing.
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub(crate) plan: bool,
     /// Begin anew, whatever is there of an earlier run with the same output.
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub(crate) restart: bool,
     /// Print errors and warnings only.
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub(crate) quiet: bool,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct ModelOptions {
     /// A diffusers folder with configurations and tokenizers for a single file.
     #[arg(long, value_name = "DIR")]
     pub(crate) config: Option<PathBuf>,
-    /// Device: cpu, cuda[:N], rocm[:N], vulkan[:N], metal[:N] or webgpu[:N], if the program was built with it.
+    /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan[:N]`, `metal[:N]` or `webgpu[:N]`, if the program was built with it.
     #[arg(long, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
     /// Numbers to compute in: f32; bf16, on a CPU for products with the model's weights alone; or f16. Adapters are f32 in any case.
@@ -102,13 +102,13 @@ pub(crate) struct DataOptions {
     /// One caption for all pictures, as in "photo of sks dog".
     #[arg(long, value_name = "TEXT", requires = "data")]
     pub(crate) prompt: Option<String>,
-    /// A word for what is learnt: takes the place of [trigger] in captions, or is put before them.
+    /// A word for what is learnt: takes the place of `[trigger]` in captions, or is put before them.
     #[arg(long, value_name = "WORD", requires = "data")]
     pub(crate) trigger: Option<String>,
     /// Resolutions in pixels, as in 512,768: a picture is learnt at each that it reaches [default: the model's].
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = whole(16..=16_384_usize))]
     pub(crate) resolution: Vec<usize>,
-    /// Sides of pictures are multiples of this.
+    /// Sides of pictures are multiples of this [default: 64].
     #[arg(long, value_name = "PIXELS", value_parser = whole(1..=1_024_usize))]
     pub(crate) bucket_step: Option<usize>,
     /// Mirror half of the pictures.
@@ -141,7 +141,7 @@ pub(crate) struct AdapterOptions {
     /// Layers: attention, attention+feed-forward, all, or a regular expression for names as diffusers has them.
     #[arg(long, value_name = "WHICH", default_value_t = Targets::Attention)]
     pub(crate) targets: Targets,
-    /// How layers are adapted: lora, dora, or lokr[:FACTOR].
+    /// How layers are adapted: lora, dora, or `lokr[:FACTOR]`.
     #[arg(long, value_name = "NAME", default_value_t = MethodName::default())]
     pub(crate) method: MethodName,
     /// Rank: how much can be learnt, and how large the file is [default: 16; 8 for the miniature].
