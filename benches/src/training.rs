@@ -7,10 +7,7 @@ use burn::tensor::{Device, FloatDType};
 use diffusion_core::Loading;
 use diffusion_core::network::GradientOptions;
 use diffusion_core::weights::{ComponentPatches, PatchMode, PatchTarget};
-use diffusion_lora::train::{
-    Batch, Batches, LearningRateCourse, LearningRateSchedule, LossSpace, LossWeighting, Method, OptimizerSettings, Targets,
-    TrainedAdapter, Trainer, TrainerSettings, TrainingRandom,
-};
+use diffusion_lora::train::{Batch, Batches, Method, Targets, TrainedAdapter, Trainer, TrainerSettings, TrainingRandom};
 use diffusion_models::components::TRANSFORMER;
 use diffusion_models::flux::{FluxConfig, FluxTransformer};
 use diffusion_models::sd3::{Sd3Config, Sd3Transformer};
@@ -55,19 +52,8 @@ fn steps(
         let mut random = TrainingRandom::new(1, 1, index);
         TrainedAdapter::new(TRANSFORMER, layer, Method::Lora, RANK, RANK as f64, &mut random, &Device::flex())
     };
-    let settings = TrainerSettings {
-        optimizer: OptimizerSettings::default(),
-        learning_rate: 1e-4,
-        text_encoder_learning_rate: None,
-        schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 1 },
-        max_gradient_norm: Some(1.0),
-        accumulation: 1,
-        weighting: LossWeighting::None,
-        space: LossSpace::Velocity,
-        average_decay: None,
-        distilled_guidance,
-        gradients: GradientOptions { kept_graphs: kept_graphs(), ..GradientOptions::default() },
-    };
+    let gradients = GradientOptions { kept_graphs: kept_graphs(), ..GradientOptions::default() };
+    let settings = TrainerSettings { distilled_guidance, gradients, ..TrainerSettings::default() };
     let mut trainer = Trainer::new(layers.into_iter().zip(0..).map(adapter).collect(), settings);
     let patches = trainer.patches(ComponentPatches::new()).remove(&TRANSFORMER).unwrap_or_default();
     let network = network.patched(&patches, PatchMode::Attach)?;

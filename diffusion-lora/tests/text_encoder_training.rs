@@ -12,9 +12,8 @@ use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchWei
 use diffusion_core::{Loading, Precision, Residency};
 use diffusion_lora::Lora;
 use diffusion_lora::train::{
-    AdamWSettings, Batch, Batches, LearningRateCourse, LearningRateSchedule, LossSpace, LossWeighting, Method, OptimizerSettings,
-    Part, ProdigySettings, TargetLayer, Targets, TrainError, TrainedAdapter, Trainer, TrainerSettings, TrainingRandom,
-    adapters_of, read_state, write_state,
+    Batch, Batches, Method, OptimizerSettings, Part, ProdigySettings, TargetLayer, Targets, TrainError, TrainedAdapter, Trainer,
+    TrainerSettings, TrainingRandom, adapters_of, read_state, write_state,
 };
 use diffusion_models::components::{CLIP_G, CLIP_L, TRANSFORMER};
 use diffusion_models::{Pipeline, PipelineError, PromptEncoder, Settings, ignore};
@@ -256,19 +255,7 @@ fn the_gradient_of_the_conditioning_is_the_slope_of_the_loss() {
 
 /// As `make_training_reference.py` has it.
 fn settings(name: &str) -> TrainerSettings {
-    TrainerSettings {
-        optimizer: OptimizerSettings::AdamW(AdamWSettings { weight_decay: 1e-2, ..AdamWSettings::default() }),
-        learning_rate: 1e-3,
-        text_encoder_learning_rate: Some(5e-4),
-        schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 3 },
-        max_gradient_norm: Some(1.0),
-        accumulation: 1,
-        weighting: LossWeighting::None,
-        space: LossSpace::Velocity,
-        average_decay: None,
-        distilled_guidance: (name == FLUX).then_some(1.0),
-        gradients: GradientOptions::default(),
-    }
+    TrainerSettings { text_encoder_learning_rate: Some(5e-4), ..common::training::settings(name) }
 }
 
 #[test]

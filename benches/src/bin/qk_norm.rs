@@ -17,14 +17,12 @@ use clap::Parser;
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::checkpoint::write::{CheckpointWriter, Container, TensorSpec};
 use diffusion_core::format::Format;
-use diffusion_core::network::GradientOptions;
 use diffusion_core::noise::TorchGenerator;
 use diffusion_core::ops::largest_scores;
 use diffusion_core::weights::{ComponentPatches, PatchMode, PatchTarget, parameter_shapes};
 use diffusion_core::{Loading, Precision};
 use diffusion_lora::train::{
-    Batch, Batches, LearningRateCourse, LearningRateSchedule, LossSpace, LossWeighting, Method, OptimizerSettings, Targets,
-    TrainError, TrainedAdapter, Trainer, TrainerSettings, TrainingRandom,
+    Batch, Batches, Method, Targets, TrainError, TrainedAdapter, Trainer, TrainerSettings, TrainingRandom,
 };
 use diffusion_models::components::TRANSFORMER;
 use diffusion_models::sd3::{QkNorm, Sd3Config, Sd3Transformer};
@@ -91,19 +89,8 @@ fn train(qk_norm: QkNorm, arguments: &Arguments) -> Result<Vec<Measured>, Box<dy
     let adapter = |(layer, index)| {
         TrainedAdapter::new(TRANSFORMER, layer, Method::Lora, 16, 16.0, &mut TrainingRandom::new(1, 1, index), &device)
     };
-    let settings = TrainerSettings {
-        optimizer: OptimizerSettings::default(),
-        learning_rate: arguments.learning_rate,
-        text_encoder_learning_rate: None,
-        schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: arguments.steps },
-        max_gradient_norm: None,
-        accumulation: 1,
-        weighting: LossWeighting::None,
-        space: LossSpace::Velocity,
-        average_decay: None,
-        distilled_guidance: None,
-        gradients: GradientOptions::default(),
-    };
+    let settings =
+        TrainerSettings { learning_rate: arguments.learning_rate, max_gradient_norm: None, ..TrainerSettings::default() };
     let mut trainer = Trainer::new(layers.into_iter().zip(0..).map(adapter).collect(), settings);
     let patches = trainer.patches(ComponentPatches::new()).remove(&TRANSFORMER).unwrap_or_default();
     let network = Box::new(network).patched(&patches, PatchMode::Attach)?;

@@ -33,8 +33,7 @@ pub struct MemoryFactors {
 impl MemoryFactors {
     /// Of these adapters with this optimiser.
     pub fn of_adapters(self, adapters: &[TrainedAdapter], optimizer: &OptimizerSettings) -> Self {
-        let trained =
-            adapters.iter().flat_map(|adapter| &adapter.parts).map(|(_, part)| part.value().shape().num_elements()).sum();
+        let trained = adapters.iter().map(TrainedAdapter::num_elements).sum();
         let optimizer_numbers = match optimizer {
             OptimizerSettings::AdamW(_) => 2,
             OptimizerSettings::Prodigy(_) => 4,
@@ -59,6 +58,8 @@ pub struct MemoryPlan {
     pub block_inputs: usize,
     /// Intermediate results of the blocks at work, with their gradients.
     pub graph: usize,
+    /// Those of one more block, if its graph is kept.
+    pub kept_graph: usize,
     /// Adapters, their gradients, and what the optimiser keeps.
     pub adapters: usize,
 }
@@ -117,6 +118,7 @@ impl MemoryPlan {
             blocks,
             block_inputs: blocks.saturating_mul(of_tokens),
             graph: of_tokens.saturating_mul(LIVE + LIVE_IN_KEPT_GRAPH * kept_graphs.saturating_sub(1)),
+            kept_graph: of_tokens.saturating_mul(LIVE_IN_KEPT_GRAPH),
             adapters: trained.saturating_mul((2 + optimizer_numbers) * size_of::<f32>()),
         }
     }

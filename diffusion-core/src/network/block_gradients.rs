@@ -15,7 +15,7 @@ use super::block_network::{BlockNetwork, BlockState, modulation_layers, streamed
 use super::conditioning::Conditioning;
 use super::denoiser_input::DenoiserInput;
 use crate::checkpoint::CheckpointError;
-use crate::weights::{LoadedWeights, TrainedParameter};
+use crate::weights::{LoadedWeights, RecordedUses, TrainedParameter};
 
 /// What is trained beside the matrices of a network, by the paths of these matrices.
 pub type TrainedParameters = BTreeMap<String, Vec<TrainedParameter>>;
@@ -131,10 +131,10 @@ struct Run<'a, N> {
 
 /// A block that was run with its graph.
 struct Watched<S> {
-    index: usize,
     leaves: Leaves<S>,
     conditioning: Tensor<2>,
     output: S,
+    uses: RecordedUses,
 }
 
 impl<N: BlockNetwork> Run<'_, N> {
@@ -163,22 +163,16 @@ impl<N: BlockNetwork> Run<'_, N> {
 
     fn watch(&self, index: usize, state: N::State) -> Result<Watched<N::State>, CheckpointError> {
         let (leaves, conditioning) = (Leaves::of(state), self.conditioning());
-        self.trained_in(index).for_each(TrainedParameter::watch);
-        match self.block(index, index.saturating_sub(1), leaves.state.clone(), &conditioning) {
-            Ok(output) => Ok(Watched { index, leaves, conditioning, output }),
-            Err(error) => {
-                self.trained_in(index).for_each(|parameter| parameter.record(None));
-                Err(error)
-            }
-        }
+        let uses = RecordedUses::of(self.trained_in(index));
+        let output = self.block(index, index.saturating_sub(1), leaves.state.clone(), &conditioning)?;
+        Ok(Watched { leaves, conditioning, output, uses })
     }
 
     /// Record the gradients of what is trained in a block, from those of its output; those of its input.
     fn gradients(&mut self, watched: Watched<N::State>, of_output: &[Option<Tensor<3>>]) -> Vec<Option<Tensor<3>>> {
-        let Watched { index, leaves, conditioning, output } = watched;
-        let gradients = product(output, of_output).map(|sum| sum.backward());
-        self.trained_in(index).for_each(|parameter| parameter.record(gradients.as_ref()));
-        let Some(gradients) = gradients else { return Vec::new() };
+        let Watched { leaves, conditioning, output, uses } = watched;
+        let Some(gradients) = product(output, of_output).map(|sum| sum.backward()) else { return Vec::new() };
+        uses.finish(&gradients);
         self.add_of_conditioning(&conditioning, &gradients);
         leaves.gradients(&gradients)
     }

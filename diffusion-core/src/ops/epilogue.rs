@@ -76,12 +76,13 @@ impl Epilogue<'_> {
 mod recorded {
     use burn::nn::RmsNorm;
     use burn::tensor::Tensor;
-    use diffusion_kernels::{Cpu, HeadNorm, PerImage, Rope, add_gated, gate_rows, normalise_heads, normalise_heads_backward};
+    use diffusion_kernels::{Cpu, HeadNorm, PerImage, add_gated, gate_rows, normalise_heads, normalise_heads_backward};
 
     use crate::ops::flex::{contiguous, numbers};
     use crate::ops::large_buffer::filled_f32;
     use crate::ops::recorded::{Computed, recorded};
     use crate::ops::rotations::Rotations;
+    use crate::ops::rotations::flex::{rope, tables};
 
     /// `residual + gate · result`.
     pub(super) fn onto(result: &Tensor<2>, residual: &Tensor<3>, gate: Option<&Tensor<2>>) -> Option<Tensor<2>> {
@@ -128,10 +129,7 @@ mod recorded {
     pub(super) fn heads(x: &Tensor<2>, norm: &RmsNorm, rotations: Option<&Rotations>) -> Option<Tensor<2>> {
         let shape = x.dims();
         let weight = contiguous(&norm.gamma.val())?;
-        let tables = match rotations.map(Rotations::tables) {
-            Some([cos, sin]) => Some([contiguous(cos)?, contiguous(sin)?]),
-            None => None,
-        };
+        let tables = tables(rotations)?;
         let epsilon = norm.epsilon as f32;
         recorded([x], |[x]| {
             let device = x.device();
@@ -153,15 +151,6 @@ mod recorded {
             };
             Some(Computed::new(output, move |gradient, _| [of_input(gradient)]))
         })
-    }
-
-    /// Rotations as kernels take them, if there are some; the outer `None` is where the general way must do.
-    #[expect(clippy::option_option, reason = "what is not there differs from what has no kernel, and `?` passes the latter on")]
-    fn rope(tables: Option<&[burn_flex::FlexTensor; 2]>) -> Option<Option<Rope<'_>>> {
-        match tables {
-            Some([cos, sin]) => Some(Some(Rope { cos: numbers(cos)?, sin: numbers(sin)? })),
-            None => Some(None),
-        }
     }
 }
 

@@ -144,7 +144,7 @@ mod flex {
     use burn::tensor::{DType, Tensor};
     use burn_flex::{Flex, FlexTensor};
     use diffusion_kernels::{
-        Activation, Cpu, HeadNorm, PerImage, Residual, Rope, Weight, WeightFormat, WidenRows, linear as multiply, normalise_heads,
+        Activation, Cpu, HeadNorm, PerImage, Residual, Weight, WeightFormat, WidenRows, linear as multiply, normalise_heads,
     };
 
     use super::{Linear, StoredMatrix};
@@ -154,7 +154,7 @@ mod flex {
     use crate::ops::large_buffer::filled_f32;
     #[cfg(feature = "autodiff")]
     use crate::ops::products::Products;
-    use crate::ops::rotations::Rotations;
+    use crate::ops::rotations::flex::{rope, tables};
 
     pub(super) fn linear(input: &Tensor<2>, layer: &Linear<'_>, epilogue: Epilogue<'_>) -> Option<Tensor<2>> {
         let device = input.device();
@@ -191,14 +191,8 @@ mod flex {
             Epilogue::Heads(head_norm) => {
                 let weight_of_norm = contiguous(&head_norm.norm.gamma.val())?;
                 let norm = HeadNorm { weight: numbers(&weight_of_norm)?, epsilon: head_norm.norm.epsilon as f32 };
-                let tables = match head_norm.rotations.map(Rotations::tables) {
-                    Some([cos, sin]) => Some([contiguous(cos)?, contiguous(sin)?]),
-                    None => None,
-                };
-                let rope = match &tables {
-                    Some([cos, sin]) => Some(Rope { cos: numbers(cos)?, sin: numbers(sin)? }),
-                    None => None,
-                };
+                let tables = tables(head_norm.rotations)?;
+                let rope = rope(tables.as_ref())?;
                 let heads = shape[1] / norm.weight.len();
                 filled_f32(shape, &device, |out| {
                     multiply(cpu, products, input, &weight, &sums, out);

@@ -69,3 +69,30 @@ impl Rotations {
         Tensor::cat(vec![turned_even, turned_odd], 4).reshape([tokens, num_heads, head_dim]).cast(dtype)
     }
 }
+
+/// Rotations as kernels take them; the outer `None` is where the general way must do.
+#[cfg(feature = "flex")]
+#[expect(clippy::option_option, reason = "what is not there differs from what has no kernel, and `?` passes the latter on")]
+pub(super) mod flex {
+    use burn_flex::FlexTensor;
+    use diffusion_kernels::Rope;
+
+    use super::Rotations;
+    use crate::ops::flex::{contiguous, numbers};
+
+    /// Cosines and sines, if there are some.
+    pub(in crate::ops) fn tables(rotations: Option<&Rotations>) -> Option<Option<[FlexTensor; 2]>> {
+        match rotations.map(Rotations::tables) {
+            Some([cos, sin]) => Some(Some([contiguous(cos)?, contiguous(sin)?])),
+            None => Some(None),
+        }
+    }
+
+    /// The numbers of tables.
+    pub(in crate::ops) fn rope(tables: Option<&[FlexTensor; 2]>) -> Option<Option<Rope<'_>>> {
+        match tables {
+            Some([cos, sin]) => Some(Some(Rope { cos: numbers(cos)?, sin: numbers(sin)? })),
+            None => Some(None),
+        }
+    }
+}

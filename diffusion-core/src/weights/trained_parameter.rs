@@ -44,13 +44,13 @@ impl TrainedParameter {
     }
 
     /// Have uses recorded from now on, until [`record`](Self::record).
-    pub(crate) fn watch(&self) {
+    fn watch(&self) {
         let mut state = self.state();
         state.leaf = Some(state.value.clone().autodiff().require_grad());
     }
 
     /// End what [`watch`](Self::watch) began, and add the gradient to those before.
-    pub(crate) fn record(&self, gradients: Option<&Gradients>) {
+    fn record(&self, gradients: Option<&Gradients>) {
         let mut state = self.state();
         let leaf = state.leaf.take();
         let Some(gradient) = leaf.zip(gradients).and_then(|(leaf, gradients)| leaf.grad(gradients)) else { return };

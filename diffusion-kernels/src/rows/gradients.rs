@@ -1,6 +1,8 @@
 //! Gradients of what lies between products, with respect to its input: each one pass over the rows.
 
-use super::lanes::{get, put, sum};
+use super::lanes::{get, put};
+use super::layer_norm::mean_and_factor;
+use super::rms_norm::rms_factor;
 use super::{HeadNorm, Rope, Source, each_rows};
 use crate::cpu::with_vectors;
 use crate::simd::{Simd, gelu_erf_slope, gelu_quick_slope, gelu_tanh_slope, silu_slope};
@@ -73,25 +75,7 @@ pub fn layer_norm_backward(
 #[inline(always)]
 fn layer_norm_row<S: Simd>(s: S, x: &[f32], scale: &[f32], epsilon: f32, gradient: &[f32], out: &mut [f32]) {
     let width = out.len() as f32;
-    let mean = sum(
-        s,
-        x,
-        0.0,
-        #[inline(always)]
-        |sum, x| s.add(sum, x),
-    ) / width;
-    let means = s.splat(mean);
-    let squares = sum(
-        s,
-        x,
-        mean,
-        #[inline(always)]
-        |sum, x| {
-            let difference = s.sub(x, means);
-            s.mul_add(difference, difference, sum)
-        },
-    );
-    let factor = s.splat((squares / width + epsilon).sqrt().recip());
+    let (means, factor) = mean_and_factor(s, x, epsilon);
     let one = s.splat(1.0);
     // With `g` the gradient of the normalised numbers `n`: `factor (g - mean(g) - n mean(g n))`.
     let (mut sums, mut products) = (s.zero(), s.zero());
@@ -151,14 +135,7 @@ pub fn normalise_heads_backward(
 #[inline(always)]
 fn head_row<S: Simd>(s: S, norm: HeadNorm<'_>, turn: Option<Rope<'_>>, x: &[f32], gradient: &[f32], out: &mut [f32]) {
     let dim = x.len() as f32;
-    let squares = sum(
-        s,
-        x,
-        0.0,
-        #[inline(always)]
-        |sum, x| s.mul_add(x, x, sum),
-    );
-    let factor = (squares / dim + norm.epsilon).sqrt().recip();
+    let factors = rms_factor(s, x, norm.epsilon);
     // With `g` the gradient, turned back, times the weight: `factor (g - x factor² mean(g x))`.
     let mut products = s.zero();
     for pair in (0..out.len()).step_by(2 * S::LANES) {
@@ -178,8 +155,7 @@ fn head_row<S: Simd>(s: S, norm: HeadNorm<'_>, turn: Option<Rope<'_>>, x: &[f32]
             put(s, g, out, first);
         }
     }
-    let share = s.splat(s.sum(products) / dim * factor * factor);
-    let factors = s.splat(factor);
+    let share = s.mul(s.mul(s.splat(s.sum(products) / dim), factors), factors);
     for first in (0..out.len()).step_by(S::LANES) {
         let rest = s.sub(get(s, out, first), s.mul(get(s, x, first), share));
         put(s, s.mul(rest, factors), out, first);

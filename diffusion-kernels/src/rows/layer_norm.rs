@@ -74,8 +74,26 @@ struct Factors<'a> {
 
 #[inline(always)]
 fn normalise<S: Simd>(s: S, source: Source<'_>, epsilon: f32, factors: Factors<'_>, out: &mut [f32]) {
-    let width = out.len() as f32;
-    let x = source.or(out);
+    let (means, factor) = mean_and_factor(s, source.or(out), epsilon);
+    let one = s.splat(factors.one);
+    for first in (0..out.len()).step_by(S::LANES) {
+        let gain = match factors.scale {
+            Some(scale) => s.mul(factor, s.add(one, get(s, scale, first))),
+            None => factor,
+        };
+        let difference = s.sub(get(s, source.or(out), first), means);
+        let shift = match factors.shift {
+            Some(shift) => get(s, shift, first),
+            None => s.zero(),
+        };
+        put(s, s.mul_add(difference, gain, shift), out, first);
+    }
+}
+
+/// The mean of a row, and `1 / sqrt(variance + epsilon)`, in every lane.
+#[inline(always)]
+pub(super) fn mean_and_factor<S: Simd>(s: S, x: &[f32], epsilon: f32) -> (S::V, S::V) {
+    let width = x.len() as f32;
     let mean = sum(
         s,
         x,
@@ -94,18 +112,5 @@ fn normalise<S: Simd>(s: S, source: Source<'_>, epsilon: f32, factors: Factors<'
             s.mul_add(difference, difference, sum)
         },
     );
-    let factor = s.splat((squares / width + epsilon).sqrt().recip());
-    let one = s.splat(factors.one);
-    for first in (0..out.len()).step_by(S::LANES) {
-        let gain = match factors.scale {
-            Some(scale) => s.mul(factor, s.add(one, get(s, scale, first))),
-            None => factor,
-        };
-        let difference = s.sub(get(s, source.or(out), first), means);
-        let shift = match factors.shift {
-            Some(shift) => get(s, shift, first),
-            None => s.zero(),
-        };
-        put(s, s.mul_add(difference, gain, shift), out, first);
-    }
+    (means, s.splat((squares / width + epsilon).sqrt().recip()))
 }

@@ -33,7 +33,7 @@ fn normalise<S: Simd>(s: S, source: Source<'_>, weight: &[f32], epsilon: f32, ou
 
 /// `1 / sqrt(mean(x²) + epsilon)` in every lane.
 #[inline(always)]
-fn rms_factor<S: Simd>(s: S, x: &[f32], epsilon: f32) -> S::V {
+pub(super) fn rms_factor<S: Simd>(s: S, x: &[f32], epsilon: f32) -> S::V {
     let squares = sum(
         s,
         x,

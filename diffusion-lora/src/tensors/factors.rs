@@ -66,21 +66,13 @@ impl Factors {
     /// # Shapes
     /// - up: `[rows, rank]`, down: `[rank, columns]`
     pub(crate) fn low_rank(&self, rows: Range<usize>) -> Option<(Tensor<2>, Tensor<2>)> {
-        match &self.delta {
-            Some(Delta::LowRank { up, down }) if self.magnitude.is_none() => {
-                Some((up.clone().narrow(0, rows.start, rows.len()), down.clone()))
-            }
-            _ => None,
-        }
+        self.low_rank_beside_magnitude(rows).filter(|_| self.magnitude.is_none())
     }
 
-    /// The same, also where lengths of rows or columns are set afterwards; not where a bias is changed, too.
-    #[cfg(feature = "train")]
+    /// The same, also where lengths of rows or columns are set afterwards.
     pub(crate) fn low_rank_beside_magnitude(&self, rows: Range<usize>) -> Option<(Tensor<2>, Tensor<2>)> {
         match &self.delta {
-            Some(Delta::LowRank { up, down }) if self.bias.is_none() => {
-                Some((up.clone().narrow(0, rows.start, rows.len()), down.clone()))
-            }
+            Some(Delta::LowRank { up, down }) => Some((up.clone().narrow(0, rows.start, rows.len()), down.clone())),
             _ => None,
         }
     }
@@ -123,7 +115,7 @@ impl Delta {
 }
 
 /// `a ⊗ b`: every number of `a` times the whole of `b`.
-fn kronecker(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+pub(crate) fn kronecker(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     let ([a_rows, a_columns], [b_rows, b_columns]) = (a.dims(), b.dims());
     let product = a.reshape([a_rows, 1, a_columns, 1]) * b.reshape([1, b_rows, 1, b_columns]);
     product.reshape([a_rows * b_rows, a_columns * b_columns])

@@ -11,6 +11,8 @@ mod shapes;
 
 pub(crate) use adapter_tensors::AdapterTensors;
 pub(crate) use factors::Factors;
+#[cfg(feature = "train")]
+pub(crate) use factors::kronecker;
 pub(crate) use method::Method;
 pub(crate) use module_tensors::ModuleTensors;
 pub(crate) use role::{Role, TensorName};

@@ -10,6 +10,7 @@ use diffusion_core::weights::{ComponentId, PatchKey, PatchStrength, ReadParamete
 use super::random::TrainingRandom;
 use super::targets::TargetLayer;
 use crate::adapter_number::next_adapter_number;
+use crate::tensors::kronecker;
 
 /// What is trained beside a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,6 +125,11 @@ impl TrainedAdapter {
         Arc::new(LivePatch { adapter: self.clone(), beneath, key })
     }
 
+    /// How many numbers it has.
+    pub fn num_elements(&self) -> usize {
+        self.parts.iter().map(|(_, parameter)| parameter.value().shape().num_elements()).sum()
+    }
+
     /// What the change is multiplied by. A Kronecker product of two whole matrices has no rank.
     pub fn scale(&self) -> f64 {
         let is_ranked = self.parts.iter().any(|(part, _)| matches!(part, Part::Down | Part::Kronecker2Down));
@@ -171,13 +177,6 @@ fn factors_of(size: usize, most: usize) -> [usize; 2] {
 
 fn row_lengths(matrix: Tensor<2>) -> Tensor<2> {
     matrix.square().sum_dim(1).sqrt()
-}
-
-/// `a ⊗ b`: every number of `a` times the whole of `b`.
-fn kronecker(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
-    let ([a_rows, a_columns], [b_rows, b_columns]) = (a.dims(), b.dims());
-    let product = a.reshape([a_rows, 1, a_columns, 1]) * b.reshape([1, b_rows, 1, b_columns]);
-    product.reshape([a_rows * b_rows, a_columns * b_columns])
 }
 
 /// An adapter as it is now, over another patch.

@@ -30,7 +30,7 @@ pub fn adapters_of(lora: &Lora, targets: &[PatchTarget], device: &Device) -> Res
             kind: adapter.tensors.kind(),
         };
         let factors = adapter.tensors.load(device)?;
-        let is_plain = place.arrangement == Arrangement::Same;
+        let is_plain = place.arrangement == Arrangement::Same && factors.bias.is_none();
         let low_rank = factors.low_rank_beside_magnitude(place.rows.clone()).filter(|_| is_plain);
         let (up, down) = low_rank.ok_or_else(not_trainable)?;
         let target = targets.iter().find(|target| target.component == component).ok_or_else(not_trainable)?;

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use diffusion_core::weights::PatchTarget;
 use fancy_regex::Regex;
@@ -20,12 +21,20 @@ pub enum Targets {
     Matching(Regex),
 }
 
+/// A regular expression that is read once: networks have a thousand names.
+type Pattern = LazyLock<Result<Regex, fancy_regex::Error>>;
+
 /// Layers that attend.
-const ATTENTION: &str = r"attn2?\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)$|self_attn\.[a-z_]+$";
+static ATTENTION: Pattern = LazyLock::new(|| {
+    Regex::new(r"attn2?\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)$|self_attn\.[a-z_]+$")
+});
 /// Layers of feed-forward halves; a single block has its second one in `proj_out`, together with attention's output.
-const FEED_FORWARD: &str = r"\.(ff|ff_context)\.net\.(0\.proj|2)$|single_transformer_blocks\.\d+\.proj_(mlp|out)$|\.mlp\.fc[12]$";
+static FEED_FORWARD: Pattern = LazyLock::new(|| {
+    Regex::new(r"\.(ff|ff_context)\.net\.(0\.proj|2)$|single_transformer_blocks\.\d+\.proj_(mlp|out)$|\.mlp\.fc[12]$")
+});
 /// Layers of blocks.
-const BLOCKS: &str = r"^(single_)?transformer_blocks\.\d+\.|^text_model\.encoder\.layers\.\d+\.";
+static BLOCKS: Pattern =
+    LazyLock::new(|| Regex::new(r"^(single_)?transformer_blocks\.\d+\.|^text_model\.encoder\.layers\.\d+\."));
 
 /// A layer to train.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +57,8 @@ impl Targets {
 
     fn contains(&self, module: &str) -> bool {
         match self {
-            Self::Attention => found(ATTENTION, module),
-            Self::AttentionAndFeedForward => found(ATTENTION, module) || found(FEED_FORWARD, module),
+            Self::Attention => found(&ATTENTION, module),
+            Self::AttentionAndFeedForward => found(&ATTENTION, module) || found(&FEED_FORWARD, module),
             Self::All => true,
             Self::Matching(pattern) => pattern.is_match(module).unwrap_or(false),
         }
@@ -59,7 +68,7 @@ impl Targets {
 /// All linear layers of a network's blocks, by the names that diffusers gives them.
 pub fn trainable_layers(target: &PatchTarget) -> impl Iterator<Item = TargetLayer> {
     target.names.iter().filter_map(|(name, tensor)| {
-        let module = name.strip_suffix(".weight").filter(|module| found(BLOCKS, module))?;
+        let module = name.strip_suffix(".weight").filter(|module| found(&BLOCKS, module))?;
         let [part] = tensor.parts.as_slice() else { return None };
         let &[rows, columns] = part.shape.as_slice() else { return None };
         Some(TargetLayer { module: module.to_owned(), parameter: part.parameter.clone(), shape: [rows, columns] })
@@ -67,8 +76,8 @@ pub fn trainable_layers(target: &PatchTarget) -> impl Iterator<Item = TargetLaye
 }
 
 /// Whether one of the patterns above is found in a name.
-fn found(pattern: &str, module: &str) -> bool {
-    Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(module).unwrap_or(false))
+fn found(pattern: &Pattern, module: &str) -> bool {
+    pattern.as_ref().is_ok_and(|pattern| pattern.is_match(module).unwrap_or(false))
 }
 
 /// Targets that are neither a name nor a pattern.

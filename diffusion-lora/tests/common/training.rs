@@ -11,8 +11,7 @@ use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
 use diffusion_core::{Loading, Precision, Residency};
 use diffusion_lora::Lora;
 use diffusion_lora::train::{
-    AdamWSettings, Batch, Batches, LearningRateCourse, LearningRateSchedule, LossSpace, LossWeighting, OptimizerSettings, Part,
-    TrainedAdapter, Trainer, TrainerSettings, adapters_of,
+    AdamWSettings, Batch, Batches, OptimizerSettings, Part, TrainedAdapter, Trainer, TrainerSettings, adapters_of,
 };
 use diffusion_models::components::TRANSFORMER;
 use diffusion_models::{Pipeline, PipelineError};
@@ -172,15 +171,8 @@ pub(crate) fn settings(name: &str) -> TrainerSettings {
     TrainerSettings {
         optimizer: OptimizerSettings::AdamW(AdamWSettings { weight_decay: 1e-2, ..AdamWSettings::default() }),
         learning_rate: 1e-3,
-        text_encoder_learning_rate: None,
-        schedule: LearningRateSchedule { course: LearningRateCourse::Constant, warm_up_steps: 0, total_steps: 3 },
-        max_gradient_norm: Some(1.0),
-        accumulation: 1,
-        weighting: LossWeighting::None,
-        space: LossSpace::Velocity,
-        average_decay: None,
         distilled_guidance: (name == FLUX).then_some(1.0),
-        gradients: GradientOptions::default(),
+        ..TrainerSettings::default()
     }
 }
 

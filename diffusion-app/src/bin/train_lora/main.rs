@@ -30,7 +30,7 @@ use diffusion_app::training::check_gradients;
 use diffusion_app::training::{LiveCaptions, MemoryPlan};
 use diffusion_core::Residency;
 use diffusion_core::weights::{ComponentPatches, PatchMode, PatchWeights};
-use diffusion_lora::train::{Trainer, TrainingNotes};
+use diffusion_lora::train::{TrainedAdapter, Trainer, TrainingNotes};
 use diffusion_lora::{Lora, LoraSet};
 use diffusion_models::{Pipeline, PipelineOptions, PromptEncoder, ignore};
 
@@ -156,8 +156,7 @@ fn train(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 /// How much is trained.
 fn trained_numbers(trainer: &Trainer) -> String {
     let adapters = trainer.adapters();
-    let matrices = adapters.iter().flat_map(|adapter| &adapter.parts);
-    let numbers: usize = matrices.map(|(_, matrix)| matrix.value().shape().num_elements()).sum();
+    let numbers: usize = adapters.iter().map(TrainedAdapter::num_elements).sum();
     let mut components: Vec<String> = adapters.iter().map(|adapter| adapter.component.to_string()).collect();
     components.dedup();
     format!("{} layers ({}), {:.2} million numbers to train", adapters.len(), components.join(", "), numbers as f64 / 1e6)

@@ -67,11 +67,10 @@ pub(crate) fn kept_graphs(arguments: &Arguments, pipeline: &Pipeline, factors: &
         return asked;
     }
     let Some(available) = available_memory(arguments.model.device).filter(|_| residency == Residency::Resident) else { return 1 };
-    let fits = |kept: &usize| {
-        let plan = MemoryPlan::new(pipeline, &MemoryFactors { kept_graphs: *kept, ..*factors });
-        plan.training(residency) <= available / 2
-    };
-    (2..=MemoryPlan::new(pipeline, factors).blocks).take_while(fits).last().unwrap_or(1)
+    // With one graph, which there is in any case.
+    let plan = MemoryPlan::new(pipeline, factors);
+    let left = (available / 2).saturating_sub(plan.training(residency));
+    (1 + left / plan.kept_graph.max(1)).clamp(1, plan.blocks.max(1))
 }
 
 /// What is short, and what would fit.
