@@ -1,0 +1,49 @@
+/** Short ways to make and find elements. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export const byId = (id) => document.getElementById(id);
+
+/**
+ * An element with these properties and children. Properties with a dash are attributes, `on` holds listeners,
+ * and children that are null are left out.
+ */
+export function element(tag, { on = {}, ...properties } = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-")) made.setAttribute(name, value);
+    else made[name] = value;
+  }
+  for (const [event, listener] of Object.entries(on)) made.addEventListener(event, listener);
+  made.append(...children.filter((child) => child != null));
+  return made;
+}
+
+/** One of the icons that index.html defines. */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(SVG, "use");
+  use.setAttribute("href", `#icon-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/** A button with an icon; its label is read aloud and shown as a tooltip. */
+export function iconButton(name, label, onClick) {
+  return element(
+    "button",
+    { type: "button", className: "quiet square", "aria-label": label, title: label, on: { click: onClick } },
+    icon(name),
+  );
+}
+
+/** Calls `action` once it has not been asked for during `wait` milliseconds. */
+export function debounced(action, wait) {
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(action, wait);
+  };
+}
