@@ -2,7 +2,7 @@
 
 import { submitJob } from "../api.js";
 import { modelOf } from "../catalog.js";
-import { byId } from "../dom.js";
+import { byId, isNarrow } from "../dom.js";
 import { duration } from "../format.js";
 import { track } from "../jobs/tracker.js";
 import { announce, notice } from "../notices.js";
@@ -44,7 +44,7 @@ async function draw() {
     const job = await submitted(request);
     announce(job.cached ? "This was drawn before." : "The picture is in the queue.");
     track(job);
-    if (matchMedia("(max-width: 899px)").matches) byId("pictures").scrollIntoView();
+    if (isNarrow()) byId("pictures").scrollIntoView();
   } catch (error) {
     showRefusal(error);
   } finally {

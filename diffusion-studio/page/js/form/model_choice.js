@@ -76,8 +76,7 @@ function showForModel() {
   byId("model-hint").textContent = model.loaded ? "" : "It is loaded when the first picture is drawn with it.";
   if (shownModel !== model) {
     shownModel = model;
-    showExamples(byId("examples"), model);
-    showExamples(byId("welcome-examples"), model);
+    showExamples(model);
   }
 
   const classifierFree = model.guidance === "classifier-free";

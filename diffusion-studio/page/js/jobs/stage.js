@@ -23,14 +23,16 @@ const STAGES = {
 /** Seconds a step, and until it starts and ends, as far as they are known. */
 export function timesOf(job) {
   const passed = (performance.now() - job.heardAt) / 1000;
-  const left = (seconds) => (seconds === null ? null : duration(Math.max(0, seconds - passed)));
+  const left = (seconds) => (seconds === null ? null : inTime(seconds - passed));
   const perStep = job.progress?.seconds_per_step;
   const starts = job.status === "queued" ? left(job.wait_seconds) : null;
   const ends = left(job.eta_seconds);
-  return [perStep && `${pace(perStep)} a step`, starts && `starts in ${starts}`, ends && `ready in ${ends}`]
+  return [perStep && `${pace(perStep)} a step`, starts && `starts ${starts}`, ends && `ready ${ends}`]
     .filter(Boolean)
     .join(" · ");
 }
+
+const inTime = (seconds) => (seconds < 1 ? "in a moment" : `in ${duration(seconds)}`);
 
 /** How much of the job is done, from 0 to 1, or null where nobody knows. */
 export function shareOf({ progress }) {
@@ -42,10 +44,11 @@ export function shareOf({ progress }) {
 }
 
 /** How many others wait, and until all is done. */
-export function queueLine({ waiting, running, eta_seconds, isReachable }, own) {
+export function queueLine({ waiting, running, mine, eta_seconds, isReachable }) {
   if (!isReachable) return "The studio does not answer. Trying again …";
-  const others = running.filter((job) => !job.mine).length + waiting - own.filter((job) => job.status === "queued").length;
-  if (others <= 0) return "";
+  const othersDrawn = running.filter((job) => !job.mine).length;
+  const others = othersDrawn + waiting - mine.filter((job) => job.status === "queued").length;
+  if (others === 0) return "";
   const until = eta_seconds === null ? "" : `, all done in ${duration(eta_seconds)}`;
   return `${counted(others, "other picture")} in the queue${until}`;
 }

@@ -14,7 +14,7 @@ const IDLE = 15_000;
 
 /** Jobs that wait or are drawn, by id, the oldest first. */
 let active = new Map();
-let queue = { waiting: 0, running: [], eta_seconds: null };
+let queue = { waiting: 0, running: [], mine: [], eta_seconds: null };
 let isReachable = true;
 let timer;
 
@@ -77,13 +77,21 @@ function interval() {
 async function take(mine) {
   const here = new Set(mine.map((job) => job.id));
   const gone = [...active.keys()].filter((id) => !here.has(id));
-  // Events are newer than an answer that was on its way.
-  for (const job of mine) if (job.id !== liveJob()) update(job);
+  for (const job of mine) {
+    if (job.id === liveJob()) takeTimes(job);
+    else update(job);
+  }
   const found = await Promise.all(gone.map((id) => fetchJob(id).catch((error) => ({ id, error }))));
   for (const job of found) {
     if (job.error instanceof Error) forget(job);
     else update(job);
   }
+}
+
+/** Of a job with events, which are newer than an answer that was on its way, the estimate alone is taken. */
+function takeTimes({ id, eta_seconds, wait_seconds }) {
+  const job = active.get(id);
+  if (job) Object.assign(job, { eta_seconds, wait_seconds, heardAt: performance.now() });
 }
 
 /** A job that the server does not know any more is no longer followed; a lost answer changes nothing. */
