@@ -45,10 +45,13 @@ function showPlan(plan) {
     line.textContent = `It needs ${bytes(peak)}${room && `, and only ${bytes(plan.available)} are free`}. Try a smaller size.`;
     return;
   }
-  const time = plan.eta_seconds === null ? null : `about ${duration(plan.eta_seconds)}`;
+  const time = plan.eta_seconds === null ? null : timeOf(plan.eta_seconds);
   const streamed = plan.residency === "streamed" ? "reads its weights from disk, which is slow" : null;
-  line.textContent = [time, `${bytes(peak)}${room}`, streamed].filter(Boolean).join(" · ");
+  const facts = [time, `${bytes(peak)}${room}`, streamed].filter(Boolean).join(" · ");
+  line.textContent = [facts, ...plan.warnings].join("\n");
 }
+
+const timeOf = (seconds) => (seconds < 1 ? "under a second" : `about ${duration(seconds)}`);
 
 /** A problem of a field is shown there; what is typed into is not interrupted. */
 function showProblem({ field, message, code }) {

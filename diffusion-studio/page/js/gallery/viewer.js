@@ -5,11 +5,11 @@ import { actionButtons } from "./actions.js";
 import { pictures } from "./history.js";
 import { parameterList } from "./parameters.js";
 
-/** The address of the picture that is shown. */
+/** The key of the picture that is shown. */
 let shown = null;
 let afterRemoval = () => {};
 
-const place = () => pictures().findIndex(({ image }) => image.url === shown);
+const place = () => pictures().findIndex(({ key }) => key === shown);
 
 export function startViewer({ onRemoved }) {
   afterRemoval = onRemoved;
@@ -27,8 +27,8 @@ export function startViewer({ onRemoved }) {
 
 const close = () => byId("viewer").close();
 
-export function view(url) {
-  shown = url;
+export function view(key) {
+  shown = key;
   show();
   byId("viewer").showModal();
 }
@@ -36,7 +36,7 @@ export function view(url) {
 function go(by) {
   const next = pictures()[place() + by];
   if (!next) return;
-  shown = next.image.url;
+  shown = next.key;
   show();
 }
 
@@ -56,7 +56,7 @@ function showRest(at) {
   const all = pictures();
   const next = all[Math.min(at, all.length - 1)];
   if (next) {
-    shown = next.image.url;
+    shown = next.key;
     show();
   } else close();
   afterRemoval();
