@@ -4,7 +4,7 @@ use thirtyfour::prelude::*;
 
 use crate::page::{MANY_STEPS, Page, Screen};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_visit_draws_at_the_press_of_a_button() -> WebDriverResult<()> {
     let page = Page::open(Screen::Wide).await?;
     assert!(!page.value_of("#prompt").await?.is_empty());
@@ -20,7 +20,7 @@ async fn a_first_visit_draws_at_the_press_of_a_button() -> WebDriverResult<()> {
     page.close().await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_picture_is_watched_while_it_is_drawn_and_others_wait() -> WebDriverResult<()> {
     let page = Page::open(Screen::Wide).await?;
     page.fill("#steps", MANY_STEPS).await?;
@@ -49,15 +49,15 @@ async fn a_picture_is_watched_while_it_is_drawn_and_others_wait() -> WebDriverRe
     page.until("the large view is open", "document.querySelector('#viewer').open").await?;
     let shown = "document.querySelector('#viewer-image').alt";
     let newest: String = page.value(shown).await?;
-    page.driver.action_chain().send_keys(Key::Right.to_string()).perform().await?;
+    page.press(Key::Right).await?;
     page.until("the arrow key goes on", &format!("{shown} !== {newest:?}")).await?;
     page.screenshot("large-view").await?;
-    page.driver.action_chain().send_keys(Key::Escape.to_string()).perform().await?;
+    page.press(Key::Escape).await?;
     page.until("Escape closes it", "!document.querySelector('#viewer').open").await?;
     page.close().await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelling_ends_a_running_and_a_waiting_job() -> WebDriverResult<()> {
     let page = Page::open(Screen::Wide).await?;
     page.fill("#steps", MANY_STEPS).await?;
@@ -78,7 +78,7 @@ async fn cancelling_ends_a_running_and_a_waiting_job() -> WebDriverResult<()> {
     page.close().await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_seen_in_a_second_tab_and_outlives_the_first() -> WebDriverResult<()> {
     let page = Page::open(Screen::Wide).await?;
     let first = page.driver.window().await?;

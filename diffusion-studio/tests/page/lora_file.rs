@@ -25,9 +25,8 @@ pub(crate) fn write_lora(path: &Path) {
             (name, shape, (0..RANK * HIDDEN_SIZE).flat_map(|_| numbers.next().to_le_bytes()).collect())
         })
         .collect();
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap()));
+    let views =
+        tensors.iter().map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap()));
     let metadata = HashMap::from([("modelspec.trigger_phrase".to_owned(), TRIGGER.to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), path).unwrap();
 }

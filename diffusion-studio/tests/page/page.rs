@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tempfile::TempDir;
 use thirtyfour::prelude::*;
-use thirtyfour::{ChromiumLikeCapabilities, LoggingPrefsLogLevel};
+use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel};
 
 use crate::lora_file::write_lora;
 use crate::programs::{Chromedriver, Studio};
@@ -128,6 +128,11 @@ impl Page {
         let field = self.element(css).await?;
         field.send_keys(Key::Control + "a").await?;
         field.send_keys(text).await
+    }
+
+    /// Press a key wherever the focus is.
+    pub(crate) async fn press(&self, key: Key) -> WebDriverResult<()> {
+        self.driver.action_chain().send_keys(key.value().to_string()).perform().await
     }
 
     /// Open one of the folds of the settings.

@@ -22,7 +22,7 @@ async fn assert_fits(page: &Page) -> WebDriverResult<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_wider_than_a_small_phone_or_too_small_for_a_finger() -> WebDriverResult<()> {
     let page = Page::open(Screen::Phone(360)).await?;
     assert_eq!(page.value::<u32>("innerWidth").await?, 360);

@@ -9,23 +9,25 @@ use tempfile::TempDir;
 /// A program that listens on a port of its own choice, and is killed at the end.
 struct Program {
     process: Child,
-    /// Kept open, or else the program's next line would fail.
-    _output: BufReader<ChildStdout>,
+    /// Open as long as the program runs, or else its next line would fail.
+    output: BufReader<ChildStdout>,
 }
 
 impl Program {
-    /// Start a program, and wait for the line that holds `mark`; what follows it is returned.
-    fn start(command: &mut Command, mark: &str) -> (Self, String) {
-        let name = command.get_program().to_string_lossy().into_owned();
-        let mut process =
-            command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        let mut output = BufReader::new(process.stdout.take().unwrap());
+    fn start(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Self { process, output }
+    }
+
+    /// Wait for the line that holds `mark`; what follows it is returned.
+    fn after(&mut self, mark: &str) -> String {
         let mut said = String::new();
         loop {
             let before = said.len();
-            assert!(output.read_line(&mut said).unwrap() > 0, "{name} ended without {mark:?}: {said}");
+            assert!(self.output.read_line(&mut said).unwrap() > 0, "the program ended without {mark:?}: {said}");
             if let Some((_, rest)) = said[before..].split_once(mark) {
-                return (Self { process, _output: output }, rest.trim().to_owned());
+                return rest.trim().to_owned();
             }
         }
     }
@@ -52,7 +54,8 @@ impl Studio {
         let data = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_studio"));
         command.args(["--port", "0", "--data"]).arg(data.path()).arg("--lora-dir").arg(loras);
-        let (program, address) = Program::start(&mut command, "studio: ");
+        let mut program = Program::start(&mut command);
+        let address = program.after("studio: ");
         Self { _program: program, _data: data, address }
     }
 }
@@ -65,7 +68,8 @@ pub(crate) struct Chromedriver {
 
 impl Chromedriver {
     pub(crate) fn start() -> Self {
-        let (program, rest) = Program::start(Command::new("chromedriver").arg("--port=0"), "successfully on port ");
-        Self { _program: program, address: format!("http://127.0.0.1:{}", rest.trim_end_matches('.')) }
+        let mut program = Program::start(Command::new("chromedriver").arg("--port=0"));
+        let port = program.after("successfully on port ");
+        Self { _program: program, address: format!("http://127.0.0.1:{}", port.trim_end_matches('.')) }
     }
 }

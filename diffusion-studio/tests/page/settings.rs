@@ -4,7 +4,7 @@ use thirtyfour::prelude::*;
 
 use crate::page::{MANY_STEPS, Page, Screen};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reload_keeps_everything() -> WebDriverResult<()> {
     let page = Page::open(Screen::Wide).await?;
     page.fill("#steps", "2").await?;
@@ -46,7 +46,7 @@ async fn a_reload_keeps_everything() -> WebDriverResult<()> {
     page.close().await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_holds_the_settings() -> WebDriverResult<()> {
     let page = Page::open(Screen::Wide).await?;
     page.goto("#prompt=a+tree+%26+a+house&steps=7&seed=9&seed_locked=true&guidance.method=apg&width=64").await?;
@@ -61,7 +61,7 @@ async fn a_link_holds_the_settings() -> WebDriverResult<()> {
     page.close().await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_shown_at_its_field() -> WebDriverResult<()> {
     let page = Page::open(Screen::Wide).await?;
     page.unfold("advanced").await?;
@@ -80,7 +80,7 @@ async fn a_refusal_is_shown_at_its_field() -> WebDriverResult<()> {
     page.close().await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_theme_stays_as_chosen() -> WebDriverResult<()> {
     let page = Page::open(Screen::Wide).await?;
     let paper = "getComputedStyle(document.body.parentElement).backgroundColor";

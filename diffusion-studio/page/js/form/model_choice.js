@@ -24,7 +24,7 @@ export function fillChoices() {
     ...samplers().map(({ name, label, stochastic }) => option(name, stochastic ? `${label} (adds noise)` : label)),
   );
   byId("schedule").replaceChildren(
-    option("", "The model’s own"),
+    option("", "Model’s own"),
     ...schedules().map(({ name, label }) => option(name, label)),
   );
   const { guidance_methods, step_caches, output_formats, limits } = capabilities();

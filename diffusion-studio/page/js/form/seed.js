@@ -7,7 +7,7 @@ import { change, current, onChange } from "../settings/store.js";
 const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 export function startSeed() {
-  byId("seed").addEventListener("input", () => change({ seed_locked: current().seed !== null }));
+  byId("seed").addEventListener("input", ({ target }) => change({ seed_locked: target.value !== "" }));
   byId("seed-lock").addEventListener("click", () => {
     const { seed, seed_locked } = current();
     change({ seed_locked: !seed_locked, seed: seed ?? randomSeed() });
