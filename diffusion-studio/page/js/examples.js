@@ -28,7 +28,12 @@ export function showExamples(model) {
   };
   byId("examples").replaceChildren(
     ...examplesFor(model).map((prompt) =>
-      element("button", { type: "button", className: "chip", textContent: prompt, on: { click: () => choose(prompt) } }),
+      element("button", {
+        type: "button",
+        className: "chip",
+        textContent: prompt,
+        on: { click: () => choose(prompt) },
+      }),
     ),
   );
 }

@@ -55,7 +55,9 @@ async function draw() {
 
 /** Sends a job. The key makes sure that a lost answer does not draw twice. */
 async function submitted(request) {
-  const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const key = [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await submitJob(request, key);
@@ -68,6 +70,7 @@ async function submitted(request) {
 
 function showRefusal(error) {
   if (error.field && showFieldError(error.field, error.message, { focus: true })) return;
-  const wait = error.retryAfter === null || error.retryAfter === undefined ? "" : ` Try again in ${duration(error.retryAfter)}.`;
+  const wait =
+    error.retryAfter === null || error.retryAfter === undefined ? "" : ` Try again in ${duration(error.retryAfter)}.`;
   takeNoticeAway = notice(error.message + wait, "error");
 }

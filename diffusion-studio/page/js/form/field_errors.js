@@ -25,7 +25,7 @@ export function showFieldError(field, message, { focus }) {
   return true;
 }
 
-export function clearFieldError() {
+function clearFieldError() {
   if (!marked) return;
   marked.control.removeAttribute("aria-invalid");
   marked.control.removeAttribute("aria-describedby");

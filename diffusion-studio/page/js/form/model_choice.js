@@ -98,9 +98,20 @@ function showForModel() {
   showSummaries(settings);
 }
 
+/** How many settings of a fold are not as they were at first. */
+function changedIn(fold, settings) {
+  const initial = initialSettings();
+  const names = [...document.querySelectorAll(`[data-fold="${fold}"] [data-setting]`)].map(
+    ({ dataset }) => dataset.setting,
+  );
+  return names.filter((name) => settings[name] !== initial[name]).length;
+}
+
 /** What a closed fold holds. */
 function showSummaries(settings) {
   const sides = `${effective("width")} × ${effective("height")}`;
   byId("picture-summary").textContent = `${sides} · ${settings.sigmas?.length ?? effective("steps")} steps`;
+  const advanced = changedIn("advanced", settings);
+  byId("advanced-summary").textContent = advanced > 0 ? `${advanced} changed` : "";
   byId("loras-summary").textContent = settings.loras.length > 0 ? String(settings.loras.length) : "";
 }

@@ -25,7 +25,9 @@ export function throwUnlessLocked() {
 function showLock() {
   const locked = current().seed_locked;
   const lock = byId("seed-lock");
-  const label = locked ? "The seed is locked: every picture has this one" : "The seed is free: every picture has a new one";
+  const label = locked
+    ? "The seed is locked: every picture has this one"
+    : "The seed is free: every picture has a new one";
   lock.replaceChildren(icon(locked ? "locked" : "unlocked"));
   lock.setAttribute("aria-pressed", locked);
   lock.setAttribute("aria-label", "Lock the seed");

@@ -131,7 +131,9 @@ function showSizeHint() {
   const isStretched = Math.abs(Math.log((width * picture.height) / (height * picture.width))) > 0.03;
   const canFit = fit.width !== width || fit.height !== height;
   const sides = `${picture.width} × ${picture.height}`;
-  byId("start-hint").textContent = isStretched ? `The picture is ${sides}; it is stretched to ${width} × ${height}.` : sides;
+  byId("start-hint").textContent = isStretched
+    ? `The picture is ${sides}; it is stretched to ${width} × ${height}.`
+    : sides;
   byId("start-fit").hidden = !(isStretched && canFit);
 }
 

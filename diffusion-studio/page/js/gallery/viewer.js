@@ -20,8 +20,21 @@ export function startViewer({ onRemoved }) {
     if (event.key === "ArrowLeft") go(-1);
     if (event.key === "ArrowRight") go(1);
   });
+  goBySwipe(byId("viewer-image"));
   byId("viewer").addEventListener("click", ({ target }) => {
     if (target === byId("viewer")) close();
+  });
+}
+
+/** Pixels that a finger moves sideways at least to mean another picture. */
+const SWIPE = 50;
+
+function goBySwipe(picture) {
+  let start = null;
+  picture.addEventListener("touchstart", ({ touches }) => (start = touches.length === 1 ? touches[0].clientX : null));
+  picture.addEventListener("touchend", ({ changedTouches }) => {
+    const moved = start === null ? 0 : changedTouches[0].clientX - start;
+    if (Math.abs(moved) > SWIPE) go(moved < 0 ? 1 : -1);
   });
 }
 
@@ -44,7 +57,12 @@ function show() {
   const all = pictures();
   const at = place();
   const { job, image } = all[at];
-  Object.assign(byId("viewer-image"), { src: image.url, alt: job.request.prompt, width: image.width, height: image.height });
+  Object.assign(byId("viewer-image"), {
+    src: image.url,
+    alt: job.request.prompt,
+    width: image.width,
+    height: image.height,
+  });
   byId("viewer-previous").disabled = at === 0;
   byId("viewer-next").disabled = at === all.length - 1;
   byId("viewer-details").replaceChildren(parameterList(all[at]));
