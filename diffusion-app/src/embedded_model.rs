@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use diffusion_models::Settings;
 use tempfile::TempDir;
 
 use crate::cache_folder::cache_folder;
@@ -45,6 +46,15 @@ static FILES: [(&str, &[u8]); 23] = files![
     "vae/config.json",
     "vae/diffusion_pytorch_model.safetensors",
 ];
+
+/// Steps and guidance that it draws best with.
+const STEPS_AND_GUIDANCE: (usize, f64) = (20, 5.0);
+
+/// The settings that the model draws best with, from those of its architecture.
+pub fn recommended(settings: Settings) -> Settings {
+    let (num_steps, guidance_scale) = STEPS_AND_GUIDANCE;
+    Settings { num_steps, guidance_scale, ..settings }
+}
 
 /// Beginning of the names of folders in which the model is being unpacked.
 const STAGING: &str = ".unpacking-";

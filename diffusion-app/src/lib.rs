@@ -4,6 +4,7 @@
 //! - [`image_file`]: images and inpaint masks read from files of any common format, and images written with their settings.
 //! - [`prompts_file`], [`latents_file`]: prompts in text files, latents in safetensors files.
 //! - [`prompt_cache`]: encoded prompts that are kept between runs.
+//! - [`digest`]: what tells contents apart.
 //! - [`input_file`], [`output`]: files that are read whole with a bound, and written whole or not at all.
 //! - [`mod@embedded_model`]: a miniature model that the program carries, so that it draws with no download.
 //! - [`hub`], [`known_models`]: models by name, downloaded from the Hugging Face hub into the cache that all its programs share.
@@ -47,6 +48,7 @@ mod cache_folder;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod device;
+pub mod digest;
 #[cfg(feature = "embedded-model")]
 pub mod embedded_model;
 pub mod hub;

@@ -53,6 +53,11 @@ impl AutoencoderFile {
         Ok(Self { checkpoint, kind: Kind::Full(config) })
     }
 
+    /// Whether it encodes images: a tiny autoencoder's file has the decoder alone.
+    pub fn has_encoder(&self) -> bool {
+        matches!(self.kind, Kind::Full(_))
+    }
+
     /// The mean latents of an image, by the encoder of the same autoencoder.
     ///
     /// # Shapes

@@ -18,6 +18,6 @@ pub use given::display_name;
 pub use model_in_use::ModelInUse;
 pub use progress::{Stage, Verbosity};
 pub use repository_hint::repository_hint;
-pub use run::{run, run_with_help};
+pub use run::{run, run_server, run_with_help};
 pub use sources::{GivenSources, Sources, list_models};
 pub use stdout::{PrintError, print, printable, say};

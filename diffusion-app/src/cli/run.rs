@@ -26,19 +26,26 @@ pub fn run_with_help(
     let warnings = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));
     // Fails if there is a subscriber already, which then has the warnings.
     let _ = warnings.with_writer(std::io::stderr).without_time().with_target(false).try_init();
-    match program() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(format_args!("error: {error}"));
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                say(format_args!("  because: {error}"));
-                cause = error.source();
-            }
-            if let Some(help) = help(&*error) {
-                say(format_args!("help: {help}"));
-            }
-            ExitCode::FAILURE
-        }
+    exit_code(program(), help)
+}
+
+/// Run a program that heeds signals, and has a subscriber for the log, of its own; print what went wrong with all causes, and
+/// exit with 1.
+pub fn run_server(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+    signals::explain_cut_files();
+    exit_code(program(), |_| None)
+}
+
+fn exit_code(result: Result<(), Box<dyn Error>>, help: impl FnOnce(&(dyn Error + 'static)) -> Option<String>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    say(format_args!("error: {error}"));
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        say(format_args!("  because: {error}"));
+        cause = error.source();
     }
+    if let Some(help) = help(&*error) {
+        say(format_args!("help: {help}"));
+    }
+    ExitCode::FAILURE
 }

@@ -27,6 +27,9 @@ pub(super) fn prepare() {
 #[cfg(not(unix))]
 pub(super) fn prepare() {}
 
+#[cfg(not(unix))]
+pub(super) fn explain_cut_files() {}
+
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let mut found = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
@@ -38,7 +41,7 @@ fn is_ignored(signal: i32) -> bool {
 
 /// Reading a part of a mapped file that was cut off raises a signal, after which the read cannot go on.
 #[cfg(unix)]
-fn explain_cut_files() {
+pub(super) fn explain_cut_files() {
     const EXPLANATION: &[u8] =
         b"\nerror: a file of weights could not be read on: it was cut short or replaced in place while it was \
         in use, or its disk failed; leave the files of a model alone while it is used, and check this one against its checksum\n";

@@ -11,7 +11,6 @@ use super::bucket::Bucket;
 use super::data_error::DataError;
 use super::data_event::{DataEvent, DataObserver};
 use super::data_warning::DataWarning;
-use super::digest::{Digest, sha256_of};
 use super::fit::{Side, fit};
 use super::latents_entry::EncodedPicture;
 use super::noise_levels::NoiseLevels;
@@ -19,6 +18,7 @@ use super::picture::Picture;
 use super::training_cache::{Place, TrainingCache};
 use super::training_pictures::TrainingPictures;
 use super::training_set::{Sample, TrainingSet};
+use crate::digest::{Digest, sha256_of};
 use crate::image_file::{ReadImageError, decode_at_own_size, read_image_bytes};
 
 impl TrainingPictures {

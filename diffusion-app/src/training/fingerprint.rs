@@ -5,9 +5,9 @@ use std::fmt::{self, Display};
 use serde::{Deserialize, Serialize};
 
 use super::data_settings::DataSettings;
-use super::digest::Digest;
 use super::picture::Picture;
 use super::picture_folder::Pictures;
+use crate::digest::Digest;
 
 /// What a run learns from, for a later one that goes on with it: contents and settings, and neither paths nor times of files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use diffusion_lora::train::TrainingRandom;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::digest::Digest;
+use crate::digest::Digest;
 use crate::output::{WriteError, write_whole};
 
 /// Entries of the header.

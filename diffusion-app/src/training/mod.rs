@@ -43,7 +43,6 @@ mod data_error;
 mod data_event;
 mod data_settings;
 mod data_warning;
-mod digest;
 mod encode;
 mod epochs;
 mod fingerprint;

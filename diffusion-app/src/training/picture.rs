@@ -7,9 +7,9 @@ use super::bucket::{Bucket, Buckets};
 use super::data_error::DataError;
 use super::data_event::{DataEvent, DataObserver};
 use super::data_warning::DataWarning;
-use super::digest::sha256_of;
 use super::folder_problems::FolderProblem;
 use super::listing::Found;
+use crate::digest::sha256_of;
 use crate::image_file::{ReadImageError, decode_at_own_size, read_image_bytes};
 
 /// A picture with its caption, looked at and found good.

@@ -7,9 +7,9 @@ use diffusion_models::{Pipeline, PipelineError, PromptStore, Tiling};
 
 use super::bucket::Bucket;
 use super::data_error::DataError;
-use super::digest::Digest;
 use super::fit::Side;
 use super::latents_entry::{EncodedPicture, ReadLatentsError};
+use crate::digest::Digest;
 use crate::output::WriteError;
 
 /// A folder with encoded pictures and captions.

@@ -232,8 +232,9 @@ impl Arguments {
     /// The model's settings, with what was given in their place.
     pub(crate) fn settings(&self, info: &ModelInfo) -> Result<Settings, Box<dyn Error>> {
         let mut settings = info.defaults.clone();
+        #[cfg(feature = "embedded-model")]
         if self.model.is_none() {
-            (settings.num_steps, settings.guidance_scale) = MINIATURE_STEPS_AND_GUIDANCE;
+            settings = diffusion_app::embedded_model::recommended(settings);
         }
         let set = |setting: &mut usize, given: Option<usize>| *setting = given.unwrap_or(*setting);
         set(&mut settings.num_steps, self.steps);
@@ -302,6 +303,3 @@ impl Arguments {
         }
     }
 }
-
-/// What the miniature draws best with.
-const MINIATURE_STEPS_AND_GUIDANCE: (usize, f64) = (20, 5.0);

@@ -1,0 +1,20 @@
+//! Jobs from being asked for to being finished.
+
+mod estimate;
+mod forecast;
+mod handle;
+mod job;
+mod order;
+mod queue;
+mod state;
+mod store;
+
+pub(crate) use estimate::{Speeds, WorkKey, steps};
+pub use forecast::Expected;
+pub(crate) use forecast::Loaded;
+pub use handle::{Attachment, JobHandle, Lifetime};
+pub use job::{Job, LiveJob};
+pub use order::{FairOrder, Place};
+pub(crate) use queue::Queue;
+pub use state::{JobError, JobImage, JobState, Preview, Progress, Stage, Status};
+pub(crate) use store::{HistoryPage, Idempotency, JobStore, StoreError, StoredJob};

@@ -1,0 +1,163 @@
+//! Models in memory.
+
+use diffusion_app::device::DeviceName;
+use diffusion_app::memory::available_memory;
+use diffusion_app::prompt_cache::open_prompt_cache;
+use diffusion_core::Residency;
+use diffusion_core::weights::PatchMode;
+use diffusion_lora::{LoraSet, SetLoras};
+use diffusion_models::components::TRANSFORMER;
+use diffusion_models::{Pipeline, PipelineError, Plan, PromptStore, Settings};
+
+use crate::jobs::Loaded;
+use crate::registry::{ModelEntry, Registry};
+use crate::request::LoraUse;
+use crate::studio::Studio;
+
+/// Models in memory; the one that was used longest ago makes room for others.
+#[derive(Debug)]
+pub(super) struct Pipelines {
+    device: DeviceName,
+    prompts: std::path::PathBuf,
+    /// The one that was used last comes last.
+    loaded: Vec<LoadedModel>,
+}
+
+/// A model in memory.
+#[derive(Debug)]
+pub(super) struct LoadedModel {
+    model: String,
+    pub(super) pipeline: Pipeline,
+    loras: Vec<LoraUse>,
+    residency: Residency,
+    /// Whether text encoders may stay in memory beside the denoising network.
+    pub(super) keeps_encoders: bool,
+}
+
+impl Pipelines {
+    pub(super) fn new(studio: &Studio) -> Self {
+        let config = studio.config();
+        Self { device: config.device, prompts: config.data.join("prompts"), loaded: Vec::new() }
+    }
+
+    /// Forget what is loaded.
+    pub(super) fn clear(&mut self) {
+        self.loaded.clear();
+    }
+
+    /// What is loaded, for forecasts.
+    pub(super) fn loaded(&self) -> Loaded {
+        let models = self.loaded.iter().filter(|model| model.pipeline.denoiser().is_some());
+        Loaded {
+            models: models.map(|model| model.model.clone()).collect(),
+            applied: self.loaded.last().map(|model| (model.model.clone(), model.loras.clone())),
+        }
+    }
+
+    /// Bytes of weights in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let loaded = self.loaded.iter().filter(|model| model.pipeline.denoiser().is_some());
+        loaded.map(|model| weights(&model.pipeline.plan(&model.pipeline.default_settings(), 1), model.residency)).sum()
+    }
+
+    /// A model to draw with, ready for these settings.
+    pub(super) fn model(&mut self, entry: &ModelEntry, settings: &Settings) -> Result<&mut LoadedModel, PipelineError> {
+        let known = self.loaded.iter().position(|model| model.model == entry.name);
+        let loaded = match known {
+            Some(index) => self.loaded.remove(index),
+            None => self.open(entry)?,
+        };
+        let plan = loaded.pipeline.plan(settings, 1);
+        let is_new = loaded.pipeline.denoiser().is_none();
+        self.make_room(&plan, if is_new { Residency::Resident } else { loaded.residency }, is_new);
+        self.loaded.push(loaded);
+        let Some(loaded) = self.loaded.last_mut() else { unreachable!("it was just put there") };
+        if is_new && let Some(available) = available_memory(self.device) {
+            loaded.residency = plan.residency(available);
+            loaded.keeps_encoders = all_at_once(&plan) <= available;
+            loaded.pipeline.set_residency(loaded.residency);
+        }
+        Ok(loaded)
+    }
+
+    fn open(&self, entry: &ModelEntry) -> Result<LoadedModel, PipelineError> {
+        let mut pipeline = Pipeline::open(&entry.info.path, &entry.options)?;
+        if let Some(store) = self.prompt_store(&pipeline) {
+            pipeline.set_prompt_store(store);
+        }
+        let (model, residency) = (entry.name.clone(), Residency::Resident);
+        // Where nobody tells how much memory a device has, stages follow one another in it.
+        Ok(LoadedModel { model, pipeline, loras: Vec::new(), residency, keeps_encoders: false })
+    }
+
+    fn prompt_store(&self, pipeline: &Pipeline) -> Option<PromptStore> {
+        let opened = open_prompt_cache(&self.prompts, self.device, pipeline.device());
+        opened.map_err(|error| tracing::warn!(%error, "prompts are not kept between runs")).ok()
+    }
+
+    /// Unload what was used longest ago until a run has the memory that it takes.
+    fn make_room(&mut self, plan: &Plan, residency: Residency, is_new: bool) {
+        let needed = match (is_new, residency) {
+            (true, Residency::Resident) => plan.peak_resident,
+            (true, _) => plan.peak_streamed,
+            (false, _) => plan.components.iter().map(|component| component.working).max().unwrap_or(0),
+        };
+        while !self.loaded.is_empty() && available_memory(self.device).is_some_and(|available| available < needed) {
+            let unloaded = self.loaded.remove(0);
+            tracing::info!(model = unloaded.model, "unloaded, to make room");
+        }
+    }
+}
+
+impl LoadedModel {
+    /// Draw with these LoRAs from now on; whether anything had to change.
+    pub(super) fn set_loras(
+        &mut self,
+        registry: &Registry,
+        loras: &[LoraUse],
+        settings: &Settings,
+        device: DeviceName,
+    ) -> Result<bool, String> {
+        if self.loras == loras {
+            return Ok(false);
+        }
+        let mut set = LoraSet::new();
+        for LoraUse { name, weight } in loras {
+            let entry = registry.loras.find(name).ok_or_else(|| format!("the LoRA \"{name}\" is no longer there"))?;
+            set = set.with(entry.lora()?, *weight);
+        }
+        let plan = self.pipeline.plan(settings, 1);
+        let set = set.with_mode(self.patch_mode(&plan, available_memory(device)));
+        // Until they are there, nobody can tell what is.
+        self.loras = vec![LoraUse { name: String::new(), weight: f64::NAN }];
+        self.pipeline.set_loras(&set).map_err(|error| error.to_string())?;
+        self.loras = loras.to_vec();
+        Ok(true)
+    }
+
+    /// Fuse if the memory suffices for the weights that the patched ones are restored from.
+    fn patch_mode(&self, plan: &Plan, available: Option<usize>) -> PatchMode {
+        let fused = plan.component(TRANSFORMER).map_or(0, |transformer| transformer.weights);
+        let is_loaded = self.pipeline.denoiser().is_some();
+        let needed = if is_loaded { fused } else { plan.peak_resident + fused };
+        if self.residency == Residency::Resident && available.is_none_or(|available| needed <= available) {
+            PatchMode::Fuse
+        } else {
+            PatchMode::Attach
+        }
+    }
+}
+
+/// Bytes of all components at once.
+fn all_at_once(plan: &Plan) -> usize {
+    let working = plan.components.iter().map(|component| component.working).max().unwrap_or(0);
+    plan.components.iter().map(|component| component.weights).sum::<usize>() + working
+}
+
+fn weights(plan: &Plan, residency: Residency) -> usize {
+    let of = |component: &diffusion_models::PlannedComponent| match residency {
+        Residency::Resident => component.weights,
+        _ => component.weights_streamed,
+    };
+    plan.component(TRANSFORMER).map_or(0, of)
+}
