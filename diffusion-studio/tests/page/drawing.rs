@@ -33,6 +33,7 @@ async fn a_picture_is_watched_while_it_is_drawn_and_others_wait() -> WebDriverRe
     page.until("a preview is there", "document.querySelector('.job .preview')?.naturalWidth > 0").await?;
     page.until("a step is told", "/^Step \\d+ of 400$/.test(document.querySelector('.stage').textContent)").await?;
     page.until("its pace is told", "/s a step/.test(document.querySelector('.times').textContent)").await?;
+    page.until("the time left is told", "/ready in/.test(document.querySelector('.times').textContent)").await?;
     assert_eq!(page.text(".job:last-child .stage").await?, "Waiting: 1 before it");
     page.screenshot("drawing").await?;
     let step = "Number(document.querySelector('.stage').textContent.split(' ')[1])";

@@ -1,9 +1,10 @@
 /** The choice of the model, and what the rest of the form shows for it. */
 
-import { capabilities, modelOf, models, samplers, schedules } from "../catalog.js";
+import { capabilities, modelOf, models, refreshModels, samplers, schedules } from "../catalog.js";
 import { byId, element } from "../dom.js";
 import { showExamples } from "../examples.js";
 import { bytes } from "../format.js";
+import { onJobEnd } from "../jobs/tracker.js";
 import { isGuided } from "../settings/request.js";
 import { OWN_OF_MODEL, initialSettings } from "../settings/schema.js";
 import { change, current, onChange } from "../settings/store.js";
@@ -48,6 +49,10 @@ export function startModelChoice() {
   select.addEventListener("change", () => choose(select.value));
   byId("reset").addEventListener("click", resetToModel);
   onChange(showForModel);
+  onJobEnd(async () => {
+    await refreshModels().catch(() => {});
+    showForModel();
+  });
   showForModel();
 }
 
@@ -67,15 +72,15 @@ function ownOfModel() {
   return Object.fromEntries(OWN_OF_MODEL.map((name) => [name, initial[name]]));
 }
 
-let shownModel = null;
+let shownName = null;
 
 function showForModel() {
   const settings = current();
   const model = modelOf(settings);
   byId("model").value = model.name;
   byId("model-hint").textContent = model.loaded ? "" : "It is loaded when the first picture is drawn with it.";
-  if (shownModel !== model) {
-    shownModel = model;
+  if (shownName !== model.name) {
+    shownName = model.name;
     showExamples(model);
   }
 

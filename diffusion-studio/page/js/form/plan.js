@@ -4,6 +4,7 @@ import { fetchPlan } from "../api.js";
 import { modelOf } from "../catalog.js";
 import { byId, debounced } from "../dom.js";
 import { bytes, duration } from "../format.js";
+import { onJobEnd } from "../jobs/tracker.js";
 import { requestOf } from "../settings/request.js";
 import { current, onChange } from "../settings/store.js";
 import { showFieldError } from "./field_errors.js";
@@ -16,6 +17,11 @@ let running = new AbortController();
 
 export function startPlan() {
   onChange(debounced(plan, WAIT));
+  // What was drawn tells how long the next one takes.
+  onJobEnd(() => {
+    asked = null;
+    plan();
+  });
   plan();
 }
 
