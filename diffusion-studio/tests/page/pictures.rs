@@ -87,6 +87,13 @@ async fn the_brush_says_what_is_drawn_anew() -> WebDriverResult<()> {
     page.until("nothing is masked", "document.querySelector('#start-mask').hidden").await?;
     page.click("#start-remove").await?;
     page.until("there is no start", "!document.querySelector('#start-choose').hidden").await?;
+
+    // A picture brings back the start and the mask that it was drawn from.
+    page.fill("#prompt", "something else").await?;
+    page.click(".tile-actions [title='Again with these settings']").await?;
+    page.until("the start is back", "document.querySelector('#start-image').naturalWidth === 128").await?;
+    page.until("the mask is back", "!document.querySelector('#start-mask').hidden").await?;
+    assert!(page.draw().await? == redrawn);
     page.close().await
 }
 
