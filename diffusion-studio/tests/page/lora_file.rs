@@ -10,7 +10,7 @@ const NUM_BLOCKS: usize = 8;
 const HIDDEN_SIZE: usize = 128;
 const RANK: usize = 4;
 /// Enough to change a picture that everybody sees, too little to make it noise.
-const SIZE: f32 = 0.25;
+const SIZE: f32 = 0.8;
 
 /// The word that the LoRA says it was trained on.
 pub(crate) const TRIGGER: &str = "wobbly";

@@ -90,7 +90,7 @@ async fn the_brush_says_what_is_drawn_anew() -> WebDriverResult<()> {
 
     // A picture brings back the start and the mask that it was drawn from.
     page.fill("#prompt", "something else").await?;
-    page.click(".tile-actions [title='Again with these settings']").await?;
+    page.click(".tile-actions [title='Again with these']").await?;
     page.until("the start is back", "document.querySelector('#start-image').naturalWidth === 128").await?;
     page.until("the mask is back", "!document.querySelector('#start-mask').hidden").await?;
     assert!(page.draw().await? == redrawn);

@@ -15,7 +15,7 @@ import { removeJob } from "./history.js";
 export function actionButtons(picture, { onDone = () => {}, onRemoved }) {
   const { job, image } = picture;
   return [
-    iconButton("again", "Again with these settings", () => reporting(again(picture), onDone)),
+    iconButton("again", "Again with these", () => reporting(again(picture), onDone)),
     iconButton("picture", "Use as start", () => reporting(useAsStart(image), onDone)),
     downloadLink(job, image),
     iconButton("trash", "Delete", () => reporting(remove(job), (isRemoved) => isRemoved && onRemoved())),
