@@ -1,7 +1,7 @@
 /** The pictures of the session as tiles. */
 
 import { byId, element } from "../dom.js";
-import { activeJobs, onJobEnd, onJobsChange } from "../jobs/tracker.js";
+import { activeJobs, onJobEnd, onJobsChange, onOtherTab } from "../jobs/tracker.js";
 import { notice } from "../notices.js";
 import { actionButtons } from "./actions.js";
 import { addJob, loadMore, loadNewest, moreIsThere, pictures } from "./history.js";
@@ -20,6 +20,7 @@ export async function startGallery() {
   onJobsChange(showWelcome);
   byId("more").addEventListener("click", () => load(loadMore));
   new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && load(loadMore)).observe(byId("more"));
+  onOtherTab(() => load(loadNewest));
   document.addEventListener("visibilitychange", () => !document.hidden && load(loadNewest));
   await load(loadNewest);
 }
