@@ -56,7 +56,7 @@ const fn schedule(kind: ScheduleKind, label: &'static str, aliases: &'static [&'
 }
 
 /// The name of the model's own schedule.
-pub const AUTOMATIC: &str = "automatic";
+pub(crate) const AUTOMATIC: &str = "automatic";
 
 /// Reference: `modules/sd_schedulers.py` of stable-diffusion-webui: its "Uniform" is what k-diffusion and `ComfyUI` call normal.
 const SCHEDULES: &[ScheduleNames] = &[
@@ -83,13 +83,13 @@ const SCHEDULES: &[ScheduleNames] = &[
 /// A name that no sampler or schedule has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no {noun} {name:?}; there are {}", Listed(known))]
-pub struct UnknownName {
+pub(crate) struct UnknownName {
     /// "sampler" or "schedule".
-    pub noun: &'static str,
+    pub(crate) noun: &'static str,
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
     /// The names that there are.
-    pub known: Vec<&'static str>,
+    pub(crate) known: Vec<&'static str>,
 }
 
 struct Listed<'a>(&'a [&'static str]);
@@ -104,7 +104,7 @@ impl fmt::Display for Listed<'_> {
 ///
 /// # Errors
 /// [`UnknownName`] with the names that there are.
-pub fn sampler_named(name: &str) -> Result<(SamplerKind, Option<ScheduleKind>), UnknownName> {
+pub(crate) fn sampler_named(name: &str) -> Result<(SamplerKind, Option<ScheduleKind>), UnknownName> {
     let plain = plain(name);
     let with_schedule = || {
         SCHEDULES.iter().find_map(|schedule| {
@@ -126,7 +126,7 @@ pub fn sampler_named(name: &str) -> Result<(SamplerKind, Option<ScheduleKind>), 
 ///
 /// # Errors
 /// [`UnknownName`] with the names that there are.
-pub fn schedule_named(name: &str) -> Result<Option<ScheduleKind>, UnknownName> {
+pub(crate) fn schedule_named(name: &str) -> Result<Option<ScheduleKind>, UnknownName> {
     let plain = plain(name);
     let is_named = |schedule: &&ScheduleNames| {
         let own = schedule.kind.map_or(AUTOMATIC, ScheduleKind::name);
@@ -141,24 +141,24 @@ pub fn schedule_named(name: &str) -> Result<Option<ScheduleKind>, UnknownName> {
 }
 
 /// What people call a sampler: AUTOMATIC1111's name, where it has one.
-pub fn sampler_label(kind: SamplerKind) -> &'static str {
+pub(crate) fn sampler_label(kind: SamplerKind) -> &'static str {
     SAMPLERS.iter().find(|sampler| sampler.kind == kind).map_or(kind.name(), |sampler| sampler.label)
 }
 
 /// Other names of a sampler.
-pub fn sampler_aliases(kind: SamplerKind) -> impl Iterator<Item = &'static str> {
+pub(crate) fn sampler_aliases(kind: SamplerKind) -> impl Iterator<Item = &'static str> {
     let aliases = SAMPLERS.iter().find(|sampler| sampler.kind == kind).map_or(&[][..], |sampler| sampler.aliases);
     std::iter::once(kind.name()).chain(aliases.iter().copied())
 }
 
 /// What people call a schedule; `None` is the model's own.
-pub fn schedule_label(kind: Option<ScheduleKind>) -> &'static str {
+pub(crate) fn schedule_label(kind: Option<ScheduleKind>) -> &'static str {
     let own = kind.map_or(AUTOMATIC, ScheduleKind::name);
     SCHEDULES.iter().find(|schedule| schedule.kind == kind).map_or(own, |schedule| schedule.label)
 }
 
 /// Other names of a schedule; `None` is the model's own.
-pub fn schedule_aliases(kind: Option<ScheduleKind>) -> &'static [&'static str] {
+pub(crate) fn schedule_aliases(kind: Option<ScheduleKind>) -> &'static [&'static str] {
     SCHEDULES.iter().find(|schedule| schedule.kind == kind).map_or(&[], |schedule| schedule.aliases)
 }
 

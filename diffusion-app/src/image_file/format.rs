@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::write::ImageFileError;
+use super::error::ImageFileError;
 use crate::output::{OutputKind, output_kind};
 
 /// A format that images are written in.

@@ -1,35 +1,13 @@
 //! Images written with the settings that they were drawn with.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use diffusion_core::image::RgbImage;
 
 use super::encode::{JPEG_QUALITY, NoRoom, check_room, encode_into};
+use super::error::ImageFileError;
 use super::format::OutputFormat;
 use crate::output::{WriteError, write_whole};
-
-/// Why an image could not be written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ImageFileError {
-    /// The extension names no format that is written.
-    #[error("cannot tell the format of {} from its name; end it in .png, .jpg, .jpeg or .webp", path.display())]
-    Extension {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The format has no room for such an image or its settings.
-    #[error("{} cannot be written: {problem}; write a .png", path.display())]
-    Room {
-        /// The file.
-        path: PathBuf,
-        /// What there is no room for.
-        problem: String,
-    },
-    /// The file cannot be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
 
 /// Check that an image of `width` x `height` pixels with these settings can be written in the format that the path names.
 ///
