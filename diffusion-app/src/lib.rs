@@ -2,6 +2,7 @@
 //!
 //! - [`device`], [`precision`], [`memory`]: devices and precisions by name, and memory that is free.
 //! - [`image_file`]: images and inpaint masks read from files of any common format, and images written with their settings.
+//! - [`infotext`]: the text with a picture's settings that many programs write and read.
 //! - [`prompts_file`], [`latents_file`]: prompts in text files, latents in safetensors files.
 //! - [`prompt_cache`]: encoded prompts that are kept between runs.
 //! - [`digest`]: what tells contents apart.
@@ -53,6 +54,7 @@ pub mod digest;
 pub mod embedded_model;
 pub mod hub;
 pub mod image_file;
+pub mod infotext;
 pub mod input_file;
 pub mod known_models;
 pub mod latents_file;

@@ -20,6 +20,13 @@ pub fn available_memory(device: DeviceName) -> Option<usize> {
     usize::try_from(available).ok()
 }
 
+/// Bytes of memory that the machine has; `None` where nobody tells.
+pub fn total_memory() -> Option<usize> {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    usize::try_from(system.total_memory()).ok().filter(|&bytes| bytes > 0)
+}
+
 /// Files of a kind of control groups.
 struct Hierarchy {
     /// Limits, in bytes, or a word for none.

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::{ALLOW, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,11 +16,10 @@ use tower_http::trace::TraceLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::api::native;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::security::gate;
 use crate::studio::Studio;
-use crate::{operation, page};
+use crate::{api, operation, page};
 
 /// What stands at the head of the description of all endpoints.
 #[derive(OpenApi)]
@@ -32,7 +31,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// All protocols in front of a server, the page included.
 pub fn router(studio: &Studio) -> Router {
     let config = studio.config();
-    let described = OpenApiRouter::with_openapi(Description::openapi()).merge(native::routes()).merge(operation::routes());
+    let described = OpenApiRouter::with_openapi(Description::openapi()).merge(api::routes(studio)).merge(operation::routes());
     let (routes, description) = described.split_for_parts();
     let routes = routes
         .merge(page::routes())
@@ -58,8 +57,8 @@ async fn no_such_place() -> Refusal {
     Refusal::new(RefusalKind::NotFound, "there is nothing at this path; /openapi.json lists the endpoints")
 }
 
-async fn other_method(method: Method) -> Refusal {
-    Refusal::new(RefusalKind::MethodNotAllowed, format!("this path does not take {method}"))
+async fn other_method(method: Method, uri: Uri) -> Response {
+    api::refused(uri.path(), Refusal::new(RefusalKind::MethodNotAllowed, format!("this path does not take {method}")))
 }
 
 /// Programs look by OPTIONS whether a path is there.

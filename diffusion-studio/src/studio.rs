@@ -48,6 +48,8 @@ struct Inner {
     stopping: CancellationToken,
     /// The server answers no more.
     ending: CancellationToken,
+    /// The worker has ended.
+    worker_ended: CancellationToken,
 }
 
 /// Why a server cannot start.
@@ -139,11 +141,13 @@ impl Studio {
                 draining: CancellationToken::new(),
                 stopping: CancellationToken::new(),
                 ending: CancellationToken::new(),
+                worker_ended: CancellationToken::new(),
                 config,
             }),
         };
         studio.take_up().await.map_err(|error| failed(error.into()))?;
-        worker::start(studio.clone(), lock).map_err(|error| failed(error.into()))?;
+        worker::start(studio.clone(), lock, studio.inner.worker_ended.clone().drop_guard())
+            .map_err(|error| failed(error.into()))?;
         Ok(studio)
     }
 
@@ -424,8 +428,9 @@ impl Studio {
         self.inner.ending.cancel();
     }
 
-    /// Write what waits in memory.
+    /// Let go of the data, when [`shut_down`](Self::shut_down) has ended the worker.
     pub async fn close(&self) {
+        self.inner.worker_ended.cancelled().await;
         self.store().close().await;
     }
 

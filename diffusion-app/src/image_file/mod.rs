@@ -1,5 +1,10 @@
 //! Images in files: PNG, JPEG, WebP, GIF, BMP and TIFF are read, PNG, JPEG and WebP are written.
 
+mod encode;
+mod error;
+mod exif;
+mod format;
+mod parameters;
 mod structure;
 mod write;
 
@@ -15,8 +20,12 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Limits, Pixel};
 
 use crate::input_file::{ReadFileError, read_bounded};
+pub use encode::{EncodeError, JPEG_QUALITY, NoRoom, check_room, encode_image};
+pub use error::ImageFileError;
+pub use format::OutputFormat;
+pub use parameters::read_parameters;
 use structure::Flaw;
-pub use write::{ImageFileError, OutputFormat, check_image_file, write_image, write_png};
+pub use write::{check_image_file, write_image, write_png};
 
 /// Why an image could not be read.
 #[derive(Debug, thiserror::Error)]

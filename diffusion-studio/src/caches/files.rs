@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use diffusion_app::output::write_whole;
@@ -114,11 +114,6 @@ impl FileCache {
     /// Bytes that its files take, about.
     pub(crate) fn bytes(&self) -> u64 {
         self.sizes.weighted_size() << 10
-    }
-
-    /// The folder.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     fn path(&self, name: &str) -> PathBuf {

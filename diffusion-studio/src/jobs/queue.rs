@@ -10,7 +10,7 @@ use super::estimate::{Speeds, WorkKey};
 use super::forecast::{Forecast, Loaded};
 use super::job::{Job, LiveJob};
 use super::order::{FairOrder, Place};
-use super::state::{JobState, Status};
+use super::state::JobState;
 
 /// A forecast is made anew after this many seconds, or when the queue changes.
 const FORECAST_SECONDS: f64 = 0.5;
@@ -193,10 +193,5 @@ impl Queue {
     /// A number that grows with every change.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-
-    /// Jobs by where they are, for those that are not finished.
-    pub(crate) fn is_waiting(&self, job: &LiveJob) -> bool {
-        job.status() == Status::Queued
     }
 }

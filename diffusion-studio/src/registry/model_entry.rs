@@ -37,6 +37,12 @@ impl ModelEntry {
         Self { has_image_encoder, name, info, defaults, bytes, identity, options, targets, checker: Mutex::new(checker) }
     }
 
+    /// Its name among hashes in pictures, which other programs make of a file's contents: reading those takes minutes, and
+    /// pictures are told apart by this as well.
+    pub fn short_hash(&self) -> &str {
+        &self.identity[..10]
+    }
+
     /// The pipeline that checks and plans.
     pub fn checker(&self) -> MutexGuard<'_, Pipeline> {
         // It holds nothing that a panic could leave half done.

@@ -46,7 +46,10 @@ pub(crate) fn decode_picture(field: &str, text: &str) -> Result<Vec<u8>, Refusal
 }
 
 /// Sides of a picture, told by its header.
-fn check_size(field: &str, bytes: &[u8]) -> Result<(u32, u32), Refusal> {
+///
+/// # Errors
+/// [`Refusal`] naming `field` if it is no picture, or a larger one than is decoded.
+pub(crate) fn check_size(field: &str, bytes: &[u8]) -> Result<(u32, u32), Refusal> {
     let no_picture = || Refusal::invalid(field, "this is no picture that can be read; PNG, JPEG, WebP, GIF, BMP and TIFF can");
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| no_picture())?;
     let (width, height) = reader.into_dimensions().map_err(|_| no_picture())?;

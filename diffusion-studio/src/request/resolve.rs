@@ -12,6 +12,7 @@ use super::pictures::Inputs;
 use crate::config::Limits;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::registry::{ModelEntry, Registry};
+use crate::sampler_names::{sampler_named, schedule_named};
 
 /// How far to go from an image, unless the caller says.
 const STRENGTH: f64 = 0.6;
@@ -194,10 +195,12 @@ fn settings(request: &JobRequest, model: &ModelEntry) -> Result<Settings, Refusa
     set(&mut settings.num_steps, request.steps);
     set(&mut settings.max_sequence_length, request.max_sequence_length);
     if let Some(sampler) = &request.sampler {
-        settings.sampler = sampler_named(sampler)?;
+        // Names as "DPM++ 2M Karras" say a schedule as well.
+        let (sampler, schedule) = sampler_named(sampler).map_err(|error| named("sampler", &error))?;
+        (settings.sampler, settings.schedule) = (sampler, schedule.or(settings.schedule));
     }
     if let Some(schedule) = &request.schedule {
-        settings.schedule = Some(schedule.parse().map_err(|error| named("schedule", &error))?);
+        settings.schedule = schedule_named(schedule).map_err(|error| named("schedule", &error))?;
     }
     settings.shift = request.shift.as_ref().map(noise_shift).transpose()?;
     settings.shift_terminal = request.shift_terminal;
@@ -212,10 +215,6 @@ fn settings(request: &JobRequest, model: &ModelEntry) -> Result<Settings, Refusa
     settings.step_cache = request.step_cache.as_ref().map(step_cache).transpose()?.unwrap_or_default();
     settings.tiling = if request.tile_vae { Tiling::Tiled } else { Tiling::Whole };
     Ok(settings)
-}
-
-fn sampler_named(name: &str) -> Result<diffusion_schedulers::kind::SamplerKind, Refusal> {
-    name.parse().map_err(|error| named("sampler", &error))
 }
 
 /// The guidance scale is what the authors of each model call so.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::caller::Caller;
 use super::origin::check_origin;
+use crate::api::refused;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::studio::Studio;
 
@@ -25,13 +26,13 @@ pub(crate) async fn gate(State(studio): State<Studio>, mut request: Request, nex
     let config = studio.config();
     let (headers, path) = (request.headers(), request.uri().path().to_owned());
     if let Err(refusal) = check_origin(request.method(), headers, &config.listen, &config.allowed_origins) {
-        return refusal.into_response();
+        return refused(&path, refusal);
     }
     let is_open = OPEN_PATHS.iter().any(|start| path.starts_with(start));
     let key = config.keys.name_of(headers).map(|name| format!("key:{name}"));
     if !config.keys.is_empty() && key.is_none() && !is_open {
         let message = "a key is needed: as a bearer token, or as the password of basic authentication";
-        return Refusal::new(RefusalKind::Unauthorized, message).into_response();
+        return refused(&path, Refusal::new(RefusalKind::Unauthorized, message));
     }
     let jar = SignedCookieJar::from_headers(headers, studio.secret().0.clone());
     let known = jar.get(SESSION).map(|cookie| cookie.value().to_owned());

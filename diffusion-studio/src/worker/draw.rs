@@ -10,7 +10,6 @@ use super::pipelines::{LoadedModel, Pipelines};
 use super::progress::Reporter;
 use crate::jobs::{JobError, LiveJob, Stage, WorkKey};
 use crate::refusal::Causes;
-use crate::registry::ModelEntry;
 use crate::request::Drawing;
 use crate::studio::Studio;
 
@@ -47,27 +46,19 @@ pub(super) fn draw(studio: &Studio, pipelines: &mut Pipelines, job: &Arc<LiveJob
     let loaded = pipelines.model(entry, &drawing.settings)?;
     let was_loaded = loaded.pipeline.denoiser().is_some();
     let switch = Instant::now();
-    let device = studio.config().device;
-    let switched = loaded.set_loras(studio.registry(), &drawing.loras, &drawing.settings, device);
-    let switched = switched.map_err(|problem| DrawError::failed("lora", problem))?;
+    let switched = loaded.set_loras(studio, drawing).map_err(|problem| DrawError::failed("lora", problem))?;
     if switched && was_loaded {
         reporter.measured(&WorkKey::switch(&drawing.model), switch.elapsed().as_secs_f64());
     }
     let before = began.elapsed().as_secs_f64();
-    draw_images(studio, loaded, job, entry, &mut reporter)?;
+    draw_images(studio, loaded, job, &mut reporter)?;
     measure(&reporter, drawing, before, began.elapsed().as_secs_f64(), was_loaded);
     metrics::gauge!("studio_weights_bytes").set(pipelines.bytes() as f64);
     studio.queue().set_loaded(pipelines.loaded());
     Ok(())
 }
 
-fn draw_images(
-    studio: &Studio,
-    loaded: &mut LoadedModel,
-    job: &LiveJob,
-    entry: &ModelEntry,
-    reporter: &mut Reporter<'_>,
-) -> Result<(), DrawError> {
+fn draw_images(studio: &Studio, loaded: &mut LoadedModel, job: &LiveJob, reporter: &mut Reporter<'_>) -> Result<(), DrawError> {
     let Drawing { prompt, negative_prompt, seeds, settings, .. } = &job.job.drawing;
     let keeps_encoders = loaded.keeps_encoders;
     let pipeline = &mut loaded.pipeline;
@@ -98,7 +89,7 @@ fn draw_images(
             None => image,
         });
         for image in finished {
-            let image = finish(studio, &job.job, entry, image, index)?;
+            let image = finish(studio, &job.job, &image, index)?;
             job.change(|state| state.images.push(image));
         }
     }

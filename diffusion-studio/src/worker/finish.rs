@@ -1,44 +1,34 @@
 //! Finished images as files.
 
+use diffusion_app::image_file::{JPEG_QUALITY, OutputFormat, encode_image};
 use diffusion_core::image::RgbImage;
 
 use super::draw::DrawError;
 use crate::caches::FileCacheError;
 use crate::jobs::{Job, JobImage};
-use crate::registry::ModelEntry;
+use crate::parameters::infotext;
 use crate::request::PictureFormat;
 use crate::studio::Studio;
 
-/// Write an image with its parameters.
-pub(super) fn finish(
-    studio: &Studio,
-    job: &Job,
-    entry: &ModelEntry,
-    image: RgbImage,
-    index: usize,
-) -> Result<JobImage, DrawError> {
-    let (width, height) = (image.width, image.height);
-    let format = job.drawing.output.format;
-    let bytes = encode(image, format);
-    let file = format!("{}-{index}.{}", job.id, format.extension());
+/// Write an image of a job with its parameters.
+pub(super) fn finish(studio: &Studio, job: &Job, image: &RgbImage, index: usize) -> Result<JobImage, DrawError> {
+    let (output, seed) = (job.drawing.output, job.drawing.seeds[index]);
+    let parameters = infotext(&job.drawing, seed, studio.registry()).to_string();
+    let quality = output.quality.unwrap_or(JPEG_QUALITY);
+    let bytes = encode_image(image, format(output.format), quality, &parameters)
+        .map_err(|error| DrawError::failed("format", error.to_string()))?;
+    let file = format!("{}-{index}.{}", job.id, output.format.extension());
     studio.pictures().write(&file, &bytes).map_err(|error| match &error {
         FileCacheError::Full(_) => DrawError::failed("storage_full", "the disk of the server is full, so the image is lost"),
         FileCacheError::Other(source) => DrawError::failed("storage", format!("{error}: {source}")),
     })?;
-    let _ = entry;
-    Ok(JobImage { file, seed: job.drawing.seeds[index], width, height })
+    Ok(JobImage { file, seed, width: image.width, height: image.height })
 }
 
-fn encode(image: RgbImage, format: PictureFormat) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    let format = match format {
-        PictureFormat::Png => image::ImageFormat::Png,
-        PictureFormat::Jpeg => image::ImageFormat::Jpeg,
-        PictureFormat::Webp => image::ImageFormat::WebP,
-    };
-    image::RgbImage::from_raw(image.width as u32, image.height as u32, image.pixels)
-        .unwrap()
-        .write_to(&mut bytes, format)
-        .unwrap();
-    bytes.into_inner()
+fn format(format: PictureFormat) -> OutputFormat {
+    match format {
+        PictureFormat::Png => OutputFormat::Png,
+        PictureFormat::Jpeg => OutputFormat::Jpeg,
+        PictureFormat::Webp => OutputFormat::WebP,
+    }
 }

@@ -10,17 +10,20 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tokio_util::sync::DropGuard;
+
 use crate::clock;
 use crate::jobs::{JobError, LiveJob, Status};
 use crate::studio::{MOST_ATTEMPTS, Studio};
 use draw::DrawError;
 use pipelines::Pipelines;
 
-/// Start the worker. It holds `data_lock` as long as it runs.
-pub(crate) fn start(studio: Studio, data_lock: File) -> io::Result<()> {
+/// Start the worker. It holds `data_lock` as long as it runs, and then says that it has `ended`.
+pub(crate) fn start(studio: Studio, data_lock: File, ended: DropGuard) -> io::Result<()> {
     let work = move || {
-        let _data_lock = data_lock;
         Worker { pipelines: Pipelines::new(&studio), studio }.run();
+        drop(data_lock);
+        drop(ended);
     };
     std::thread::Builder::new().name("worker".to_owned()).spawn(work).map(drop)
 }

@@ -10,8 +10,8 @@ use diffusion_models::components::TRANSFORMER;
 use diffusion_models::{Pipeline, PipelineError, Plan, PromptStore, Settings};
 
 use crate::jobs::Loaded;
-use crate::registry::{ModelEntry, Registry};
-use crate::request::LoraUse;
+use crate::registry::ModelEntry;
+use crate::request::{Drawing, LoraUse};
 use crate::studio::Studio;
 
 /// Models in memory; the one that was used longest ago makes room for others.
@@ -29,6 +29,8 @@ pub(super) struct LoadedModel {
     model: String,
     pub(super) pipeline: Pipeline,
     loras: Vec<LoraUse>,
+    /// What tells the contents of their files; `None` while nobody can tell what is applied.
+    contents: Option<Vec<String>>,
     residency: Residency,
     /// Whether text encoders may stay in memory beside the denoising network.
     pub(super) keeps_encoders: bool,
@@ -85,9 +87,15 @@ impl Pipelines {
         if let Some(store) = self.prompt_store(&pipeline) {
             pipeline.set_prompt_store(store);
         }
-        let (model, residency) = (entry.name.clone(), Residency::Resident);
-        // Where nobody tells how much memory a device has, stages follow one another in it.
-        Ok(LoadedModel { model, pipeline, loras: Vec::new(), residency, keeps_encoders: false })
+        Ok(LoadedModel {
+            model: entry.name.clone(),
+            pipeline,
+            loras: Vec::new(),
+            contents: Some(Vec::new()),
+            residency: Residency::Resident,
+            // Where nobody tells how much memory a device has, stages follow one another in it.
+            keeps_encoders: false,
+        })
     }
 
     fn prompt_store(&self, pipeline: &Pipeline) -> Option<PromptStore> {
@@ -111,27 +119,25 @@ impl Pipelines {
 
 impl LoadedModel {
     /// Draw with these LoRAs from now on; whether anything had to change.
-    pub(super) fn set_loras(
-        &mut self,
-        registry: &Registry,
-        loras: &[LoraUse],
-        settings: &Settings,
-        device: DeviceName,
-    ) -> Result<bool, String> {
-        if self.loras == loras {
+    pub(super) fn set_loras(&mut self, studio: &Studio, drawing: &Drawing) -> Result<bool, String> {
+        let entries = drawing.loras.iter().map(|LoraUse { name, .. }| {
+            studio.registry().loras.find(name).ok_or_else(|| format!("the LoRA \"{name}\" is no longer there"))
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        let contents = entries.iter().map(|entry| Ok(entry.digest()?.to_owned()));
+        let contents: Vec<String> = contents.collect::<std::io::Result<_>>().map_err(|error| error.to_string())?;
+        if self.loras == drawing.loras && self.contents.as_ref() == Some(&contents) {
             return Ok(false);
         }
         let mut set = LoraSet::new();
-        for LoraUse { name, weight } in loras {
-            let entry = registry.loras.find(name).ok_or_else(|| format!("the LoRA \"{name}\" is no longer there"))?;
+        for (entry, LoraUse { weight, .. }) in entries.iter().zip(&drawing.loras) {
             set = set.with(entry.lora()?, *weight);
         }
-        let plan = self.pipeline.plan(settings, 1);
-        let set = set.with_mode(self.patch_mode(&plan, available_memory(device)));
-        // Until they are there, nobody can tell what is.
-        self.loras = vec![LoraUse { name: String::new(), weight: f64::NAN }];
+        let plan = self.pipeline.plan(&drawing.settings, 1);
+        let set = set.with_mode(self.patch_mode(&plan, available_memory(studio.config().device)));
+        self.contents = None;
         self.pipeline.set_loras(&set).map_err(|error| error.to_string())?;
-        self.loras = loras.to_vec();
+        (self.loras, self.contents) = (drawing.loras.clone(), Some(contents));
         Ok(true)
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use diffusion_app::image_file::{ImageFileError, OutputFormat, check_image_file};
+use diffusion_app::infotext::Infotext;
 use diffusion_app::output::{OutputKind, check_writable, output_kind, with_suffix};
 use diffusion_models::Settings;
 
@@ -114,21 +115,23 @@ impl<'a> Images<'a> {
     pub(crate) fn parameters(&self, settings: &Settings, image: u64) -> String {
         let Arguments { model, negative_prompt, .. } = self.arguments;
         let model = model.as_deref().map_or_else(|| "mini-sd3".to_owned(), display_name);
-        let Settings { width, height, num_steps, guidance_scale, sampler, .. } = settings;
-        let negative = match negative_prompt.as_str() {
-            "" => String::new(),
-            negative => format!("\nNegative prompt: {negative}"),
+        let skipped = settings
+            .skip_layers
+            .iter()
+            .flat_map(|guidance| [("Skip layers", format!("{:?}", guidance.layers)), ("SLG scale", guidance.scale.to_string())]);
+        let infotext = Infotext {
+            prompt: format!("{}{}", self.prompts[self.prompt_of(image)], self.arguments.loras.describe()),
+            negative_prompt: negative_prompt.clone(),
+            steps: Some(settings.num_steps),
+            sampler: Some(settings.sampler.to_string()),
+            cfg_scale: Some(settings.guidance_scale),
+            distilled_cfg_scale: settings.distilled_guidance,
+            seed: Some(self.seed_of(image)),
+            size: Some((settings.width, settings.height)),
+            model: Some(model),
+            others: skipped.map(|(key, value)| (key.to_owned(), value)).collect(),
+            ..Infotext::default()
         };
-        let distilled = settings.distilled_guidance;
-        let distilled = distilled.map(|guidance| format!(", Distilled CFG Scale: {guidance}")).unwrap_or_default();
-        let skipped = match &settings.skip_layers {
-            Some(guidance) => format!(", Skip layers: {:?}, SLG scale: {}", guidance.layers, guidance.scale),
-            None => String::new(),
-        };
-        let (prompt, seed) = (&self.prompts[self.prompt_of(image)], self.seed_of(image));
-        let loras = self.arguments.loras.describe();
-        format!(
-            "{prompt}{loras}{negative}\nSteps: {num_steps}, Sampler: {sampler}, CFG scale: {guidance_scale}{distilled}, Seed: {seed}, Size: {width}x{height}, Model: {model}{skipped}"
-        )
+        infotext.to_string()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -12,9 +12,7 @@ use futures_util::Stream;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
-use uuid::Uuid;
 
 use super::job_view::{ImageView, JobView};
 use super::jobs::JobId;
@@ -86,7 +84,6 @@ async fn tell(studio: &Studio, job: &Arc<LiveJob>, to: &mpsc::Sender<Result<Even
                 changes.borrow_and_update();
                 if let Some(position) = told.position(studio, job) {
                     to.send(Ok(position)).await?;
-                    sleep(BETWEEN_POSITIONS).await;
                 }
             }
             () = to.closed() => return Ok(()),
@@ -102,6 +99,7 @@ struct News {
     preview: Option<Arc<Preview>>,
     images: usize,
     ahead: Option<usize>,
+    last_position: Option<Instant>,
 }
 
 impl News {
@@ -130,12 +128,16 @@ impl News {
         events
     }
 
-    /// The place in the queue, if it is another one than was told.
+    /// The place in the queue, if it is another one than was told, and that was a while ago.
     fn position(&mut self, studio: &Studio, job: &LiveJob) -> Option<Event> {
+        if self.last_position.is_some_and(|last| last.elapsed() < BETWEEN_POSITIONS) {
+            return None;
+        }
         let Expected { ahead, wait, eta } = studio.expected(job)?;
         if self.ahead.replace(ahead) == Some(ahead) {
             return None;
         }
+        self.last_position = Some(Instant::now());
         let position = if job.status() == Status::Running { 0 } else { ahead.max(1) };
         let told = json!({ "position": position, "ahead": ahead, "eta_seconds": eta, "wait_seconds": wait });
         Some(event("position", &told))

@@ -200,7 +200,7 @@ pub(crate) struct SamplersView {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SamplerView {
     name: &'static str,
-    label: String,
+    label: &'static str,
     /// Whether it adds noise.
     stochastic: bool,
 }
@@ -209,7 +209,7 @@ pub(crate) struct SamplerView {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ScheduleView {
     name: &'static str,
-    label: String,
+    label: &'static str,
 }
 
 /// Samplers and schedules.
@@ -220,7 +220,8 @@ pub(super) async fn samplers() -> Json<SamplersView> {
         label: crate::sampler_names::sampler_label(*kind),
         stochastic: kind.is_stochastic(),
     };
-    let schedule = |kind: &ScheduleKind| ScheduleView { name: kind.name(), label: crate::sampler_names::schedule_label(*kind) };
+    let schedule =
+        |kind: &ScheduleKind| ScheduleView { name: kind.name(), label: crate::sampler_names::schedule_label(Some(*kind)) };
     Json(SamplersView {
         samplers: SamplerKind::ALL.iter().map(sampler).collect(),
         schedules: ScheduleKind::ALL.iter().map(schedule).collect(),
