@@ -3,6 +3,7 @@
 mod drawing;
 mod job_request;
 mod pictures;
+mod refused;
 mod resolve;
 
 pub use drawing::{Drawing, InitInput, JobKind, LoraUse, Output, PictureFormat};

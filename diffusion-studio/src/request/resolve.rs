@@ -1,14 +1,15 @@
 //! From what is asked for to what is drawn.
 
-use diffusion_core::{SettingError, Sigmas};
+use diffusion_core::Sigmas;
 use diffusion_models::{
-    Guidance, GuidanceEvaluation, GuidanceKind, GuidanceMethod, NoiseShift, Pipeline, PipelineError, Settings, StepCache, Tiling,
+    Guidance, GuidanceEvaluation, GuidanceKind, GuidanceMethod, NoiseShift, Pipeline, Settings, StepCache, Tiling,
 };
 use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
 
 use super::drawing::{Drawing, InitInput, JobKind, LoraUse, Output};
 use super::job_request::{GuidanceRequest, JobRequest, LoraRequest, NoiseShiftRequest, SkipLayersRequest, StepCacheRequest};
 use super::pictures::Inputs;
+use super::refused::refused;
 use crate::config::Limits;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::registry::{ModelEntry, Registry};
@@ -300,39 +301,4 @@ fn without_effect(request: &JobRequest, model: &ModelEntry, settings: &Settings)
 
 fn named(field: &str, error: &dyn std::fmt::Display) -> Refusal {
     Refusal::invalid(field, error.to_string())
-}
-
-/// A refusal that names the field that the pipeline is unhappy with.
-fn refused(error: PipelineError) -> Refusal {
-    let field = match &error {
-        PipelineError::Size { .. } => Some("width"),
-        PipelineError::MaskSize { .. } => Some("mask"),
-        PipelineError::Schedule(_) => Some("steps"),
-        PipelineError::Kind(_) => Some("sampler"),
-        PipelineError::Setting(SettingError { setting, .. }) => field_of(setting),
-        _ => return Refusal::internal(&error),
-    };
-    let refusal = Refusal::new(RefusalKind::Invalid, error.to_string());
-    field.into_iter().fold(refusal, Refusal::at)
-}
-
-/// Fields by what the pipeline calls their settings.
-const FIELDS: [(&str, &str); 12] = [
-    ("guidance scale", "guidance_scale"),
-    ("distilled guidance", "guidance_scale"),
-    ("maximum sequence length", "max_sequence_length"),
-    ("layers to skip", "skip_layers"),
-    ("layer to skip", "skip_layers"),
-    ("number of steps", "steps"),
-    ("number of zero steps", "guidance"),
-    ("strength", "strength"),
-    ("init image", "image"),
-    ("shift", "shift"),
-    ("step cache", "step_cache"),
-    ("guidance", "guidance"),
-];
-
-fn field_of(setting: &str) -> Option<&'static str> {
-    let exact = FIELDS.iter().find(|(name, _)| *name == setting);
-    exact.or_else(|| FIELDS.iter().find(|(name, _)| setting.contains(name))).map(|(_, field)| *field)
 }

@@ -54,7 +54,6 @@ async fn every_wrong_field_is_named() {
         ("kind", json!("inpaint"), 422),
         ("kind", json!("video"), 422),
         ("max_sequence_length", json!(0), 422),
-        ("skip_layers", json!({ "layers": [99] }), 422),
         ("output_format", json!("gif"), 422),
         ("quality", json!(0), 422),
         ("seeed", json!(1), 422),
@@ -71,7 +70,20 @@ async fn every_wrong_field_is_named() {
         ("loras", json!([{ "name": "nothing" }]), "loras[0].name"),
         ("loras", json!([{ "nam": "nothing" }]), "loras[0].nam"),
         ("guidance", json!({ "method": "best" }), "guidance.method"),
+        ("guidance", json!({ "rescale": 2 }), "guidance.rescale"),
+        ("guidance", json!({ "interval": [0.9, 0.1] }), "guidance.interval"),
+        ("guidance", json!({ "method": "zero-star", "zero_steps": 9 }), "guidance.zero_steps"),
+        ("guidance", json!({ "method": "apg", "eta": 99 }), "guidance.eta"),
+        ("guidance", json!({ "method": "apg", "norm_threshold": -1 }), "guidance.norm_threshold"),
+        ("guidance", json!({ "method": "apg", "momentum": 3 }), "guidance.momentum"),
+        ("skip_layers", json!({ "layers": [99] }), "skip_layers.layers"),
+        ("skip_layers", json!({ "layers": [1], "scale": -1 }), "skip_layers.scale"),
+        ("skip_layers", json!({ "layers": [1], "start": 2 }), "skip_layers.start"),
+        ("skip_layers", json!({ "layers": [1], "stop": 2 }), "skip_layers.stop"),
         ("step_cache", json!({ "method": "all" }), "step_cache.method"),
+        ("step_cache", json!({ "method": "easy", "threshold": -1 }), "step_cache.threshold"),
+        ("shift", json!(-3), "shift"),
+        ("shift_terminal", json!(1.5), "shift_terminal"),
     ];
     for (field, value, named) in nested {
         let mut request = small("a disc", 1);
