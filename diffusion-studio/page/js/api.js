@@ -1,7 +1,7 @@
 /** The server's API. Every function gives what the server answered, or throws an ApiError. */
 
 /** An answer that says no, or `network` for no answer at all. */
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor({ status = 0, code = "network", message, field = null, retryAfter = null }) {
     super(message);
     Object.assign(this, { status, code, field, retryAfter });

@@ -9,6 +9,11 @@ export async function loadCatalog() {
   Object.assign(catalog, { models: models.models, defaultModel: models.default, capabilities, ...samplers });
 }
 
+/** Asks again which models are loaded. */
+export async function refreshModels() {
+  catalog.models = (await fetchModels()).models;
+}
+
 export const models = () => catalog.models;
 export const samplers = () => catalog.samplers;
 export const schedules = () => catalog.schedules;

@@ -4,6 +4,9 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
 
+/** Whether the pictures are below the settings, as layout.css has it. */
+export const isNarrow = () => matchMedia("(max-width: 899px)").matches;
+
 /**
  * An element with these properties and children. Properties with a dash are attributes, `on` holds listeners,
  * and children that are null are left out.
@@ -30,14 +33,18 @@ export function icon(name) {
   return svg;
 }
 
-/** A button with an icon; its label is read aloud and shown as a tooltip. */
+/** A button with an icon; its label is read aloud, and shown as a tooltip. */
 export function iconButton(name, label, onClick) {
   return element(
     "button",
-    { type: "button", className: "quiet square", "aria-label": label, title: label, on: { click: onClick } },
+    { type: "button", className: "quiet square", title: label, on: { click: onClick } },
     icon(name),
+    hiddenLabel(label),
   );
 }
+
+/** The name of a button that shows an icon: for screen readers, and where a style has room for it. */
+export const hiddenLabel = (label) => element("span", { className: "button-label", textContent: label });
 
 /** Calls `action` once it has not been asked for during `wait` milliseconds. */
 export function debounced(action, wait) {

@@ -3,12 +3,12 @@
 import { byId, element } from "./dom.js";
 import { change } from "./settings/store.js";
 
-/** Sentences of the kind that the miniature was trained on. */
+/** Sentences of the kind that the miniature was trained on and draws well. */
 const OF_THE_MINIATURE = [
-  "a large green star on a white background",
+  "a red house in the snow with mountains at sunset, a sun in the sky",
   "a boat with a white sail on the sea at night, a full moon in the sky",
-  "the letter K in red on a cyan background",
-  "a yellow house on the sand by day",
+  "a tree on the grass at sunset",
+  "a large purple heart on a yellow background",
 ];
 
 const OF_LARGE_MODELS = [
@@ -21,14 +21,19 @@ const OF_LARGE_MODELS = [
 export const examplesFor = (model) => (model.name.startsWith("mini") ? OF_THE_MINIATURE : OF_LARGE_MODELS);
 
 /** Shows the examples as buttons that put them into the prompt. */
-export function showExamples(list, model) {
+export function showExamples(model) {
   const choose = (prompt) => {
     change({ prompt });
     byId("prompt").focus();
   };
-  list.replaceChildren(
+  byId("examples").replaceChildren(
     ...examplesFor(model).map((prompt) =>
-      element("button", { type: "button", className: "chip", textContent: prompt, on: { click: () => choose(prompt) } }),
+      element("button", {
+        type: "button",
+        className: "chip",
+        textContent: prompt,
+        on: { click: () => choose(prompt) },
+      }),
     ),
   );
 }

@@ -27,11 +27,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// A value of JSON.
+/// An object of JSON.
 ///
 /// # Errors
 /// [`RefusalKind::Malformed`] if it is no JSON, [`RefusalKind::Invalid`] naming the field if it is another value.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    // Lists would pass for objects whose fields are absent.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Refusal::new(RefusalKind::Invalid, "expected an object, and not a list"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

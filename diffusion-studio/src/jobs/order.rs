@@ -39,6 +39,9 @@ pub struct FairOrder<T> {
     users: HashMap<String, User>,
 }
 
+/// Above so many users, what those had who wait for nothing is forgotten.
+const MANY_USERS: usize = 4096;
+
 #[derive(Clone, Debug, Default)]
 struct User {
     /// Tag after the one of the job that was started last.
@@ -87,10 +90,14 @@ impl<T> FairOrder<T> {
             served.waiting.remove(&place);
             served.next = served.next.max(place.tag + 1);
         }
-        // Who waits for nothing and has no more than others is forgotten.
-        let now = self.now;
-        self.users.retain(|_, user| !user.waiting.is_empty() || user.next > now);
+        self.forget_users();
         Some((place, job))
+    }
+
+    /// Forget users who wait for nothing: those who had no more than others, and all when there are too many.
+    fn forget_users(&mut self) {
+        let (now, are_many) = (self.now, self.users.len() > MANY_USERS);
+        self.users.retain(|_, user| !user.waiting.is_empty() || (user.next > now && !are_many));
     }
 
     /// Take a job out of the order.
@@ -193,10 +200,13 @@ mod tests {
     #[test]
     fn users_who_are_done_take_no_memory() {
         let mut order = FairOrder::new();
-        for user in 0..1000 {
+        for user in 0..3 * MANY_USERS {
             order.push(&user.to_string(), String::new());
             order.pop();
         }
-        assert!(order.users.len() <= 2, "{}", order.users.len());
+        assert!(order.users.len() <= MANY_USERS + 1, "{}", order.users.len());
+        push(&mut order, "a", 0..2);
+        drained(&mut order);
+        assert!(order.users.len() <= 1, "{}", order.users.len());
     }
 }

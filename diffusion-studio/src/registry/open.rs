@@ -64,7 +64,13 @@ impl ModelSource {
         pipeline.set_precision(precision);
         let identity = identity(&pipeline, precision, device, on).map_err(failed)?;
         let defaults = self.defaults(&pipeline);
-        Ok(ModelEntry::new(self.name.clone(), defaults, identity, PipelineOptions { precision, ..options }, pipeline))
+        let mut entry =
+            ModelEntry::new(self.name.clone(), defaults, identity, PipelineOptions { precision, ..options }, pipeline);
+        #[cfg(feature = "embedded-model")]
+        if self.is_miniature {
+            entry.info.latent_rgb = Some(diffusion_app::embedded_model::LATENT_RGB);
+        }
+        Ok(entry)
     }
 
     fn defaults(&self, pipeline: &Pipeline) -> Settings {

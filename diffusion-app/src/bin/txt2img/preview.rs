@@ -65,7 +65,11 @@ impl<'a> Previews<'a> {
             Colors::Tiny(Box::new(AutoencoderTinyDecoder::load(checkpoint, &config, &loading)?))
         } else {
             let info = pipeline.info();
-            let colors = info.latent_rgb.ok_or("the colours of this model's latents are not known; leave --preview out")?;
+            #[cfg(feature = "embedded-model")]
+            let known = if arguments.model.is_none() { Some(diffusion_app::embedded_model::LATENT_RGB) } else { info.latent_rgb };
+            #[cfg(not(feature = "embedded-model"))]
+            let known = info.latent_rgb;
+            let colors = known.ok_or("the colours of this model's latents are not known; leave --preview out")?;
             Colors::Linear(Box::new(colors), info.geometry.downscale_factor)
         };
         let (every, file) = (preview.unwrap_or(1), preview_file.as_deref());

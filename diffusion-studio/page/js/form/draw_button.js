@@ -2,7 +2,7 @@
 
 import { submitJob } from "../api.js";
 import { modelOf } from "../catalog.js";
-import { byId } from "../dom.js";
+import { byId, isNarrow } from "../dom.js";
 import { duration } from "../format.js";
 import { track } from "../jobs/tracker.js";
 import { announce, notice } from "../notices.js";
@@ -44,7 +44,7 @@ async function draw() {
     const job = await submitted(request);
     announce(job.cached ? "This was drawn before." : "The picture is in the queue.");
     track(job);
-    if (matchMedia("(max-width: 899px)").matches) byId("pictures").scrollIntoView();
+    if (isNarrow()) byId("pictures").scrollIntoView();
   } catch (error) {
     showRefusal(error);
   } finally {
@@ -55,7 +55,9 @@ async function draw() {
 
 /** Sends a job. The key makes sure that a lost answer does not draw twice. */
 async function submitted(request) {
-  const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const key = [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await submitJob(request, key);
@@ -68,6 +70,7 @@ async function submitted(request) {
 
 function showRefusal(error) {
   if (error.field && showFieldError(error.field, error.message, { focus: true })) return;
-  const wait = error.retryAfter === null || error.retryAfter === undefined ? "" : ` Try again in ${duration(error.retryAfter)}.`;
+  const wait =
+    error.retryAfter === null || error.retryAfter === undefined ? "" : ` Try again in ${duration(error.retryAfter)}.`;
   takeNoticeAway = notice(error.message + wait, "error");
 }

@@ -1,7 +1,8 @@
 /** Puts what the server says about a field beside that field. */
 
 import { byId, element } from "../dom.js";
-import { onChange } from "../settings/store.js";
+import { SCHEMA } from "../settings/schema.js";
+import { current, onChange } from "../settings/store.js";
 
 let marked = null;
 
@@ -25,7 +26,7 @@ export function showFieldError(field, message, { focus }) {
   return true;
 }
 
-export function clearFieldError() {
+function clearFieldError() {
   if (!marked) return;
   marked.control.removeAttribute("aria-invalid");
   marked.control.removeAttribute("aria-describedby");
@@ -40,10 +41,18 @@ function controlOf(field) {
   const parts = field.split(".");
   for (let length = parts.length; length > 0; length -= 1) {
     const path = parts.slice(0, length).join(".");
-    const found = named(path) ?? named(path.replace(/\[\d+\]$/, ""));
+    const found = named(path) ?? named(path.replace(/\[\d+\]$/, "")) ?? partOf(path);
     if (found) return found.matches("li") ? found.querySelector("input") : found;
   }
   return null;
+}
+
+/** Of a group such as `guidance`, the part that was changed, which is what is wrong; or else its first. */
+function partOf(group) {
+  const names = Object.keys(SCHEMA).filter((name) => name.startsWith(`${group}.`));
+  const isChanged = (name) => current()[name] !== SCHEMA[name].initial;
+  const [first] = [...names.filter(isChanged), ...names].map(named).filter(Boolean);
+  return first;
 }
 
 /** The number field where a slider has the same name; a hidden field is as good as none. */

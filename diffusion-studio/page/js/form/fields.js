@@ -36,7 +36,11 @@ const KINDS = {
 };
 
 function numbersIn(text) {
-  const numbers = text.split(/[\s,;]+/).filter(Boolean).map(Number).filter(Number.isFinite);
+  const numbers = text
+    .split(/[\s,;]+/)
+    .filter(Boolean)
+    .map(Number)
+    .filter(Number.isFinite);
   return numbers.length > 0 ? numbers : null;
 }
 

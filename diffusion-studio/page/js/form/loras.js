@@ -115,14 +115,14 @@ function addToPrompt(trigger) {
 function showOffered() {
   const wanted = byId("lora-search").value.trim().toLowerCase();
   const matches = ({ name, triggers }) => [name, ...triggers].some((word) => word.toLowerCase().includes(wanted));
-  const found = offered.filter((lora) => !isChosen(lora.name) && matches(lora));
-  byId("lora-list").replaceChildren(...found.map(offeredRow));
+  const found = offered.filter(matches);
+  byId("lora-list").replaceChildren(...found.filter(({ name }) => !isChosen(name)).map(offeredRow));
   byId("lora-hint").textContent = hint(found.length);
 }
 
 function hint(found) {
   if (offered.length === 0) return "The server has no LoRAs. It reads them from the folder given by --lora-dir.";
-  return found === 0 && byId("lora-search").value ? "No LoRA has this name or trigger." : "";
+  return found === 0 ? "No LoRA has this name or trigger." : "";
 }
 
 function offeredRow(lora) {

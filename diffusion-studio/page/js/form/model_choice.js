@@ -1,9 +1,10 @@
 /** The choice of the model, and what the rest of the form shows for it. */
 
-import { capabilities, modelOf, models, samplers, schedules } from "../catalog.js";
+import { capabilities, modelOf, models, refreshModels, samplers, schedules } from "../catalog.js";
 import { byId, element } from "../dom.js";
 import { showExamples } from "../examples.js";
 import { bytes } from "../format.js";
+import { onJobEnd } from "../jobs/tracker.js";
 import { isGuided } from "../settings/request.js";
 import { OWN_OF_MODEL, initialSettings } from "../settings/schema.js";
 import { change, current, onChange } from "../settings/store.js";
@@ -24,7 +25,7 @@ export function fillChoices() {
     ...samplers().map(({ name, label, stochastic }) => option(name, stochastic ? `${label} (adds noise)` : label)),
   );
   byId("schedule").replaceChildren(
-    option("", "The model’s own"),
+    option("", "Model’s own"),
     ...schedules().map(({ name, label }) => option(name, label)),
   );
   const { guidance_methods, step_caches, output_formats, limits } = capabilities();
@@ -48,6 +49,10 @@ export function startModelChoice() {
   select.addEventListener("change", () => choose(select.value));
   byId("reset").addEventListener("click", resetToModel);
   onChange(showForModel);
+  onJobEnd(async () => {
+    await refreshModels().catch(() => {});
+    showForModel();
+  });
   showForModel();
 }
 
@@ -67,17 +72,16 @@ function ownOfModel() {
   return Object.fromEntries(OWN_OF_MODEL.map((name) => [name, initial[name]]));
 }
 
-let shownModel = null;
+let shownName = null;
 
 function showForModel() {
   const settings = current();
   const model = modelOf(settings);
   byId("model").value = model.name;
   byId("model-hint").textContent = model.loaded ? "" : "It is loaded when the first picture is drawn with it.";
-  if (shownModel !== model) {
-    shownModel = model;
-    showExamples(byId("examples"), model);
-    showExamples(byId("welcome-examples"), model);
+  if (shownName !== model.name) {
+    shownName = model.name;
+    showExamples(model);
   }
 
   const classifierFree = model.guidance === "classifier-free";
@@ -99,9 +103,20 @@ function showForModel() {
   showSummaries(settings);
 }
 
+/** How many settings of a fold are not as they were at first. */
+function changedIn(fold, settings) {
+  const initial = initialSettings();
+  const names = [...document.querySelectorAll(`[data-fold="${fold}"] [data-setting]`)].map(
+    ({ dataset }) => dataset.setting,
+  );
+  return names.filter((name) => settings[name] !== initial[name]).length;
+}
+
 /** What a closed fold holds. */
 function showSummaries(settings) {
   const sides = `${effective("width")} × ${effective("height")}`;
   byId("picture-summary").textContent = `${sides} · ${settings.sigmas?.length ?? effective("steps")} steps`;
+  const advanced = changedIn("advanced", settings);
+  byId("advanced-summary").textContent = advanced > 0 ? `${advanced} changed` : "";
   byId("loras-summary").textContent = settings.loras.length > 0 ? String(settings.loras.length) : "";
 }

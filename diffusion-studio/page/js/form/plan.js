@@ -4,6 +4,7 @@ import { fetchPlan } from "../api.js";
 import { modelOf } from "../catalog.js";
 import { byId, debounced } from "../dom.js";
 import { bytes, duration } from "../format.js";
+import { onJobEnd } from "../jobs/tracker.js";
 import { requestOf } from "../settings/request.js";
 import { current, onChange } from "../settings/store.js";
 import { showFieldError } from "./field_errors.js";
@@ -16,6 +17,11 @@ let running = new AbortController();
 
 export function startPlan() {
   onChange(debounced(plan, WAIT));
+  // What was drawn tells how long the next one takes.
+  onJobEnd(() => {
+    asked = null;
+    plan();
+  });
   plan();
 }
 
@@ -45,10 +51,13 @@ function showPlan(plan) {
     line.textContent = `It needs ${bytes(peak)}${room && `, and only ${bytes(plan.available)} are free`}. Try a smaller size.`;
     return;
   }
-  const time = plan.eta_seconds === null ? null : `about ${duration(plan.eta_seconds)}`;
+  const time = plan.eta_seconds === null ? null : timeOf(plan.eta_seconds);
   const streamed = plan.residency === "streamed" ? "reads its weights from disk, which is slow" : null;
-  line.textContent = [time, `${bytes(peak)}${room}`, streamed].filter(Boolean).join(" · ");
+  const facts = [time, `${bytes(peak)}${room}`, streamed].filter(Boolean).join(" · ");
+  line.textContent = [facts, ...plan.warnings].join("\n");
 }
+
+const timeOf = (seconds) => (seconds < 1 ? "under a second" : `about ${duration(seconds)}`);
 
 /** A problem of a field is shown there; what is typed into is not interrupted. */
 function showProblem({ field, message, code }) {

@@ -7,7 +7,7 @@ import { change, current, onChange } from "../settings/store.js";
 const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 export function startSeed() {
-  byId("seed").addEventListener("input", () => change({ seed_locked: current().seed !== null }));
+  byId("seed").addEventListener("input", ({ target }) => change({ seed_locked: target.value !== "" }));
   byId("seed-lock").addEventListener("click", () => {
     const { seed, seed_locked } = current();
     change({ seed_locked: !seed_locked, seed: seed ?? randomSeed() });
@@ -25,7 +25,9 @@ export function throwUnlessLocked() {
 function showLock() {
   const locked = current().seed_locked;
   const lock = byId("seed-lock");
-  const label = locked ? "The seed is locked: every picture has this one" : "The seed is free: every picture has a new one";
+  const label = locked
+    ? "The seed is locked: every picture has this one"
+    : "The seed is free: every picture has a new one";
   lock.replaceChildren(icon(locked ? "locked" : "unlocked"));
   lock.setAttribute("aria-pressed", locked);
   lock.setAttribute("aria-label", "Lock the seed");

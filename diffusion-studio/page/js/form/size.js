@@ -1,6 +1,6 @@
 /** Width and height: presets of the model's area, and free numbers in its multiples. */
 
-import { capabilities, modelOf } from "../catalog.js";
+import { modelOf } from "../catalog.js";
 import { byId, element } from "../dom.js";
 import { change, current, onChange } from "../settings/store.js";
 import { effective } from "./fields.js";
@@ -13,11 +13,9 @@ const RATIOS = [
   { label: "9:16", name: "Tall", width: 9, height: 16 },
 ];
 
-/** The longest side that this model and the server draw. */
-function longestSide(model) {
-  const most = Math.min(model.max_side ?? Infinity, capabilities().limits.max_side);
-  return Math.floor(most / model.side_multiple) * model.side_multiple;
-}
+/** The longest side that this model draws; some have no limit. */
+const longestSide = ({ max_side, side_multiple }) =>
+  max_side === null ? Infinity : Math.floor(max_side / side_multiple) * side_multiple;
 
 /** The size of these proportions with the area that the model draws best, in its multiples. */
 export function sizeOfRatio(width, height, model = modelOf(current())) {
@@ -69,8 +67,10 @@ function showSize() {
     const isChosen = size.width === width && size.height === height;
     byId("size-presets").children[index].setAttribute("aria-pressed", isChosen);
   });
+  const longest = longestSide(model);
+  const isLimited = Number.isFinite(longest);
   for (const side of ["width", "height"]) {
-    Object.assign(byId(side), { min: model.side_multiple, max: longestSide(model), step: model.side_multiple });
+    Object.assign(byId(side), { min: model.side_multiple, max: isLimited ? longest : "", step: model.side_multiple });
   }
-  byId("size-hint").textContent = `In multiples of ${model.side_multiple}, up to ${longestSide(model)}.`;
+  byId("size-hint").textContent = `In multiples of ${model.side_multiple}${isLimited ? `, up to ${longest}` : ""}.`;
 }

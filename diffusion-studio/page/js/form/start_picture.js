@@ -1,7 +1,7 @@
 /** The picture to start from, and the mask of what is drawn anew in it. */
 
 import { modelOf } from "../catalog.js";
-import { byId } from "../dom.js";
+import { byId, isNarrow } from "../dom.js";
 import { notice } from "../notices.js";
 import { keepPicture, keptPicture } from "../settings/pictures.js";
 import { change, current, onChange } from "../settings/store.js";
@@ -35,8 +35,8 @@ export async function startStartPicture() {
   onChange(showStart);
 
   const kept = await keptPicture("start");
-  if (kept) await setStart(kept, await keptPicture("mask"));
-  else showStart();
+  if (kept) await take(kept, await keptPicture("mask"));
+  showStart();
 }
 
 /** What a request needs to know: `{ hasImage, hasMask }`. A model that only draws from prompts gets neither. */
@@ -66,22 +66,28 @@ export async function standInPictures(model) {
   return hasMask ? { image: white, mask: white } : { image: white };
 }
 
-/** Starts from this picture; shows the fold that holds it. */
+/** Starts from this picture, and shows the fold that holds it. */
 export async function setStart(blob, itsMask = null) {
   try {
-    picture = await normalized(blob);
+    await take(blob, itsMask);
   } catch {
     notice("The browser cannot read this picture.", "error");
     return;
   }
-  mask = itsMask ?? null;
-  byId("start-choose").closest("details").open = true;
+  const fold = byId("start-choose").closest("details");
+  fold.open = true;
+  change({});
+  fold.scrollIntoView({ block: isNarrow() ? "start" : "nearest" });
+}
+
+async function take(blob, itsMask = null) {
+  picture = await normalized(blob);
+  mask = itsMask;
   keepPicture("start", picture.blob);
   keepPicture("mask", mask);
   if (shownUrl) URL.revokeObjectURL(shownUrl);
   shownUrl = URL.createObjectURL(picture.blob);
   byId("start-image").src = shownUrl;
-  change({});
 }
 
 export function clearStart() {
@@ -125,7 +131,9 @@ function showSizeHint() {
   const isStretched = Math.abs(Math.log((width * picture.height) / (height * picture.width))) > 0.03;
   const canFit = fit.width !== width || fit.height !== height;
   const sides = `${picture.width} × ${picture.height}`;
-  byId("start-hint").textContent = isStretched ? `The picture is ${sides}; it is stretched to ${width} × ${height}.` : sides;
+  byId("start-hint").textContent = isStretched
+    ? `The picture is ${sides}; it is stretched to ${width} × ${height}.`
+    : sides;
   byId("start-fit").hidden = !(isStretched && canFit);
 }
 

@@ -1,6 +1,6 @@
 /** What can be done with a finished picture. */
 
-import { byId, element, icon, iconButton } from "../dom.js";
+import { byId, element, hiddenLabel, icon, iconButton } from "../dom.js";
 import { fileStem } from "../format.js";
 import { clearStart, setStart } from "../form/start_picture.js";
 import { downloaded } from "../form/picture_file.js";
@@ -15,7 +15,7 @@ import { removeJob } from "./history.js";
 export function actionButtons(picture, { onDone = () => {}, onRemoved }) {
   const { job, image } = picture;
   return [
-    iconButton("again", "Again with these settings", () => reporting(again(picture), onDone)),
+    iconButton("again", "Again with these", () => reporting(again(picture), onDone)),
     iconButton("picture", "Use as start", () => reporting(useAsStart(image), onDone)),
     downloadLink(job, image),
     iconButton("trash", "Delete", () => reporting(remove(job), (isRemoved) => isRemoved && onRemoved())),
@@ -39,10 +39,10 @@ function downloadLink({ request }, { url, seed }) {
       className: "button quiet square",
       href: url,
       download: `${fileStem(request.prompt)}-${seed}${extension}`,
-      "aria-label": "Download",
       title: "Download",
     },
     icon("download"),
+    hiddenLabel("Download"),
   );
 }
 

@@ -1,7 +1,7 @@
 /** The pictures of the session as tiles. */
 
 import { byId, element } from "../dom.js";
-import { activeJobs, onJobEnd, onJobsChange } from "../jobs/tracker.js";
+import { activeJobs, onJobEnd, onJobsChange, onOtherTab } from "../jobs/tracker.js";
 import { notice } from "../notices.js";
 import { actionButtons } from "./actions.js";
 import { addJob, loadMore, loadNewest, moreIsThere, pictures } from "./history.js";
@@ -20,6 +20,7 @@ export async function startGallery() {
   onJobsChange(showWelcome);
   byId("more").addEventListener("click", () => load(loadMore));
   new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && load(loadMore)).observe(byId("more"));
+  onOtherTab(() => load(loadNewest));
   document.addEventListener("visibilitychange", () => !document.hidden && load(loadNewest));
   await load(loadNewest);
 }
@@ -41,18 +42,18 @@ async function load(page) {
 
 function showGallery() {
   const all = pictures();
-  const urls = new Set(all.map(({ image }) => image.url));
-  for (const [url, tile] of tiles) {
-    if (!urls.has(url)) {
+  const keys = new Set(all.map(({ key }) => key));
+  for (const [key, tile] of tiles) {
+    if (!keys.has(key)) {
       tile.remove();
-      tiles.delete(url);
+      tiles.delete(key);
     }
   }
+  const list = byId("tiles");
   all.forEach((picture, index) => {
-    const { url } = picture.image;
-    if (!tiles.has(url)) tiles.set(url, tileOf(picture));
-    const list = byId("tiles");
-    if (list.children[index] !== tiles.get(url)) list.insertBefore(tiles.get(url), list.children[index] ?? null);
+    const { key } = picture;
+    if (!tiles.has(key)) tiles.set(key, tileOf(picture));
+    if (list.children[index] !== tiles.get(key)) list.insertBefore(tiles.get(key), list.children[index] ?? null);
   });
   byId("more").hidden = !moreIsThere();
   byId("gallery").hidden = all.length === 0;
@@ -65,7 +66,7 @@ function showWelcome() {
 }
 
 function tileOf(picture) {
-  const { job, image } = picture;
+  const { key, job, image } = picture;
   const { prompt } = job.request;
   const shown = element("img", {
     src: image.url,
@@ -78,7 +79,7 @@ function tileOf(picture) {
   return element(
     "li",
     { className: "tile" },
-    element("button", { type: "button", className: "tile-picture", on: { click: () => view(image.url) } }, shown),
+    element("button", { type: "button", className: "tile-picture", on: { click: () => view(key) } }, shown),
     element("p", { className: "tile-prompt", textContent: prompt || "(no prompt)", title: prompt }),
     element("p", { className: "hint", textContent: inOneLine(picture) }),
     element("div", { className: "tile-actions" }, ...actionButtons(picture, { onRemoved: showGallery })),

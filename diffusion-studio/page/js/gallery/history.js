@@ -11,9 +11,11 @@ let hasMore = false;
 
 const byEnd = (a, b) => b.finished_at - a.finished_at;
 
-/** Every picture with the job that drew it. */
+/** Every picture with the job that drew it. An equal job may have the same file, so the address is no key. */
 export const pictures = () =>
-  [...jobs.values()].sort(byEnd).flatMap((job) => job.images.map((image) => ({ job, image })));
+  [...jobs.values()]
+    .sort(byEnd)
+    .flatMap((job) => job.images.map((image, index) => ({ key: `${job.id}/${index}`, job, image })));
 
 export const moreIsThere = () => hasMore;
 

@@ -5,11 +5,11 @@ import { actionButtons } from "./actions.js";
 import { pictures } from "./history.js";
 import { parameterList } from "./parameters.js";
 
-/** The address of the picture that is shown. */
+/** The key of the picture that is shown. */
 let shown = null;
 let afterRemoval = () => {};
 
-const place = () => pictures().findIndex(({ image }) => image.url === shown);
+const place = () => pictures().findIndex(({ key }) => key === shown);
 
 export function startViewer({ onRemoved }) {
   afterRemoval = onRemoved;
@@ -20,15 +20,28 @@ export function startViewer({ onRemoved }) {
     if (event.key === "ArrowLeft") go(-1);
     if (event.key === "ArrowRight") go(1);
   });
+  goBySwipe(byId("viewer-image"));
   byId("viewer").addEventListener("click", ({ target }) => {
     if (target === byId("viewer")) close();
   });
 }
 
+/** Pixels that a finger moves sideways at least to mean another picture. */
+const SWIPE = 50;
+
+function goBySwipe(picture) {
+  let start = null;
+  picture.addEventListener("touchstart", ({ touches }) => (start = touches.length === 1 ? touches[0].clientX : null));
+  picture.addEventListener("touchend", ({ changedTouches }) => {
+    const moved = start === null ? 0 : changedTouches[0].clientX - start;
+    if (Math.abs(moved) > SWIPE) go(moved < 0 ? 1 : -1);
+  });
+}
+
 const close = () => byId("viewer").close();
 
-export function view(url) {
-  shown = url;
+export function view(key) {
+  shown = key;
   show();
   byId("viewer").showModal();
 }
@@ -36,7 +49,7 @@ export function view(url) {
 function go(by) {
   const next = pictures()[place() + by];
   if (!next) return;
-  shown = next.image.url;
+  shown = next.key;
   show();
 }
 
@@ -44,7 +57,12 @@ function show() {
   const all = pictures();
   const at = place();
   const { job, image } = all[at];
-  Object.assign(byId("viewer-image"), { src: image.url, alt: job.request.prompt, width: image.width, height: image.height });
+  Object.assign(byId("viewer-image"), {
+    src: image.url,
+    alt: job.request.prompt,
+    width: image.width,
+    height: image.height,
+  });
   byId("viewer-previous").disabled = at === 0;
   byId("viewer-next").disabled = at === all.length - 1;
   byId("viewer-details").replaceChildren(parameterList(all[at]));
@@ -56,7 +74,7 @@ function showRest(at) {
   const all = pictures();
   const next = all[Math.min(at, all.length - 1)];
   if (next) {
-    shown = next.image.url;
+    shown = next.key;
     show();
   } else close();
   afterRemoval();

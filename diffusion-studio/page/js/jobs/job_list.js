@@ -22,7 +22,7 @@ function showJobs() {
     showJob(cards.get(job.id), job);
   }
   byId("jobs").hidden = jobs.length === 0;
-  byId("queue-line").textContent = queueLine(queueState(), jobs);
+  byId("queue-line").textContent = queueLine(queueState());
   showTitle(jobs[0]);
   if (jobs[0]) announceProgress(jobs[0]);
 }

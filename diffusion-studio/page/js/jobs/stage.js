@@ -22,15 +22,28 @@ const STAGES = {
 
 /** Seconds a step, and until it starts and ends, as far as they are known. */
 export function timesOf(job) {
-  const passed = (performance.now() - job.heardAt) / 1000;
-  const left = (seconds) => (seconds === null ? null : duration(Math.max(0, seconds - passed)));
-  const perStep = job.progress?.seconds_per_step;
-  const starts = job.status === "queued" ? left(job.wait_seconds) : null;
-  const ends = left(job.eta_seconds);
-  return [perStep && `${pace(perStep)} a step`, starts && `starts in ${starts}`, ends && `ready in ${ends}`]
+  const { status, progress, wait_seconds, eta_seconds, heardAt } = job;
+  const passed = (performance.now() - heardAt) / 1000;
+  const starts = status === "queued" && wait_seconds !== null ? wait_seconds - passed : null;
+  const ends = eta_seconds === null ? secondsOfSteps(progress) : eta_seconds - passed;
+  const perStep = progress?.seconds_per_step ?? null;
+  return [
+    perStep !== null && `${pace(perStep)} a step`,
+    starts !== null && `starts ${inTime(starts)}`,
+    ends !== null && `ready ${inTime(ends)}`,
+  ]
     .filter(Boolean)
     .join(" · ");
 }
+
+/** Seconds that the steps will take which are left, where the server has no estimate yet. */
+function secondsOfSteps(progress) {
+  if (progress?.stage !== "sample" || progress.seconds_per_step === null) return null;
+  const { image, images, step, steps, seconds_per_step } = progress;
+  return ((images - image + 1) * steps - step) * seconds_per_step;
+}
+
+const inTime = (seconds) => (seconds < 1 ? "in a moment" : `in ${duration(seconds)}`);
 
 /** How much of the job is done, from 0 to 1, or null where nobody knows. */
 export function shareOf({ progress }) {
@@ -42,10 +55,11 @@ export function shareOf({ progress }) {
 }
 
 /** How many others wait, and until all is done. */
-export function queueLine({ waiting, running, eta_seconds, isReachable }, own) {
+export function queueLine({ waiting, running, mine, eta_seconds, isReachable }) {
   if (!isReachable) return "The studio does not answer. Trying again …";
-  const others = running.filter((job) => !job.mine).length + waiting - own.filter((job) => job.status === "queued").length;
-  if (others <= 0) return "";
+  const othersDrawn = running.filter((job) => !job.mine).length;
+  const others = othersDrawn + waiting - mine.filter((job) => job.status === "queued").length;
+  if (others === 0) return "";
   const until = eta_seconds === null ? "" : `, all done in ${duration(eta_seconds)}`;
   return `${counted(others, "other picture")} in the queue${until}`;
 }

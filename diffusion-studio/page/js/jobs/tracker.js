@@ -14,7 +14,9 @@ const IDLE = 15_000;
 
 /** Jobs that wait or are drawn, by id, the oldest first. */
 let active = new Map();
-let queue = { waiting: 0, running: [], eta_seconds: null };
+/** Ids of jobs whose end was told: an event and an answer may both bring it, and an older answer come after. */
+const told = new Set();
+let queue = { waiting: 0, running: [], mine: [], eta_seconds: null };
 let isReachable = true;
 let timer;
 
@@ -26,11 +28,13 @@ const tabs = new BroadcastChannel("studio");
 export const activeJobs = () => [...active.values()];
 export const queueState = () => ({ ...queue, isReachable });
 export const onJobsChange = (listener) => changed.add(listener);
-/** `listener(job)` is called when a job of this person has ended, or has pictures already. */
+/** `listener(job)` is called when a job of this person has ended. */
 export const onJobEnd = (listener) => ended.add(listener);
+/** `listener()` is called when another tab has drawn or cancelled something. */
+export const onOtherTab = (listener) => tabs.addEventListener("message", listener);
 
 export function startTracker() {
-  tabs.addEventListener("message", refresh);
+  onOtherTab(refresh);
   document.addEventListener("visibilitychange", () => {
     followOldest();
     refresh();
@@ -77,13 +81,21 @@ function interval() {
 async function take(mine) {
   const here = new Set(mine.map((job) => job.id));
   const gone = [...active.keys()].filter((id) => !here.has(id));
-  // Events are newer than an answer that was on its way.
-  for (const job of mine) if (job.id !== liveJob()) update(job);
+  for (const job of mine) {
+    if (job.id === liveJob()) takeTimes(job);
+    else update(job);
+  }
   const found = await Promise.all(gone.map((id) => fetchJob(id).catch((error) => ({ id, error }))));
   for (const job of found) {
     if (job.error instanceof Error) forget(job);
     else update(job);
   }
+}
+
+/** Of a job with events, which are newer than an answer that was on its way, the estimate alone is taken. */
+function takeTimes({ id, eta_seconds, wait_seconds }) {
+  const job = active.get(id);
+  if (job) Object.assign(job, { eta_seconds, wait_seconds, heardAt: performance.now() });
 }
 
 /** A job that the server does not know any more is no longer followed; a lost answer changes nothing. */
@@ -94,11 +106,13 @@ function forget({ id, error }) {
 const isActive = ({ status }) => status === "queued" || status === "running";
 
 function update(job) {
+  if (told.has(job.id)) return;
   if (isActive(job)) {
     active.set(job.id, { ...job, preview: active.get(job.id)?.preview, heardAt: performance.now() });
     active = new Map([...active].sort(([, a], [, b]) => a.queued_at - b.queued_at));
   } else {
     active.delete(job.id);
+    told.add(job.id);
     for (const listener of ended) listener(job);
   }
   followOldest();

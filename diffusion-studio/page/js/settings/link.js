@@ -5,7 +5,9 @@ import { SCHEMA, initialSettings, onlyValid } from "./schema.js";
 /** An address that opens the studio with these settings. Pictures are not part of it. */
 export function linkTo(settings) {
   const initial = initialSettings();
-  const changed = Object.keys(SCHEMA).filter((name) => JSON.stringify(settings[name]) !== JSON.stringify(initial[name]));
+  const changed = Object.keys(SCHEMA).filter(
+    (name) => JSON.stringify(settings[name]) !== JSON.stringify(initial[name]),
+  );
   const words = new URLSearchParams(changed.map((name) => [name, inWords(settings[name])]));
   return `${location.origin}${location.pathname}#${words}`;
 }

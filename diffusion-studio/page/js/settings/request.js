@@ -22,7 +22,8 @@ function hasUse(name, settings, model, start) {
   if (name === "guidance_scale") return model.guidance !== "none";
   if (name === "true_cfg_scale") return model.guidance !== "classifier-free";
   if (name === "guidance.zero_steps") return guided && method === "zero-star";
-  if (["guidance.eta", "guidance.norm_threshold", "guidance.momentum"].includes(name)) return guided && method === "apg";
+  if (["guidance.eta", "guidance.norm_threshold", "guidance.momentum"].includes(name))
+    return guided && method === "apg";
   if (name.startsWith("guidance.")) return guided;
   if (name.startsWith("skip_layers.")) return guided && settings["skip_layers.layers"]?.length > 0;
   if (name.startsWith("step_cache.")) return settings["step_cache.method"] !== null;
