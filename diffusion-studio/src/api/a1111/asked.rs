@@ -97,6 +97,8 @@ impl Asked {
     /// # Errors
     /// [`Refusal`] naming the field.
     pub(super) fn read_with_image(fields: &Fields) -> Result<Self, Refusal> {
+        /// Pixels over which AUTOMATIC1111 blurs masks.
+        const MASK_BLUR: usize = 4;
         let images = fields.list("init_images")?;
         let image = match &*images {
             [Value::String(image)] => image.clone(),
@@ -104,8 +106,6 @@ impl Asked {
             [] => return Err(Refusal::invalid("init_images", "an image to start from is needed")),
             _ => return Err(Refusal::invalid("init_images", "one image is taken at a time; send a request for each")),
         };
-        /// Pixels over which AUTOMATIC1111 blurs masks.
-        const MASK_BLUR: usize = 4;
         let blurs = [fields.whole("mask_blur_x")?, fields.whole("mask_blur_y")?];
         let init = AskedInit {
             image,

@@ -153,16 +153,17 @@ fn scales(asked: &Asked, guidance: GuidanceKind, notes: &mut Vec<String>) -> (Op
     match guidance {
         GuidanceKind::ClassifierFree => (cfg_scale, None),
         // Forge has both fields; what has one means the guidance that the model has.
-        GuidanceKind::Distilled => match distilled {
-            Some(_) => (distilled, cfg_scale.filter(|&scale| scale > 1.0)),
-            None => {
+        GuidanceKind::Distilled => {
+            if distilled.is_some() {
+                (distilled, cfg_scale.filter(|&scale| scale > 1.0))
+            } else {
                 let has_scale = cfg_scale.is_some();
                 notes.extend(has_scale.then(|| {
                     "cfg_scale: this model takes its guidance as an input, and so was this scale; distilled_cfg_scale names it so".to_owned()
                 }));
                 (cfg_scale, None)
             }
-        },
+        }
         GuidanceKind::None => {
             let is_guided = cfg_scale.is_some_and(|scale| scale > 1.0) || distilled.is_some();
             notes.extend(is_guided.then(|| "cfg_scale: this model was distilled to draw without guidance".to_owned()));
@@ -218,7 +219,7 @@ fn with_init(
 
 /// A sentence for each field that was given and changes nothing.
 fn without_effect(asked: &Asked) -> Vec<String> {
-    let is_other = |name: &&String| !["automatic", "none"].iter().any(|own| name.eq_ignore_ascii_case(own));
+    let is_other = |name: &String| !["automatic", "none"].iter().any(|own| name.eq_ignore_ascii_case(own));
     let given = [
         (!asked.styles.is_empty(), "styles: there are none"),
         (asked.subseed_strength > 0.0, "subseed_strength: seeds are not mixed"),
@@ -226,7 +227,7 @@ fn without_effect(asked: &Asked) -> Vec<String> {
         (asked.tiling, "tiling: pictures are not made to be tiled"),
         (asked.refiner.is_some(), "refiner_checkpoint: there is no refiner"),
         (asked.clip_skip > 1, "clip_skip: the text encoders are used as the model was trained with them"),
-        (asked.vae.as_ref().filter(is_other).is_some(), "sd_vae: the model's own autoencoder was used"),
+        (asked.vae.as_ref().is_some_and(is_other), "sd_vae: the model's own autoencoder was used"),
     ];
     given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, sentence)| sentence.to_owned()).collect()
 }
