@@ -120,7 +120,9 @@ async fn what_is_no_json_or_too_large_is_refused() {
     };
     assert_eq!(post(b"{".to_vec(), "application/json").await, (400, json!("malformed")));
     assert_eq!(post(vec![0xff, 0xfe], "application/json").await, (400, json!("malformed")));
-    assert_eq!(post(vec![b'['; 50_000], "application/json").await, (400, json!("malformed")));
+    assert_eq!(post(b"[]".to_vec(), "application/json").await, (422, json!("invalid")));
+    let deep = [b"{\"image\":".as_slice(), &[b'['; 50_000]].concat();
+    assert_eq!(post(deep, "application/json").await, (422, json!("invalid")));
     assert_eq!(post(b"prompt=a".to_vec(), "application/x-www-form-urlencoded").await, (400, json!("malformed")));
     assert_eq!(post(vec![b' '; 100_001], "application/json").await, (413, json!("too_large")));
 }

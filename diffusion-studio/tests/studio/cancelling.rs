@@ -71,3 +71,26 @@ async fn positions_count_down_and_the_end_is_told_to_all_who_watch() {
         assert_eq!(events.last().unwrap().1["position"], Value::Null);
     }
 }
+
+/// The client of OpenAI asks three times when a picture takes longer than it waits.
+#[tokio::test]
+async fn a_client_that_gives_up_and_asks_again_has_one_job() {
+    let server = Server::start().await;
+    let user = server.program();
+    let request = json!({ "prompt": "a disc", "size": "256x256", "seed": 1, "steps": 400 });
+    for _ in 0..3 {
+        let post = user.request(Method::POST, "/v1/images/generations").json(&request).timeout(Duration::from_millis(400));
+        assert!(post.send().await.unwrap_err().is_timeout());
+    }
+    let free = async {
+        loop {
+            let queue = user.get("/api/v1/queue").await;
+            assert!(queue["waiting"].as_u64().unwrap() <= 1, "{queue}");
+            if queue["running"] == json!([]) && queue["waiting"] == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(crate::client::PATIENCE, free).await.expect("a job goes on without its client");
+}

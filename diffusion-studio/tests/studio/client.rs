@@ -17,7 +17,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server, and the folder of its data.
 pub(crate) struct Server {
-    pub(crate) studio: Studio,
     pub(crate) url: String,
     pub(crate) data: TempDir,
     end: Option<oneshot::Sender<()>>,
@@ -45,9 +44,9 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let studio = Studio::start(config).await.unwrap();
         let (end, ended) = oneshot::channel();
-        let serving = serve(studio.clone(), listener, async { drop(ended.await) });
+        let serving = serve(studio, listener, async { drop(ended.await) });
         let served = tokio::spawn(async { serving.await.unwrap() });
-        Self { studio, url, data, end: Some(end), served }
+        Self { url, data, end: Some(end), served }
     }
 
     /// Ask the server to end, and wait until it has.

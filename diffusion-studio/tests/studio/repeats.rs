@@ -104,23 +104,3 @@ async fn equal_requests_at_once_under_one_key_are_one_job() {
     }
     assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
 }
-
-#[tokio::test]
-async fn a_prompt_that_is_known_loads_no_encoder() {
-    let server = Server::start().await;
-    let user = server.browser().await;
-    let prompt = "a yellow triangle that no other test asks for";
-    user.draw(&small(prompt, 1)).await;
-    let loads = |job: &Value| job["id"].as_str().unwrap().to_owned();
-    let id = loads(&user.draw(&small(prompt, 2)).await);
-    let path = format!("/api/v1/jobs/{id}/events");
-    assert!(!user.bytes(&path).await.is_empty());
-
-    // After a restart it is read from the disk.
-    let data = server.end().await;
-    let server = Server::on(data, |_| {}).await;
-    let user = server.browser().await;
-    let read = user.metric("studio_prompts_read").await;
-    user.draw(&small(prompt, 3)).await;
-    assert!(user.metric("studio_prompts_read").await >= read + 1.0);
-}

@@ -7,7 +7,7 @@ import { cancelJob, fetchJob, fetchQueue } from "../api.js";
 import { liveJob, streamEvents } from "./event_stream.js";
 
 /** Milliseconds between two questions. */
-const WITH_EVENTS = 4000;
+const WITH_EVENTS = 2000;
 const WITHOUT_EVENTS = 1000;
 const HIDDEN = 10_000;
 const IDLE = 15_000;
