@@ -14,7 +14,7 @@ pub(crate) fn png_of(picture: &RgbImage) -> Vec<u8> {
 /// A picture in another size, without edges between its pixels.
 pub(crate) fn enlarged(picture: &RgbImage, width: usize, height: usize) -> RgbImage {
     let resize = |small| image::imageops::resize(&small, width as u32, height as u32, FilterType::Triangle).into_raw();
-    let pixels = as_image(picture).map(resize).unwrap_or_else(|| vec![0; 3 * width * height]);
+    let pixels = as_image(picture).map_or_else(|| vec![0; 3 * width * height], resize);
     RgbImage { width, height, pixels }
 }
 

@@ -3,8 +3,10 @@
 import argparse
 import io
 import sys
+import time
 import traceback
 
+import requests
 from PIL import Image
 
 
@@ -39,6 +41,17 @@ def arguments(description):
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
     parser.add_argument("--lora", help="name of a LoRA that the server lists")
     return parser.parse_args()
+
+
+def is_idle(given, seconds):
+    """Whether nothing is drawn any more, after so many seconds at most."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        key = None if given.key == "none" else ("me", given.key)
+        if requests.get(f"{given.url}/sdapi/v1/progress", auth=key, timeout=10).json()["state"]["job_count"] == 0:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def picture(size):

@@ -10,7 +10,7 @@ import io
 import openai
 from PIL import Image
 
-from checks import Checks, arguments, picture, png
+from checks import Checks, arguments, is_idle, picture, png
 
 ARGUMENTS = arguments(__doc__)
 SIDE = ARGUMENTS.size
@@ -122,4 +122,19 @@ def errors(checks):
         checks.expect("what is no picture is refused by name", error.param == "image", error.body)
 
 
-Checks().run(models, generations, streams, edits, loras, errors)
+def impatience(checks):
+    """The client gives up, asks again by itself, and gives up again; no job of it may be left."""
+    impatient = CLIENT.with_options(timeout=1, max_retries=1)
+    try:
+        impatient.images.generate(prompt="a red ring", size=SIZE, n=8, extra_body={"steps": 500})
+        checks.expect("the client gives up", False, "it was quick enough")
+    except openai.APITimeoutError:
+        checks.expect("the client gives up", True)
+    with CLIENT.images.with_streaming_response.generate(
+        prompt="a red ring", size=SIZE, n=8, stream=True, extra_body={"steps": 500}
+    ) as response:
+        checks.expect("a stream begins", response.status_code == 200, response.status_code)
+    checks.expect("whoever goes away leaves no job behind", is_idle(ARGUMENTS, seconds=10))
+
+
+Checks().run(models, generations, streams, edits, loras, errors, impatience)

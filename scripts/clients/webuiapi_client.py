@@ -7,10 +7,11 @@
 import threading
 import time
 
+import requests
 import webuiapi
 from PIL import Image
 
-from checks import Checks, arguments, picture
+from checks import Checks, arguments, is_idle, picture
 
 ARGUMENTS = arguments(__doc__)
 SIDE = ARGUMENTS.size
@@ -163,4 +164,14 @@ def progress_and_interrupt(checks):
     checks.expect("skip answers", CLIENT.skip() is None)
 
 
-Checks().run(lists, options, txt2img, img2img, loras, errors, progress_and_interrupt)
+def impatience(checks):
+    try:
+        body = SMALL | {"prompt": "a blue square", "steps": 400, "batch_size": 8, "seed": 98}
+        CLIENT.session.post(f"{CLIENT.baseurl}/txt2img", json=body, timeout=1)
+        checks.expect("the client gives up", False, "it was quick enough")
+    except requests.Timeout:
+        checks.expect("the client gives up", True)
+    checks.expect("whoever goes away leaves no job behind", is_idle(ARGUMENTS, seconds=10))
+
+
+Checks().run(lists, options, txt2img, img2img, loras, errors, progress_and_interrupt, impatience)

@@ -115,9 +115,9 @@ mod tests {
     }
 
     /// A PNG with nothing but a chunk.
-    fn png_with(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    fn png_with(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
         let length = (data.len() as u32).to_be_bytes();
-        [b"\x89PNG\r\n\x1a\n".as_slice(), &length, kind, data, &[0; 4]].concat()
+        [b"\x89PNG\r\n\x1a\n".as_slice(), &length, &kind, data, &[0; 4]].concat()
     }
 
     fn packed(text: &[u8]) -> Vec<u8> {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_text_is_read() {
-        let read = |kind, data: &[u8]| read_parameters(&png_with(kind, data));
+        let read = |kind: &[u8; 4], data: &[u8]| read_parameters(&png_with(*kind, data));
         assert_eq!(read(b"tEXt", b"parameters\0caf\xe9").as_deref(), Some("café"));
         // As stable-diffusion.cpp and others have it.
         assert_eq!(read(b"tEXt", "parameters\0猫".as_bytes()).as_deref(), Some("猫"));
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn texts_that_are_too_long_are_none() {
         let bomb = packed(&vec![b'a'; MAX_TEXT + 1]);
-        assert_eq!(read_parameters(&png_with(b"zTXt", &[b"parameters\0\0", bomb.as_slice()].concat())), None);
-        assert_eq!(read_parameters(&png_with(b"iTXt", &[b"parameters\0\x01\0\0\0", bomb.as_slice()].concat())), None);
+        assert_eq!(read_parameters(&png_with(*b"zTXt", &[b"parameters\0\0", bomb.as_slice()].concat())), None);
+        assert_eq!(read_parameters(&png_with(*b"iTXt", &[b"parameters\0\x01\0\0\0", bomb.as_slice()].concat())), None);
     }
 
     #[test]

@@ -159,22 +159,27 @@ impl FromStr for Infotext {
         let is_settings = fields.len() >= ENOUGH || fields.first().is_some_and(|(key, _)| *key == STEPS);
         let prompts = if is_settings { text[..settings_start].strip_suffix('\n').unwrap_or_default() } else { &text };
 
-        let mut infotext = Self::default();
-        let negative = match prompts.starts_with(NEGATIVE_PROMPT) {
-            true => Some(("", prompts)),
-            false => prompts.match_indices('\n').find_map(|(at, _)| {
-                let negative = &prompts[at + 1..];
-                negative.starts_with(NEGATIVE_PROMPT).then_some((&prompts[..at], negative))
-            }),
-        };
-        let (prompt, negative) = negative.unwrap_or((prompts, NEGATIVE_PROMPT));
-        let negative = &negative[NEGATIVE_PROMPT.len()..];
-        infotext.prompt = prompt.to_owned();
-        infotext.negative_prompt = negative.strip_prefix(' ').unwrap_or(negative).to_owned();
+        let (prompt, negative) = split_prompts(prompts);
+        let mut infotext =
+            Self { prompt: prompt.to_owned(), negative_prompt: negative.unwrap_or_default().to_owned(), ..Self::default() };
         if is_settings {
-            fields.into_iter().for_each(|(key, value)| infotext.take(key, value));
+            for (key, value) in fields {
+                infotext.take(key, value);
+            }
         }
         Ok(infotext)
+    }
+}
+
+/// The prompt and the negative one, which begins in a line of its own.
+fn split_prompts(text: &str) -> (&str, Option<&str>) {
+    let mut starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+    match starts.find(|&start| text[start..].starts_with(NEGATIVE_PROMPT)) {
+        None => (text, None),
+        Some(start) => {
+            let negative = &text[start + NEGATIVE_PROMPT.len()..];
+            (&text[..start.saturating_sub(1)], Some(negative.strip_prefix(' ').unwrap_or(negative)))
+        }
     }
 }
 

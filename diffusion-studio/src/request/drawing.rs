@@ -1,5 +1,6 @@
 //! What is drawn, with nothing left open.
 
+use diffusion_app::image_file::OutputFormat;
 use diffusion_models::{Guidance, GuidanceEvaluation, GuidanceMethod, NoiseShift};
 use diffusion_models::{GuidanceKind, Settings, StepCache, Tiling};
 use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
@@ -59,6 +60,16 @@ impl PictureFormat {
             Self::Png => "image/png",
             Self::Jpeg => "image/jpeg",
             Self::Webp => "image/webp",
+        }
+    }
+}
+
+impl From<PictureFormat> for OutputFormat {
+    fn from(format: PictureFormat) -> Self {
+        match format {
+            PictureFormat::Png => Self::Png,
+            PictureFormat::Jpeg => Self::Jpeg,
+            PictureFormat::Webp => Self::WebP,
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Finished images as files.
 
-use diffusion_app::image_file::{JPEG_QUALITY, OutputFormat, encode_image};
+use diffusion_app::image_file::{JPEG_QUALITY, encode_image};
 use diffusion_core::image::RgbImage;
 
 use super::draw::DrawError;
 use crate::caches::FileCacheError;
 use crate::jobs::{Job, JobImage};
 use crate::parameters::infotext;
-use crate::request::PictureFormat;
 use crate::studio::Studio;
 
 /// Write an image of a job with its parameters.
@@ -15,7 +14,7 @@ pub(super) fn finish(studio: &Studio, job: &Job, image: &RgbImage, index: usize)
     let (output, seed) = (job.drawing.output, job.drawing.seeds[index]);
     let parameters = infotext(&job.drawing, seed, studio.registry()).to_string();
     let quality = output.quality.unwrap_or(JPEG_QUALITY);
-    let bytes = encode_image(image, format(output.format), quality, &parameters)
+    let bytes = encode_image(image, output.format.into(), quality, &parameters)
         .map_err(|error| DrawError::failed("format", error.to_string()))?;
     let file = format!("{}-{index}.{}", job.id, output.format.extension());
     studio.pictures().write(&file, &bytes).map_err(|error| match &error {
@@ -23,12 +22,4 @@ pub(super) fn finish(studio: &Studio, job: &Job, image: &RgbImage, index: usize)
         FileCacheError::Other(source) => DrawError::failed("storage", format!("{error}: {source}")),
     })?;
     Ok(JobImage { file, seed, width: image.width, height: image.height })
-}
-
-fn format(format: PictureFormat) -> OutputFormat {
-    match format {
-        PictureFormat::Png => OutputFormat::Png,
-        PictureFormat::Jpeg => OutputFormat::Jpeg,
-        PictureFormat::Webp => OutputFormat::WebP,
-    }
 }

@@ -239,6 +239,12 @@ async fn interrupt_ends_ones_own_picture_and_nobody_elses() {
     let progress = until(&server, |progress| progress["progress"].as_f64().unwrap() > 0.01).await;
     assert_eq!((&progress["state"]["job_count"], &progress["state"]["sampling_steps"]), (&json!(16), &json!(500)));
 
+    // A pixel of the preview stands for 8 x 8.
+    let previewed = until(&server, |progress| !progress["current_image"].is_null()).await;
+    assert_eq!(size_of_png(&previewed["current_image"]), (28, 28));
+    let bare = server.get("/sdapi/v1/progress?skip_current_image=true").await.json(200);
+    assert_eq!(bare["current_image"], Value::Null);
+
     // Somebody else sees that something is drawn, but not what, and cannot end it.
     let seen = other.get("/sdapi/v1/progress").await.json(200);
     assert_eq!((&seen["current_image"], &seen["state"]["job_count"]), (&Value::Null, &json!(16)));

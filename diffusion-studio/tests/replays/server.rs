@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -26,7 +27,8 @@ pub(crate) const DISTILLED: &str = "tiny-flux";
 pub(crate) struct Server {
     router: Router,
     address: IpAddr,
-    _data: std::sync::Arc<TempDir>,
+    /// Goes when nobody uses the server any more.
+    data: Arc<TempDir>,
 }
 
 fn fixture(path: &str) -> std::path::PathBuf {
@@ -53,12 +55,12 @@ impl Server {
         config.model_aliases = vec!["our-old-name".to_owned()];
         change(&mut config);
         let studio = Studio::start(config).await.unwrap();
-        Self { router: router(&studio), address: [10, 0, 0, 1].into(), _data: data.into() }
+        Self { router: router(&studio), address: [10, 0, 0, 1].into(), data: data.into() }
     }
 
     /// The same server as somebody else sees it.
     pub(crate) fn seen_from(&self, address: [u8; 4]) -> Self {
-        Self { router: self.router.clone(), address: address.into(), _data: self._data.clone() }
+        Self { router: self.router.clone(), address: address.into(), data: self.data.clone() }
     }
 
     /// The answer as it begins.

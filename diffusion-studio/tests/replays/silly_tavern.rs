@@ -1,4 +1,4 @@
-//! SillyTavern: its sources for AUTOMATIC1111 and for stable-diffusion.cpp.
+//! `SillyTavern`: its sources for AUTOMATIC1111 and for stable-diffusion.cpp.
 
 use axum::http::Method;
 use serde_json::{Value, json};

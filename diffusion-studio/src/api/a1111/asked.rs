@@ -65,7 +65,7 @@ impl Asked {
         Ok(Self {
             prompt: fields.text("prompt")?.unwrap_or_default().to_owned(),
             negative_prompt: fields.text("negative_prompt")?.unwrap_or_default().to_owned(),
-            styles: fields.list("styles")?,
+            styles: fields.list("styles")?.into_owned(),
             seed: fields.seed("seed")?,
             subseed_strength: fields.number("subseed_strength")?.unwrap_or_default(),
             // The second is the old spelling of the first.
@@ -86,7 +86,7 @@ impl Asked {
             model: setting("sd_model_checkpoint")?,
             vae: setting("sd_vae")?,
             samples_format: setting("samples_format")?,
-            loras: fields.list("lora")?,
+            loras: fields.list("lora")?.into_owned(),
             sends_images: fields.value("send_images").is_none() || fields.flag("send_images")?,
             init: None,
         })
@@ -97,15 +97,15 @@ impl Asked {
     /// # Errors
     /// [`Refusal`] naming the field.
     pub(super) fn read_with_image(fields: &Fields) -> Result<Self, Refusal> {
+        /// Pixels over which AUTOMATIC1111 blurs masks.
+        const MASK_BLUR: usize = 4;
         let images = fields.list("init_images")?;
-        let image = match images.as_slice() {
+        let image = match &*images {
             [Value::String(image)] => image.clone(),
             [_] => return Err(Refusal::invalid("init_images", "expected a list of texts in base64")),
             [] => return Err(Refusal::invalid("init_images", "an image to start from is needed")),
             _ => return Err(Refusal::invalid("init_images", "one image is taken at a time; send a request for each")),
         };
-        /// Pixels over which AUTOMATIC1111 blurs masks.
-        const MASK_BLUR: usize = 4;
         let blurs = [fields.whole("mask_blur_x")?, fields.whole("mask_blur_y")?];
         let init = AskedInit {
             image,

@@ -57,7 +57,7 @@ async fn draw(a1111: &A1111, caller: &Caller, headers: &HeaderMap, fields: Field
     let name = asked.model.clone().unwrap_or_else(|| a1111.model_of(caller));
     let (registry, sends_images) = (studio.clone(), asked.sends_images);
     // A mask may have to be decoded.
-    let translated = studio.blocking(move || translate(&asked, model_named(registry.registry(), &name)?)).await?;
+    let translated = studio.blocking(move || translate(asked, model_named(registry.registry(), &name)?)).await?;
     let Translated { request, notes } = translated?;
     let job = waited::submit(studio, caller, request, headers).await?;
     let state = job.finished().await?;

@@ -20,7 +20,7 @@ impl A1111 {
     pub(super) fn new(studio: Studio) -> Self {
         /// Callers that are remembered, and for how long.
         const CALLERS: u64 = 10_000;
-        const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+        const REMEMBERED: Duration = Duration::from_hours(7 * 24);
         Self { studio, chosen: Cache::builder().max_capacity(CALLERS).time_to_idle(REMEMBERED).build() }
     }
 

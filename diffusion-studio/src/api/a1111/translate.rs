@@ -26,13 +26,13 @@ const DENOISING_STRENGTH: f64 = 0.75;
 ///
 /// # Errors
 /// [`Refusal`] naming the field.
-pub(super) fn translate(asked: &Asked, model: &ModelEntry) -> Result<Translated, Refusal> {
+pub(super) fn translate(asked: Asked, model: &ModelEntry) -> Result<Translated, Refusal> {
     let prompt = read_prompt("prompt", &asked.prompt)?;
     let negative_prompt = read_prompt("negative_prompt", &asked.negative_prompt)?;
     let mut notes = [prompt.notes, negative_prompt.notes].concat();
-    notes.extend(without_effect(asked));
-    let sampling = sampling(asked, &mut notes)?;
-    let (guidance_scale, true_cfg_scale) = scales(asked, model.info.guidance, &mut notes);
+    notes.extend(without_effect(&asked));
+    let sampling = sampling(&asked, &mut notes)?;
+    let (guidance_scale, true_cfg_scale) = scales(&asked, model.info.guidance, &mut notes);
     let listed = asked.loras.iter().map(listed_lora).collect::<Result<Vec<_>, _>>()?;
     let request = JobRequest {
         model: Some(model.name.clone()),
@@ -51,7 +51,7 @@ pub(super) fn translate(asked: &Asked, model: &ModelEntry) -> Result<Translated,
         output_format: asked.samples_format.as_deref().map(picture_format).transpose()?,
         ..JobRequest::default()
     };
-    let request = match &asked.init {
+    let request = match asked.init {
         None => request,
         Some(init) => with_init(request, init, asked.denoising_strength, &mut notes)?,
     };
@@ -153,16 +153,17 @@ fn scales(asked: &Asked, guidance: GuidanceKind, notes: &mut Vec<String>) -> (Op
     match guidance {
         GuidanceKind::ClassifierFree => (cfg_scale, None),
         // Forge has both fields; what has one means the guidance that the model has.
-        GuidanceKind::Distilled => match distilled {
-            Some(_) => (distilled, cfg_scale.filter(|&scale| scale > 1.0)),
-            None => {
+        GuidanceKind::Distilled => {
+            if distilled.is_some() {
+                (distilled, cfg_scale.filter(|&scale| scale > 1.0))
+            } else {
                 let has_scale = cfg_scale.is_some();
                 notes.extend(has_scale.then(|| {
                     "cfg_scale: this model takes its guidance as an input, and so was this scale; distilled_cfg_scale names it so".to_owned()
                 }));
                 (cfg_scale, None)
             }
-        },
+        }
         GuidanceKind::None => {
             let is_guided = cfg_scale.is_some_and(|scale| scale > 1.0) || distilled.is_some();
             notes.extend(is_guided.then(|| "cfg_scale: this model was distilled to draw without guidance".to_owned()));
@@ -192,15 +193,15 @@ fn picture_format(name: &str) -> Result<PictureFormat, Refusal> {
 
 fn with_init(
     request: JobRequest,
-    init: &AskedInit,
+    init: AskedInit,
     strength: Option<f64>,
     notes: &mut Vec<String>,
 ) -> Result<JobRequest, Refusal> {
     /// Start from what is there, in place of colours or noise.
     const ORIGINAL: usize = 1;
-    let mask = match &init.mask {
-        Some(mask) if init.is_mask_inverted => Some(inverted_mask("mask", &decode_picture("mask", mask)?)?),
-        mask => mask.clone(),
+    let mask = match init.mask {
+        Some(mask) if init.is_mask_inverted => Some(inverted_mask("mask", &decode_picture("mask", &mask)?)?),
+        mask => mask,
     };
     if init.resize_mode != 0 {
         notes.push("resize_mode: images are stretched to the size that is drawn, which is the mode 0".to_owned());
@@ -213,12 +214,12 @@ fn with_init(
     }
     let mask_feather = mask.is_some().then_some(init.mask_blur);
     let strength = Some(strength.unwrap_or(DENOISING_STRENGTH));
-    Ok(JobRequest { image: Some(init.image.clone()), mask, mask_feather, strength, ..request })
+    Ok(JobRequest { image: Some(init.image), mask, mask_feather, strength, ..request })
 }
 
 /// A sentence for each field that was given and changes nothing.
 fn without_effect(asked: &Asked) -> Vec<String> {
-    let is_other = |name: &&String| !["automatic", "none"].iter().any(|own| name.eq_ignore_ascii_case(own));
+    let is_other = |name: &String| !["automatic", "none"].iter().any(|own| name.eq_ignore_ascii_case(own));
     let given = [
         (!asked.styles.is_empty(), "styles: there are none"),
         (asked.subseed_strength > 0.0, "subseed_strength: seeds are not mixed"),
@@ -226,7 +227,7 @@ fn without_effect(asked: &Asked) -> Vec<String> {
         (asked.tiling, "tiling: pictures are not made to be tiled"),
         (asked.refiner.is_some(), "refiner_checkpoint: there is no refiner"),
         (asked.clip_skip > 1, "clip_skip: the text encoders are used as the model was trained with them"),
-        (asked.vae.as_ref().filter(is_other).is_some(), "sd_vae: the model's own autoencoder was used"),
+        (asked.vae.as_ref().is_some_and(is_other), "sd_vae: the model's own autoencoder was used"),
     ];
     given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, sentence)| sentence.to_owned()).collect()
 }
@@ -291,7 +292,7 @@ mod tests {
     fn an_image_is_started_from_as_the_protocol_has_it() {
         let mut notes = Vec::new();
         let init = AskedInit { image: "a".to_owned(), mask: Some("b".to_owned()), mask_blur: 4, ..AskedInit::default() };
-        let request = with_init(JobRequest::default(), &init, None, &mut notes).unwrap();
+        let request = with_init(JobRequest::default(), init.clone(), None, &mut notes).unwrap();
         let expected = JobRequest {
             image: Some("a".to_owned()),
             mask: Some("b".to_owned()),
@@ -301,7 +302,7 @@ mod tests {
         };
         assert_eq!((request, notes.len()), (expected, 0));
         let other = AskedInit { resize_mode: 1, inpainting_fill: Some(0), inpaint_full_res: true, ..init };
-        with_init(JobRequest::default(), &other, Some(0.5), &mut notes).unwrap();
+        with_init(JobRequest::default(), other, Some(0.5), &mut notes).unwrap();
         assert_eq!(notes.len(), 3);
     }
 }

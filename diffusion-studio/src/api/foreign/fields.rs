@@ -1,6 +1,8 @@
 //! Requests of other programs' clients, read as leniently as those programs read them: what is unknown is passed over, null is
 //! absent, and a number may come as a text.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::refusal::{Refusal, RefusalKind};
@@ -106,13 +108,13 @@ impl Fields {
     }
 
     /// A list; absent is empty.
-    pub(crate) fn list(&self, name: &str) -> Result<Vec<Value>, Refusal> {
+    pub(crate) fn list(&self, name: &str) -> Result<Cow<'_, [Value]>, Refusal> {
         let expected = || Refusal::invalid(name, "expected a list");
         match self.scalar(name) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(list)) => Ok(list.clone()),
+            None => Ok(Cow::Borrowed(&[])),
+            Some(Value::Array(list)) => Ok(Cow::Borrowed(list)),
             // In forms, all is text.
-            Some(Value::String(text)) => serde_json::from_str(text).map_err(|_| expected()),
+            Some(Value::String(text)) => serde_json::from_str(text).map(Cow::Owned).map_err(|_| expected()),
             Some(_) => Err(expected()),
         }
     }
@@ -165,7 +167,7 @@ mod tests {
             assert_eq!(fields.whole(name), Ok(None));
             assert_eq!(fields.flag(name), Ok(false));
             assert_eq!(fields.word(name), Ok(None));
-            assert_eq!(fields.list(name), Ok(Vec::new()));
+            assert_eq!(fields.list(name), Ok(Cow::Borrowed(&[][..])));
             assert_eq!(fields.object(name), Ok(Fields::default()));
         }
         assert_eq!((fields.text("a"), fields.text("b")), (Ok(None), Ok(Some(""))));
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn wrong_types_name_their_field() {
-        let fields = fields(r#"{"n":{},"t":3,"w":-2,"f":"perhaps","l":"no list","o":[],"x":1e400,"s":1.5}"#);
+        let fields = fields(r#"{"n":{},"t":3,"w":-2,"f":"perhaps","l":"no list","o":[],"x":"1e400","s":1.5}"#);
         let named = |refusal: Option<Refusal>| refusal.map(|refusal| (refusal.kind, refusal.field.unwrap()));
         let invalid = |name: &str| Some((RefusalKind::Invalid, name.to_owned()));
         assert_eq!(named(fields.number("n").err()), invalid("n"));

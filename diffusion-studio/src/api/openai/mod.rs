@@ -10,6 +10,7 @@ mod form;
 mod generate;
 mod model_names;
 mod models;
+mod partials;
 mod schema;
 mod size;
 mod stream;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -15,13 +16,13 @@ use tokio::sync::watch;
 
 use super::answer::{Common, seconds};
 use super::error::OpenAiError;
+use super::partials::Partials;
 use super::usage::Usage;
 use crate::api::foreign::waited::ended;
 use crate::clock;
 use crate::jobs::{JobHandle, JobState, Preview};
 use crate::preview::enlarged;
 use crate::refusal::{Refusal, RefusalKind};
-use crate::request::PictureFormat;
 use crate::studio::Studio;
 
 /// What events are called.
@@ -64,9 +65,8 @@ pub(super) fn stream(studio: Studio, job: JobHandle, common: Common, partial_ima
         job,
         watch,
         common,
-        partial_images,
         names,
-        partial_sent: (1, 0),
+        partials: Partials::new(partial_images),
         sent: 0,
         ready: VecDeque::new(),
         is_done: false,
@@ -82,10 +82,8 @@ struct Events {
     job: JobHandle,
     watch: watch::Receiver<JobState>,
     common: Common,
-    partial_images: usize,
     names: EventNames,
-    /// The image that is drawn, counted from 1, and how many pictures of it were sent.
-    partial_sent: (usize, usize),
+    partials: Partials,
     /// Finished images that were sent.
     sent: usize,
     ready: VecDeque<Event>,
@@ -131,36 +129,23 @@ impl Events {
             self.is_done = true;
             return ended(state);
         }
+        let steps = state.progress.as_ref().map_or(self.job.drawing().settings.num_steps, |progress| progress.steps);
         if let Some(preview) = &state.preview
-            && self.is_due(preview, state)
+            && let Some(index) = self.partials.take(preview, steps)
         {
-            let (bytes, index) = (self.enlarged(preview).await?, self.partial_sent.1);
+            let bytes = self.enlarged(preview).await?;
             let event = self.event(self.names.partial, &bytes, Some(index), None, None);
             self.ready.push_back(event);
-            self.partial_sent.1 += 1;
         }
         Ok(())
     }
 
-    /// Pictures on the way are spread over the steps.
-    fn is_due(&mut self, preview: &Preview, state: &JobState) -> bool {
-        if self.partial_sent.0 != preview.image {
-            self.partial_sent = (preview.image, 0);
-        }
-        let steps = state.progress.as_ref().map_or(self.job.drawing().settings.num_steps, |progress| progress.steps);
-        is_due(preview.step, steps, self.partial_sent.1, self.partial_images)
-    }
-
     /// A preview in the size and the format of the finished picture.
-    async fn enlarged(&self, preview: &std::sync::Arc<Preview>) -> Result<Vec<u8>, Refusal> {
+    async fn enlarged(&self, preview: &Arc<Preview>) -> Result<Vec<u8>, Refusal> {
         let drawing = self.job.drawing();
         let (width, height) = (drawing.settings.width, drawing.settings.height);
         let quality = drawing.output.quality.unwrap_or(JPEG_QUALITY);
-        let format = match drawing.output.format {
-            PictureFormat::Png => OutputFormat::Png,
-            PictureFormat::Jpeg => OutputFormat::Jpeg,
-            PictureFormat::Webp => OutputFormat::WebP,
-        };
+        let format = OutputFormat::from(drawing.output.format);
         let preview = preview.clone();
         let encode = move || encode_image(&enlarged(&preview.picture, width, height), format, quality, "");
         self.studio.blocking(encode).await?.map_err(|error| Refusal::internal(&error))
@@ -189,31 +174,4 @@ fn named(name: &str, data: &impl Serialize) -> Event {
     let event = Event::default().event(name);
     // What is serialized here has no keys that JSON lacks.
     event.json_data(data).unwrap_or_else(|_| Event::default().event("error").data(r#"{"error":{"message":"unreadable"}}"#))
-}
-
-/// Whether the next picture on the way is due after this step, of so many, if `sent` of `wanted` were sent.
-fn is_due(step: usize, steps: usize, sent: usize, wanted: usize) -> bool {
-    sent < wanted && step * (wanted + 1) >= (sent + 1) * steps
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pictures_on_the_way_are_spread_over_the_steps() {
-        let sent = |steps: usize, wanted: usize| {
-            let mut at = Vec::new();
-            for step in 1..steps {
-                if is_due(step, steps, at.len(), wanted) {
-                    at.push(step);
-                }
-            }
-            at
-        };
-        assert_eq!(sent(28, 3), [7, 14, 21]);
-        assert_eq!(sent(28, 1), [14]);
-        assert_eq!(sent(28, 0), [0; 0]);
-        assert_eq!(sent(3, 3), [1, 2]);
-    }
 }
