@@ -2,7 +2,6 @@
 
 mod estimate;
 mod forecast;
-mod handle;
 mod job;
 mod order;
 mod queue;
@@ -12,7 +11,6 @@ mod store;
 pub(crate) use estimate::{Speeds, WorkKey, steps};
 pub use forecast::Expected;
 pub(crate) use forecast::Loaded;
-pub use handle::{Attachment, JobHandle, Lifetime};
 pub use job::{Job, LiveJob};
 pub use order::{FairOrder, Place};
 pub(crate) use queue::Queue;

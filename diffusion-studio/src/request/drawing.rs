@@ -1,78 +1,12 @@
 //! What is drawn, with nothing left open.
 
-use diffusion_app::image_file::OutputFormat;
-use diffusion_models::{Guidance, GuidanceEvaluation, GuidanceMethod, NoiseShift};
-use diffusion_models::{GuidanceKind, Settings, StepCache, Tiling};
+use diffusion_models::{Guidance, GuidanceEvaluation, GuidanceKind, GuidanceMethod, NoiseShift, Settings, StepCache, Tiling};
 use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
+use super::job_kind::JobKind;
 use super::job_request::{GuidanceRequest, JobRequest, LoraRequest, NoiseShiftRequest, SkipLayersRequest, StepCacheRequest};
-
-/// What an image is drawn from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum JobKind {
-    /// A prompt.
-    Txt2img,
-    /// A prompt and an image.
-    Img2img,
-    /// A prompt, an image, and a mask of what is redrawn.
-    Inpaint,
-}
-
-impl JobKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Txt2img, Self::Img2img, Self::Inpaint];
-}
-
-/// Formats of finished images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum PictureFormat {
-    /// Lossless.
-    #[default]
-    Png,
-    /// Small.
-    Jpeg,
-    /// Lossless and smaller.
-    Webp,
-}
-
-impl PictureFormat {
-    /// All formats.
-    pub const ALL: [Self; 3] = [Self::Png, Self::Jpeg, Self::Webp];
-
-    /// The extension of its files, without the dot.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Png => "png",
-            Self::Jpeg => "jpg",
-            Self::Webp => "webp",
-        }
-    }
-
-    /// Its media type.
-    pub fn mime(self) -> &'static str {
-        match self {
-            Self::Png => "image/png",
-            Self::Jpeg => "image/jpeg",
-            Self::Webp => "image/webp",
-        }
-    }
-}
-
-impl From<PictureFormat> for OutputFormat {
-    fn from(format: PictureFormat) -> Self {
-        match format {
-            PictureFormat::Png => Self::Png,
-            PictureFormat::Jpeg => Self::Jpeg,
-            PictureFormat::Webp => Self::WebP,
-        }
-    }
-}
+use super::picture_format::PictureFormat;
 
 /// What is drawn, with nothing left open: the same drawing gives the same images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::drawing::{JobKind, PictureFormat};
+use super::job_kind::JobKind;
+use super::picture_format::PictureFormat;
 
 /// What a caller asks to be drawn. What is absent is the model's own, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -6,7 +6,8 @@ use diffusion_models::{
 };
 use diffusion_schedulers::guidance::{GuidanceInterval, SkipLayerGuidance};
 
-use super::drawing::{Drawing, InitInput, JobKind, LoraUse, Output};
+use super::drawing::{Drawing, InitInput, LoraUse, Output};
+use super::job_kind::JobKind;
 use super::job_request::{GuidanceRequest, JobRequest, LoraRequest, NoiseShiftRequest, SkipLayersRequest, StepCacheRequest};
 use super::pictures::Inputs;
 use super::refused::refused;

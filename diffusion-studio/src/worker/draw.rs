@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use diffusion_models::{InitImage, PipelineError, Start};
 
+use super::draw_error::DrawError;
 use super::finish::finish;
 use super::pipelines::{LoadedModel, Pipelines};
 use super::progress::Reporter;
@@ -12,26 +13,6 @@ use crate::jobs::{JobError, LiveJob, Stage, WorkKey};
 use crate::refusal::Causes;
 use crate::request::Drawing;
 use crate::studio::Studio;
-
-/// Why a job was not drawn.
-pub(super) enum DrawError {
-    /// Somebody asked to stop.
-    Cancelled,
-    /// It cannot be drawn.
-    Failed(JobError),
-}
-
-impl DrawError {
-    pub(super) fn failed(code: &str, message: impl Into<String>) -> Self {
-        Self::Failed(JobError::new(code, message))
-    }
-}
-
-impl From<PipelineError> for DrawError {
-    fn from(error: PipelineError) -> Self {
-        if error.is_cancelled() { Self::Cancelled } else { Self::failed("drawing", Causes(&error).to_string()) }
-    }
-}
 
 /// Draw all images of a job, each as if it were alone, and write each one as soon as it is finished.
 pub(super) fn draw(studio: &Studio, pipelines: &mut Pipelines, job: &Arc<LiveJob>) -> Result<(), DrawError> {

@@ -3,7 +3,7 @@
 use diffusion_app::image_file::{JPEG_QUALITY, encode_image};
 use diffusion_core::image::RgbImage;
 
-use super::draw::DrawError;
+use super::draw_error::DrawError;
 use crate::caches::FileCacheError;
 use crate::jobs::{Job, JobImage};
 use crate::parameters::infotext;

@@ -1,6 +1,7 @@
 //! The thread that owns the device and the pipelines, and draws one job after the other.
 
 mod draw;
+mod draw_error;
 mod finish;
 mod pipelines;
 mod progress;
@@ -15,7 +16,7 @@ use tokio_util::sync::DropGuard;
 use crate::clock;
 use crate::jobs::{JobError, LiveJob, Status};
 use crate::studio::{MOST_ATTEMPTS, Studio};
-use draw::DrawError;
+use draw_error::DrawError;
 use pipelines::Pipelines;
 
 /// Start the worker. It holds `data_lock` as long as it runs, and then says that it has `ended`.

@@ -2,11 +2,13 @@
 
 use axum::http::HeaderMap;
 
-use crate::jobs::{JobHandle, JobState, Lifetime, Status};
+use crate::job_handle::{JobHandle, Lifetime};
+use crate::jobs::{JobState, Status};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::request::JobRequest;
 use crate::security::Caller;
-use crate::studio::{Studio, Submission};
+use crate::studio::Studio;
+use crate::submit::Submission;
 
 /// A finished picture.
 #[derive(Clone, Debug)]

@@ -9,12 +9,13 @@ use uuid::Uuid;
 
 use super::job_view::JobView;
 use crate::api::body::Body;
-use crate::jobs::Lifetime;
+use crate::job_handle::Lifetime;
 use crate::preview::png_of;
 use crate::refusal::{Refusal, RefusalBody};
 use crate::request::JobRequest;
 use crate::security::Caller;
-use crate::studio::{Studio, Submission};
+use crate::studio::Studio;
+use crate::submit::Submission;
 
 /// The name of a job in a path.
 pub(super) struct JobId(pub(super) Uuid);

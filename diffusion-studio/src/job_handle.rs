@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::job::LiveJob;
-use super::state::JobState;
+use crate::jobs::{JobState, LiveJob};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::request::Drawing;
 use crate::studio::Studio;
