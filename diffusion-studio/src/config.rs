@@ -93,7 +93,7 @@ impl StudioConfig {
             jobs_per_minute: Some(600),
             allowed_origins: Vec::new(),
             drain: Duration::from_secs(30),
-            keep_jobs: Duration::from_secs(30 * 24 * 60 * 60),
+            keep_jobs: Duration::from_hours(30 * 24),
             model_aliases: Vec::new(),
             limits: Limits::default(),
         }

@@ -7,7 +7,7 @@
 //!
 //! - A [`request::JobRequest`] is what a caller asks for; a [`request::Drawing`] is what it means, with nothing left open, so
 //!   that the same drawing gives the same picture.
-//! - Jobs last: they are in SQLite before a caller hears of them, and a server that was killed takes them up where they were.
+//! - Jobs last: they are in `SQLite` before a caller hears of them, and a server that was killed takes them up where they were.
 //! - Users take turns ([`jobs::FairOrder`]), and every wait has a position and, once work was measured, an estimate.
 //!
 //! ```no_run

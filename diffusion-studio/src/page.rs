@@ -6,6 +6,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY as CSP, CONTENT_
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rust_embed::RustEmbed;
 
 use crate::refusal::{Refusal, RefusalKind};
@@ -32,8 +34,7 @@ pub(crate) fn routes() -> Router<Studio> {
 /// A file of the page; browsers ask whether it is still the same.
 fn file(path: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
     let file = Files::get(path).ok_or_else(|| Refusal::new(RefusalKind::NotFound, "the page has no such file"))?;
-    let digest: String = file.metadata.sha256_hash()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{digest}\"");
+    let tag = format!("\"{}\"", STANDARD.encode(file.metadata.sha256_hash()));
     if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }

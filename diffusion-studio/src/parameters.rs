@@ -5,7 +5,7 @@ use diffusion_app::infotext::{Infotext, LoraTag, take_lora_tags};
 use diffusion_models::{GuidanceKind, Settings};
 
 use crate::registry::Registry;
-use crate::request::{Drawing, JobRequest, LoraRequest};
+use crate::request::{Drawing, JobRequest, LoraRequest, LoraUse};
 use crate::sampler_names::{sampler_label, sampler_named, schedule_label};
 
 /// Digits of hashes that are written into pictures, as AUTOMATIC1111 does.
@@ -15,14 +15,14 @@ const HASH_DIGITS: usize = 10;
 pub(crate) fn infotext(drawing: &Drawing, seed: u64, registry: &Registry) -> Infotext {
     let Settings { width, height, num_steps, sampler, schedule, guidance_scale, distilled_guidance, skip_layers, .. } =
         &drawing.settings;
-    let tags = drawing.loras.iter().map(|lora| format!(" <lora:{}:{}>", lora.name, lora.weight)).collect::<String>();
+    let tagged = |prompt: String, lora: &LoraUse| format!("{prompt} <lora:{}:{}>", lora.name, lora.weight);
     let hash = |name: &str| Some(registry.loras.find(name)?.digest().ok()?[..HASH_DIGITS].to_owned());
     let hashes = drawing.loras.iter().filter_map(|lora| Some((lora.name.clone(), hash(&lora.name)?)));
     let skipped = skip_layers
         .iter()
         .flat_map(|guidance| [("Skip layers", format!("{:?}", guidance.layers)), ("SLG scale", guidance.scale.to_string())]);
     Infotext {
-        prompt: format!("{}{tags}", drawing.prompt),
+        prompt: drawing.loras.iter().fold(drawing.prompt.clone(), tagged),
         negative_prompt: drawing.negative_prompt.clone(),
         steps: Some(*num_steps),
         sampler: Some(sampler_label(*sampler).to_owned()),

@@ -23,7 +23,7 @@ const fn sampler(kind: SamplerKind, label: &'static str, aliases: &'static [&'st
 /// `sample_method_t` of stable-diffusion.cpp.
 const SAMPLERS: &[SamplerNames] = &[
     sampler(SamplerKind::Euler, "Euler", &["euler flow", "flowmatch euler", "FlowMatchEulerDiscreteScheduler"]),
-    sampler(SamplerKind::EulerAncestral, "Euler a", &["euler ancestral", "euler anc"]),
+    sampler(SamplerKind::EulerAncestral, "Euler a", &["euler ancestral"]),
     sampler(SamplerKind::Heun, "Heun", &["FlowMatchHeunDiscreteScheduler"]),
     sampler(SamplerKind::DpmPp2M, "DPM++ 2M", &["dpmpp 2m", "dpm++2m", "dpmplusplus 2m"]),
     sampler(SamplerKind::DpmPp2MLogSnr, "DPM++ 2M LogSNR", &["dpmpp 2m logsnr", "DPMSolverMultistepScheduler"]),

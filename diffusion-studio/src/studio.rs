@@ -90,7 +90,7 @@ impl Studio {
         job.cancel();
         if self.queue().take_out(job) {
             job.change(|state| state.end(Status::Cancelled, None));
-            self.count_ended(job);
+            job.count_end();
             let (studio, job) = (self.clone(), job.clone());
             self.inner.runtime.spawn(async move { studio.keep(&job).await });
         }
@@ -100,16 +100,6 @@ impl Studio {
     pub(crate) async fn keep(&self, job: &LiveJob) {
         if let Err(error) = self.store().update(job).await {
             tracing::error!(job = %job.job.id, error = %Causes(&error), "a job could not be stored");
-        }
-    }
-
-    /// Count a job that has ended.
-    pub(crate) fn count_ended(&self, job: &LiveJob) {
-        let state = job.state();
-        metrics::counter!("studio_jobs", "status" => state.status.name()).increment(1);
-        if let Some((started, finished)) = state.started_at.zip(state.finished_at) {
-            metrics::histogram!("studio_job_wait_seconds").record(started - job.job.queued_at);
-            metrics::histogram!("studio_job_run_seconds").record(finished - started);
         }
     }
 

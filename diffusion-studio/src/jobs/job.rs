@@ -69,6 +69,16 @@ impl LiveJob {
         self.state.send_modify(change);
     }
 
+    /// Count how it ended.
+    pub(crate) fn count_end(&self) {
+        let state = self.state();
+        metrics::counter!("studio_jobs", "status" => state.status.name()).increment(1);
+        if let Some((started, finished)) = state.started_at.zip(state.finished_at) {
+            metrics::histogram!("studio_job_wait_seconds").record(started - self.job.queued_at);
+            metrics::histogram!("studio_job_run_seconds").record(finished - started);
+        }
+    }
+
     /// Ask whoever draws it to stop.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What lasts of jobs, in a file of SQLite.
+//! What lasts of jobs, in a file of `SQLite`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -40,7 +40,7 @@ pub(crate) enum StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         const SQLITE_FULL: &str = "13";
-        match error.as_database_error().and_then(|error| error.code()) {
+        match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
             Some(code) if code == SQLITE_FULL => Self::Full,
             _ => Self::Database(error),
         }
@@ -72,7 +72,7 @@ pub(crate) struct HistoryPage {
 
 /// How long statements wait for each other.
 const BUSY: Duration = Duration::from_secs(10);
-/// Connections: SQLite has one writer, and readers beside it.
+/// Connections: `SQLite` has one writer, and readers beside it.
 const CONNECTIONS: u32 = 4;
 
 impl JobStore {
@@ -178,6 +178,7 @@ impl JobStore {
     /// Jobs that waited or ran when the program ended, in their order. Those that do not read are counted as failed.
     pub(crate) async fn unfinished(&self) -> Result<Vec<StoredJob>, StoreError> {
         const SELECT: &str = "SELECT * FROM jobs WHERE status IN ('queued', 'running') ORDER BY tag, sequence";
+        const FAIL: &str = "UPDATE jobs SET status = 'failed', error = ? WHERE id = ?";
         let rows = sqlx::query(SELECT).fetch_all(&self.pool).await?;
         let mut jobs = Vec::with_capacity(rows.len());
         for row in rows {
@@ -186,7 +187,6 @@ impl JobStore {
                 Err(error) => {
                     let id: String = row.try_get("id")?;
                     tracing::error!(%error, id, "a waiting job does not read");
-                    const FAIL: &str = "UPDATE jobs SET status = 'failed', error = ? WHERE id = ?";
                     let problem =
                         super::state::JobError::new("unreadable", "the job was asked for with another version of the program");
                     sqlx::query(FAIL).bind(json(&problem)?).bind(id).execute(&self.pool).await?;

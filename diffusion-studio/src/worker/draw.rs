@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use diffusion_models::{InitImage, PipelineError, Start};
+use diffusion_models::{InitImage, Start};
 
 use super::draw_error::DrawError;
 use super::finish::finish;
 use super::pipelines::{LoadedModel, Pipelines};
 use super::progress::Reporter;
-use crate::jobs::{JobError, LiveJob, Stage, WorkKey};
-use crate::refusal::Causes;
+use crate::jobs::{LiveJob, Stage, WorkKey};
 use crate::request::Drawing;
 use crate::studio::Studio;
 

@@ -95,7 +95,7 @@ impl Worker {
                 self.keep(&stored);
                 queue.ended(job, self.pipelines.loaded());
                 job.change(|state| *state = ended);
-                self.studio.count_ended(job);
+                job.count_end();
                 tracing::info!(job = %job.job.id, status = status.name(), "ended");
             }
             Outcome::HandBack { counts } => {

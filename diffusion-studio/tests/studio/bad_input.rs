@@ -68,7 +68,7 @@ async fn every_wrong_field_is_named() {
     }
     let nested = [
         ("loras", json!([{ "name": "nothing" }]), "loras[0].name"),
-        ("loras", json!([{ "nam": "nothing" }]), "loras[0].nam"),
+        ("loras", json!([{ "label": "nothing" }]), "loras[0].label"),
         ("guidance", json!({ "method": "best" }), "guidance.method"),
         ("guidance", json!({ "rescale": 2 }), "guidance.rescale"),
         ("guidance", json!({ "interval": [0.9, 0.1] }), "guidance.interval"),
@@ -133,7 +133,7 @@ async fn what_is_no_json_or_too_large_is_refused() {
     assert_eq!(post(b"{".to_vec(), "application/json").await, (400, json!("malformed")));
     assert_eq!(post(vec![0xff, 0xfe], "application/json").await, (400, json!("malformed")));
     assert_eq!(post(b"[]".to_vec(), "application/json").await, (422, json!("invalid")));
-    let deep = [b"{\"image\":".as_slice(), &[b'['; 50_000]].concat();
+    let deep = [b"{\"image\":".as_slice(), &vec![b'['; 50_000]].concat();
     assert_eq!(post(deep, "application/json").await, (422, json!("invalid")));
     assert_eq!(post(b"prompt=a".to_vec(), "application/x-www-form-urlencoded").await, (400, json!("malformed")));
     assert_eq!(post(vec![b' '; 100_001], "application/json").await, (413, json!("too_large")));

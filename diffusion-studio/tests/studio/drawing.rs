@@ -27,7 +27,7 @@ async fn first_image(user: &User, job: &Value) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_picture_is_the_librarys_to_the_bit_and_says_how_it_was_drawn() {
+async fn a_picture_is_that_of_the_library_to_the_bit_and_says_how_it_was_drawn() {
     let server = Server::start().await;
     let user = server.browser().await;
     let job = user.draw(&small(STAR, 7)).await;

@@ -142,21 +142,15 @@ fn request(meant: &[(String, String, Value)], random: &mut Random) -> Request<Bo
     let (method, path, body) = random.pick(meant);
     let mut path = path.clone();
     match random.below(12) {
-        0 => path.push_str(*random.pick(&[
-            "/",
-            "/..",
-            "%2e%2e%2f",
-            "?limit=-1",
-            "?model=x",
-            "/x",
-            "%00",
-            "?before=nan",
-            "//",
-            "%ff",
-        ])),
+        0 => {
+            let end: &&str =
+                random.pick(&["/", "/..", "%2e%2e%2f", "?limit=-1", "?model=x", "/x", "%00", "?before=nan", "//", "%ff"]);
+            path.push_str(end);
+        }
         1 => {
             let at = 1 + random.below(path.len().saturating_sub(1).max(1));
-            path.insert_str(at.min(path.len()), *random.pick(&["../", "%2e%2e/", "a", "%", "\u{e9}", "{}"]));
+            let inserted: &&str = random.pick(&["../", "%2e%2e/", "a", "%", "\u{e9}", "{}"]);
+            path.insert_str(at.min(path.len()), inserted);
         }
         _ => {}
     }

@@ -112,7 +112,8 @@ async fn every_job_is_answered_once_however_often_the_server_is_killed() {
     let history = user.get("/api/v1/history?limit=200").await;
     let mut listed: Vec<&str> = history["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
     let mut asked: Vec<&str> = ids.iter().map(String::as_str).collect();
-    (listed.sort_unstable(), asked.sort_unstable());
+    listed.sort_unstable();
+    asked.sort_unstable();
     assert_eq!(listed, asked, "each job is there once, and no other");
     let unfinished = std::fs::read_dir(data.path().join("pictures")).unwrap();
     assert_eq!(unfinished.count(), JOBS as usize, "there is one file for each picture and no rest of one");
@@ -193,7 +194,7 @@ async fn a_thousand_jobs_of_fifty_users_come_in_turns() {
     for asking in asking.collect::<Vec<_>>() {
         ids.push(asking.await.unwrap());
     }
-    assert!(began.elapsed() < Duration::from_secs(60), "asking took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_mins(1), "asking took {:?}", began.elapsed());
     let waiting = users[0].get("/api/v1/queue").await;
     assert_eq!(waiting["waiting"], USERS * JOBS);
     blocking.cancel(&blocker).await;

@@ -245,6 +245,7 @@ pub(crate) struct CapabilitiesView {
 
 /// What requests may ask for.
 #[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "these are the names of the protocol")]
 pub(crate) struct LimitsView {
     max_pixels: usize,
     max_steps: usize,

@@ -51,6 +51,9 @@ async fn run(config: StudioConfig) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A hundred thousand years.
+const MOST_HOURS: u64 = 876_600_000;
+
 /// What the options mean.
 fn config(options: &Options) -> Result<StudioConfig, Box<dyn Error>> {
     let device = options.device()?;
@@ -79,7 +82,9 @@ fn config(options: &Options) -> Result<StudioConfig, Box<dyn Error>> {
         jobs_per_minute: options.jobs_per_minute.or(default.jobs_per_minute).filter(|&jobs| jobs > 0),
         allowed_origins: options.allow_origin.clone(),
         drain: options.drain_seconds.map_or(default.drain, std::time::Duration::from_secs),
-        keep_jobs: options.keep_days.map_or(default.keep_jobs, |days| std::time::Duration::from_secs(days * 24 * 60 * 60)),
+        keep_jobs: options
+            .keep_days
+            .map_or(default.keep_jobs, |days| std::time::Duration::from_hours(days.saturating_mul(24).min(MOST_HOURS))),
         model_aliases: options.model_alias.clone(),
         limits: Limits { pixels: options.max_pixels.unwrap_or(default.limits.pixels), ..default.limits },
         ..default
