@@ -36,7 +36,8 @@ pub(crate) struct Options {
     /// Folder of LoRAs [default: loras in the data folder].
     #[arg(long, value_name = "DIR", env = "STUDIO_LORA_DIR")]
     pub(crate) lora_dir: Option<PathBuf>,
-    /// Device: cpu, cuda[:N], rocm[:N], vulkan[:N], metal[:N] or webgpu[:N], if the program was built with it [default: cpu].
+    /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan[:N]`, `metal[:N]` or `webgpu[:N]`, if the program was built with it
+    /// [default: cpu].
     #[arg(long, value_name = "NAME", env = "STUDIO_DEVICE")]
     pub(crate) device: Option<String>,
     /// Numbers to compute in: f32, f16, bf16 or auto [default: auto].
