@@ -15,7 +15,7 @@ use crate::studio::Studio;
 pub enum Lifetime {
     /// Until it is drawn, whoever is there.
     Kept,
-    /// As long as its [`Attachment`] is there.
+    /// As long as its [`Attachment`] is there, unless it was asked for under a key, and will be asked for again.
     Attached,
 }
 

@@ -47,6 +47,8 @@ impl Studio {
         let key = self.picture_key(&drawing).await?;
 
         let submitting = self.inner.submitting.lock().await;
+        // Who asks under a key means to ask again: the job goes on without its client.
+        let lifetime = if idempotency.is_some() { Lifetime::Kept } else { lifetime };
         if let Some(idempotency) = &idempotency
             && let Some(found) = self.repeated(idempotency, caller).await?
         {

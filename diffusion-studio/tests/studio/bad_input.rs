@@ -190,3 +190,17 @@ async fn a_full_queue_says_when_to_ask_again() {
     assert_eq!((status.as_u16(), &refusal["error"]["code"]), (429, &json!("queue_full")));
     anna.cancel(&running).await;
 }
+
+#[tokio::test]
+async fn sizes_beyond_the_memory_and_the_limits_are_refused() {
+    let small_machine = Server::with(|config| config.limits.memory = Some(1_000_000)).await;
+    let (status, refusal) = small_machine.program().ask(&small("a disc", 1)).await;
+    assert_eq!((status.as_u16(), &refusal["error"]["field"]), (422, &json!("width")), "{refusal}");
+    assert!(refusal["error"]["message"].as_str().unwrap().contains("of memory"), "{refusal}");
+    let strict = Server::with(|config| config.limits.pixels = 64 * 64).await;
+    let mut request = small("a disc", 1);
+    assert_eq!(strict.program().ask(&request).await.0, StatusCode::ACCEPTED);
+    request["height"] = json!(80);
+    let (status, refusal) = strict.program().ask(&request).await;
+    assert_eq!((status.as_u16(), &refusal["error"]["field"]), (422, &json!("height")), "{refusal}");
+}

@@ -94,3 +94,35 @@ async fn a_client_that_gives_up_and_asks_again_has_one_job() {
     };
     tokio::time::timeout(crate::client::PATIENCE, free).await.expect("a job goes on without its client");
 }
+
+#[tokio::test]
+async fn a_client_that_asks_again_under_its_key_finds_its_job() {
+    let server = Server::start().await;
+    let user = server.program();
+    let request = json!({ "prompt": "a disc", "size": "128x128", "seed": 1, "steps": 60 });
+    let post = || user.request(Method::POST, "/v1/images/generations").header("Idempotency-Key", "k").json(&request);
+    assert!(post().timeout(Duration::from_millis(100)).send().await.unwrap_err().is_timeout());
+    let answer = post().send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.json::<Value>().await.unwrap()["data"][0]["b64_json"].is_string());
+    let history = user.get("/api/v1/history").await;
+    assert_eq!((history["jobs"].as_array().unwrap().len(), &history["jobs"][0]["attempts"]), (1, &json!(1)));
+}
+
+/// A hundred tabs that do not read what they asked for.
+#[tokio::test]
+async fn slow_readers_hold_up_nobody() {
+    let server = Server::start().await;
+    let user = server.browser().await;
+    let id = user.submit(&json!({ "prompt": "a disc", "seed": 1, "steps": 100, "width": 128, "height": 128 })).await;
+    let mut unread = Vec::new();
+    for _ in 0..100 {
+        let stream = user.request(Method::GET, &format!("/api/v1/jobs/{id}/events")).send().await.unwrap();
+        assert_eq!(stream.status(), 200);
+        unread.push(stream);
+    }
+    assert_eq!(user.ended(&id).await["status"], "completed");
+    // What they read in the end is the end.
+    let text = unread.pop().unwrap().text().await.unwrap();
+    assert_eq!(crate::drawing::events(&text).last().map(|(name, _)| name.as_str()), Some("completed"));
+}

@@ -68,7 +68,7 @@ pub(crate) struct Options {
     /// Pixels of the largest image [default: 4194304].
     #[arg(long, value_name = "N", env = "STUDIO_MAX_PIXELS")]
     pub(crate) max_pixels: Option<usize>,
-    /// Origin of another page that may use the server, as https://example.org; may be given several times.
+    /// Origin of another page that may use the server, as `https://example.org`; may be given several times.
     #[arg(long, value_name = "ORIGIN", env = "STUDIO_ALLOW_ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<String>,
     /// Seconds that the running job may go on when the server is told to end [default: 30].
