@@ -110,7 +110,9 @@ impl Pipelines {
             (true, _) => plan.peak_streamed,
             (false, _) => plan.components.iter().map(|component| component.working).max().unwrap_or(0),
         };
-        while !self.loaded.is_empty() && available_memory(self.device).is_some_and(|available| available < needed) {
+        // Where nobody tells, two models at once are one too many.
+        let is_short = || available_memory(self.device).map_or(is_new, |available| available < needed);
+        while !self.loaded.is_empty() && is_short() {
             let unloaded = self.loaded.remove(0);
             tracing::info!(model = unloaded.model, "unloaded, to make room");
         }

@@ -99,7 +99,7 @@ async fn a_client_that_gives_up_and_asks_again_has_one_job() {
 async fn a_client_that_asks_again_under_its_key_finds_its_job() {
     let server = Server::start().await;
     let user = server.program();
-    let request = json!({ "prompt": "a disc", "size": "128x128", "seed": 1, "steps": 60 });
+    let request = json!({ "prompt": "a disc", "size": "128x128", "seed": 1, "steps": 300 });
     let post = || user.request(Method::POST, "/v1/images/generations").header("Idempotency-Key", "k").json(&request);
     assert!(post().timeout(Duration::from_millis(100)).send().await.unwrap_err().is_timeout());
     let answer = post().send().await.unwrap();
