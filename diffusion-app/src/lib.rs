@@ -1,6 +1,7 @@
 //! What applications on the diffusion crates share, so that a program, a server or a tool begins with what it adds.
 //!
 //! - [`device`], [`precision`], [`memory`]: devices and precisions by name, and memory that is free.
+//! - [`lora_mode`](mod@lora_mode): how LoRAs reach the weights.
 //! - [`image_file`]: images and inpaint masks read from files of any common format, and images written with their settings.
 //! - [`infotext`]: the text with a picture's settings that many programs write and read.
 //! - [`prompts_file`], [`latents_file`]: prompts in text files, latents in safetensors files.
@@ -58,6 +59,7 @@ pub mod infotext;
 pub mod input_file;
 pub mod known_models;
 pub mod latents_file;
+pub mod lora_mode;
 pub mod memory;
 pub mod output;
 pub mod precision;

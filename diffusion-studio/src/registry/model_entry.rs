@@ -37,6 +37,13 @@ impl ModelEntry {
         Self { has_image_encoder, name, info, defaults, bytes, identity, options, targets, checker: Mutex::new(checker) }
     }
 
+    /// The model with these colours of its latents, for previews.
+    #[cfg(feature = "embedded-model")]
+    pub(super) fn with_colors(mut self, colors: diffusion_models::LatentRgb) -> Self {
+        self.info.latent_rgb = Some(colors);
+        self
+    }
+
     /// Its name among hashes in pictures, which other programs make of a file's contents: reading those takes minutes, and
     /// pictures are told apart by this as well.
     pub fn short_hash(&self) -> &str {

@@ -64,12 +64,10 @@ impl ModelSource {
         pipeline.set_precision(precision);
         let identity = identity(&pipeline, precision, device, on).map_err(failed)?;
         let defaults = self.defaults(&pipeline);
-        let mut entry =
-            ModelEntry::new(self.name.clone(), defaults, identity, PipelineOptions { precision, ..options }, pipeline);
+        let options = PipelineOptions { precision, ..options };
+        let entry = ModelEntry::new(self.name.clone(), defaults, identity, options, pipeline);
         #[cfg(feature = "embedded-model")]
-        if self.is_miniature {
-            entry.info.latent_rgb = Some(diffusion_app::embedded_model::LATENT_RGB);
-        }
+        let entry = if self.is_miniature { entry.with_colors(diffusion_app::embedded_model::LATENT_RGB) } else { entry };
         Ok(entry)
     }
 

@@ -1,6 +1,7 @@
 //! Models in memory.
 
 use diffusion_app::device::DeviceName;
+use diffusion_app::lora_mode::lora_mode;
 use diffusion_app::memory::available_memory;
 use diffusion_app::prompt_cache::open_prompt_cache;
 use diffusion_core::Residency;
@@ -148,11 +149,7 @@ impl LoadedModel {
         let fused = plan.component(TRANSFORMER).map_or(0, |transformer| transformer.weights);
         let is_loaded = self.pipeline.denoiser().is_some();
         let needed = if is_loaded { fused } else { plan.peak_resident + fused };
-        if self.residency == Residency::Resident && available.is_none_or(|available| needed <= available) {
-            PatchMode::Fuse
-        } else {
-            PatchMode::Attach
-        }
+        lora_mode(self.residency, needed, available)
     }
 }
 

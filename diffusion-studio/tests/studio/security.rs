@@ -93,3 +93,21 @@ async fn browsers_are_told_to_run_nothing_that_is_not_the_pages_own() {
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 }
+
+#[tokio::test]
+async fn each_protocol_refuses_in_its_own_words() {
+    let server = with_keys().await;
+    let user = server.program();
+    let refused = |path: &'static str| {
+        let user = user.clone();
+        async move {
+            let response = user.send(Method::GET, path, None).await;
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+            response.json::<Value>().await.unwrap()
+        }
+    };
+    let openai = refused("/v1/models").await;
+    assert!(openai["error"]["message"].is_string() && openai["error"]["type"].is_string(), "{openai}");
+    let a1111 = refused("/sdapi/v1/options").await;
+    assert!(a1111["detail"].is_string() && a1111["error"].is_string(), "{a1111}");
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use diffusion_app::hub::HubReference;
+use diffusion_app::lora_mode::lora_mode;
 use diffusion_core::Residency;
 use diffusion_core::weights::PatchMode;
 use diffusion_lora::{Lora, LoraError, LoraSet};
@@ -77,14 +78,12 @@ impl LoraOptions {
         Ok(if self.allow_lora_misfits { set.allowing_mismatch() } else { set })
     }
 
-    /// How to apply them, where fusing may take as many bytes as `needed`, and `available` bytes of memory are free, if that
-    /// is known. What is streamed cannot be fused for good, so nothing is then.
+    /// How to apply them: as asked, and otherwise as [`lora_mode`] has it.
     pub(crate) fn mode(&self, residency: Residency, needed: usize, available: Option<usize>) -> PatchMode {
-        let fusing_fits = residency == Residency::Resident && available.is_none_or(|available| needed <= available);
         match self.lora_mode {
             Some(LoraMode::Attach) => PatchMode::Attach,
-            None if !fusing_fits => PatchMode::Attach,
-            Some(LoraMode::Merge) | None => PatchMode::Fuse,
+            Some(LoraMode::Merge) => PatchMode::Fuse,
+            None => lora_mode(residency, needed, available),
         }
     }
 
@@ -115,13 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn loras_are_attached_where_fusing_does_not_fit() {
+    fn a_mode_that_was_asked_for_counts() {
         let options = |lora_mode| LoraOptions { lora: Vec::new(), lora_mode, allow_lora_misfits: false };
         let resident = Residency::Resident;
-        assert_eq!(options(None).mode(resident, 9, Some(10)), PatchMode::Fuse);
         assert_eq!(options(None).mode(resident, 11, Some(10)), PatchMode::Attach);
-        assert_eq!(options(None).mode(resident, 11, None), PatchMode::Fuse);
-        assert_eq!(options(None).mode(Residency::Streamed, 9, Some(10)), PatchMode::Attach);
         assert_eq!(options(Some(LoraMode::Merge)).mode(resident, 11, Some(10)), PatchMode::Fuse);
+        assert_eq!(options(Some(LoraMode::Attach)).mode(resident, 9, Some(10)), PatchMode::Attach);
     }
 }
