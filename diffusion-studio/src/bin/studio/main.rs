@@ -58,7 +58,7 @@ const MOST_HOURS: u64 = 876_600_000;
 fn config(options: &Options) -> Result<StudioConfig, Box<dyn Error>> {
     let device = options.device()?;
     let data = options.data()?;
-    let models = models::find(&options.model, device, Verbosity::Normal)?;
+    let models = models::find(options, device, Verbosity::Normal)?;
     let default = StudioConfig::new(data.clone(), models);
     let listen = std::net::SocketAddr::new(
         options.listen.unwrap_or(default.listen.ip()),

@@ -30,6 +30,21 @@ pub(crate) struct Options {
     /// several times; the first one is the default [default: the miniature].
     #[arg(long, value_name = "MODEL", env = "STUDIO_MODEL", value_delimiter = ',')]
     pub(crate) model: Vec<String>,
+    /// Autoencoder in place of a model's own: a file, a folder or a repository; NAME=PATH for the model of this name alone.
+    #[arg(long, value_name = "PATH", env = "STUDIO_VAE", value_delimiter = ',')]
+    pub(crate) vae: Vec<String>,
+    /// CLIP-L in place of a model's own, in the same form; `none` draws without.
+    #[arg(long, value_name = "PATH", env = "STUDIO_CLIP_L", value_delimiter = ',')]
+    pub(crate) clip_l: Vec<String>,
+    /// CLIP-G in place of a model's own, in the same form; `none` draws without.
+    #[arg(long, value_name = "PATH", env = "STUDIO_CLIP_G", value_delimiter = ',')]
+    pub(crate) clip_g: Vec<String>,
+    /// T5 XXL in place of a model's own, in the same form; `none` draws without.
+    #[arg(long, value_name = "PATH", env = "STUDIO_T5XXL", value_delimiter = ',')]
+    pub(crate) t5xxl: Vec<String>,
+    /// Folder whose configurations and tokenizers go with a single file, in the same form.
+    #[arg(long, value_name = "DIR", env = "STUDIO_MODEL_CONFIG", value_delimiter = ',')]
+    pub(crate) model_config: Vec<String>,
     /// Another name for the default model, for clients with names built in; may be given several times.
     #[arg(long, value_name = "NAME", env = "STUDIO_MODEL_ALIAS", value_delimiter = ',')]
     pub(crate) model_alias: Vec<String>,
@@ -139,6 +154,11 @@ impl Options {
             listen: self.listen.or(other.listen),
             data: self.data.or(other.data),
             model: first(self.model, other.model),
+            vae: first(self.vae, other.vae),
+            clip_l: first(self.clip_l, other.clip_l),
+            clip_g: first(self.clip_g, other.clip_g),
+            t5xxl: first(self.t5xxl, other.t5xxl),
+            model_config: first(self.model_config, other.model_config),
             model_alias: first(self.model_alias, other.model_alias),
             lora_dir: self.lora_dir.or(other.lora_dir),
             device: self.device.or(other.device),
