@@ -1,18 +1,22 @@
 //! Jobs from being asked for to being finished.
 
 mod estimate;
+mod fleet_order;
 mod forecast;
 mod job;
 mod order;
+mod placement;
 mod queue;
 mod state;
 mod store;
 
 pub(crate) use estimate::{Speeds, WorkKey, steps};
+pub use fleet_order::{FleetOrder, Offer, Taken, Ticket};
 pub use forecast::Expected;
 pub(crate) use forecast::Loaded;
 pub use job::{Job, LiveJob};
 pub use order::{FairOrder, Place};
+pub use placement::{Candidate, Decision, Effort, ModelCost, Needs, Patience, WorkerState, choose};
 pub(crate) use queue::Queue;
 pub use state::{JobError, JobImage, JobState, Preview, Progress, Stage, Status};
 pub(crate) use store::{HistoryPage, Idempotency, JobStore, StoreError, StoredJob};

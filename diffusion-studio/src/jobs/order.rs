@@ -37,9 +37,11 @@ pub struct FairOrder<T> {
     next_sequence: u64,
     waiting: BTreeMap<Place, (String, T)>,
     users: HashMap<String, User>,
+    /// Users who wait for nothing, by the tag of their next job.
+    resting: BTreeSet<(u64, String)>,
 }
 
-/// Above so many users, what those had who wait for nothing is forgotten.
+/// Of so many users who wait for nothing it is remembered that they had more than others.
 const MANY_USERS: usize = 4096;
 
 #[derive(Clone, Debug, Default)]
@@ -51,7 +53,7 @@ struct User {
 
 impl<T> Default for FairOrder<T> {
     fn default() -> Self {
-        Self { now: 0, next_sequence: 0, waiting: BTreeMap::new(), users: HashMap::new() }
+        Self { now: 0, next_sequence: 0, waiting: BTreeMap::new(), users: HashMap::new(), resting: BTreeSet::new() }
     }
 }
 
@@ -70,43 +72,89 @@ impl<T> FairOrder<T> {
 
     /// The place that the next job of a user would get.
     pub fn place_of_next(&self, user: &str) -> Place {
-        let after = self.users.get(user).map_or(0, |user| user.waiting.last().map_or(user.next, |last| last.tag + 1));
+        let after = self.users.get(user).map_or(0, |user| user.next.max(user.waiting.last().map_or(0, |last| last.tag + 1)));
         Place { tag: self.now.max(after), sequence: self.next_sequence }
     }
 
     /// Put a job where it was before: after a restart, or when it is handed back.
     pub fn insert(&mut self, user: &str, place: Place, job: T) {
         self.next_sequence = self.next_sequence.max(place.sequence + 1);
-        self.users.entry(user.to_owned()).or_default().waiting.insert(place);
+        let entry = self.users.entry(user.to_owned()).or_default();
+        if entry.waiting.is_empty() {
+            self.resting.remove(&(entry.next, user.to_owned()));
+        }
+        entry.waiting.insert(place);
         self.waiting.insert(place, (user.to_owned(), job));
     }
 
     /// Take the next job.
     pub fn pop(&mut self) -> Option<(Place, T)> {
-        let place = *self.waiting.first_key_value()?.0;
-        let (user, job) = self.waiting.remove(&place)?;
-        self.now = self.now.max(place.tag);
-        if let Some(served) = self.users.get_mut(&user) {
-            served.waiting.remove(&place);
-            served.next = served.next.max(place.tag + 1);
-        }
-        self.forget_users();
-        Some((place, job))
+        let (place, _) = self.first()?;
+        Some((place, self.take(place)?))
     }
 
-    /// Forget users who wait for nothing: those who had no more than others, and all when there are too many.
-    fn forget_users(&mut self) {
-        let (now, are_many) = (self.now, self.users.len() > MANY_USERS);
-        self.users.retain(|_, user| !user.waiting.is_empty() || (user.next > now && !are_many));
+    /// Take a job, also before its turn: it counts for its user like any other, but time stays with those whose turn it is, or
+    /// who comes now would wait behind all that others have up to there.
+    pub fn take(&mut self, place: Place) -> Option<T> {
+        let (first, _) = self.first()?;
+        let (user, job) = self.waiting.remove(&place)?;
+        self.now = self.now.max(first.tag);
+        if let Some(served) = self.users.get_mut(&user) {
+            served.next = served.next.max(place.tag + 1);
+        }
+        self.waits_no_more(user, place);
+        Some(job)
     }
 
     /// Take a job out of the order.
     pub fn remove(&mut self, place: Place) -> Option<T> {
         let (user, job) = self.waiting.remove(&place)?;
-        if let Some(user) = self.users.get_mut(&user) {
-            user.waiting.remove(&place);
-        }
+        self.waits_no_more(user, place);
         Some(job)
+    }
+
+    fn waits_no_more(&mut self, name: String, place: Place) {
+        if let Some(user) = self.users.get_mut(&name) {
+            user.waiting.remove(&place);
+            if user.waiting.is_empty() {
+                self.resting.insert((user.next, name));
+            }
+        }
+        self.forget_users();
+    }
+
+    /// Forget users who wait for nothing: those who had no more than others, and when there are too many, those who had least.
+    fn forget_users(&mut self) {
+        while self.resting.first().is_some_and(|(next, _)| *next <= self.now || self.resting.len() > MANY_USERS) {
+            if let Some((_, user)) = self.resting.pop_first() {
+                self.users.remove(&user);
+            }
+        }
+    }
+
+    /// The next job.
+    pub fn first(&self) -> Option<(Place, &T)> {
+        self.waiting.first_key_value().map(|(place, (_, job))| (*place, job))
+    }
+
+    /// The next job of a user.
+    pub fn first_of(&self, user: &str) -> Option<Place> {
+        self.users.get(user)?.waiting.first().copied()
+    }
+
+    /// The job in a place.
+    pub fn get(&self, place: Place) -> Option<&T> {
+        self.waiting.get(&place).map(|(_, job)| job)
+    }
+
+    /// The job in a place, to change it.
+    pub fn get_mut(&mut self, place: Place) -> Option<&mut T> {
+        self.waiting.get_mut(&place).map(|(_, job)| job)
+    }
+
+    /// Whose job is in a place.
+    pub fn user_of(&self, place: Place) -> Option<&str> {
+        self.waiting.get(&place).map(|(user, _)| user.as_str())
     }
 
     /// How many wait.
@@ -183,6 +231,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_before_its_turn_counts_for_its_user() {
+        let mut order = FairOrder::new();
+        let places = push(&mut order, "a", 0..3);
+        push(&mut order, "b", 0..4);
+        assert_eq!(order.take(places[2]).unwrap(), "a2");
+        assert_eq!(order.place_of_next("a").tag, 3);
+        push(&mut order, "a", 3..4);
+        assert_eq!(drained(&mut order), ["a0", "b0", "a1", "b1", "b2", "b3", "a3"]);
+        assert_eq!(order.take(places[2]), None);
+    }
+
+    #[test]
+    fn who_comes_after_something_was_taken_before_its_turn_is_no_later_for_it() {
+        let mut order = FairOrder::new();
+        let places = push(&mut order, "a", 0..50);
+        push(&mut order, "b", 0..50);
+        order.take(places[40]).unwrap();
+        push(&mut order, "c", 0..1);
+        assert_eq!(drained(&mut order)[..4], ["a0", "b0", "c0", "a1"]);
+    }
+
+    #[test]
+    fn who_had_more_is_remembered_while_others_wait() {
+        let mut order = FairOrder::new();
+        push(&mut order, "b", 0..2);
+        push(&mut order, "a", 0..1);
+        order.pop();
+        order.pop();
+        push(&mut order, "c", 0..1);
+        push(&mut order, "a", 1..2);
+        assert_eq!(drained(&mut order), ["c0", "b1", "a1"]);
+    }
+
+    #[test]
     fn a_place_survives_a_restart() {
         let mut order = FairOrder::new();
         push(&mut order, "a", 0..4);
@@ -208,5 +290,10 @@ mod tests {
         push(&mut order, "a", 0..2);
         drained(&mut order);
         assert!(order.users.len() <= 1, "{}", order.users.len());
+        for place in push(&mut order, "d", 0..3) {
+            order.remove(place);
+        }
+        assert!(order.users.len() <= 1, "{}", order.users.len());
+        assert_eq!(order.users.len(), order.resting.len());
     }
 }
