@@ -15,7 +15,7 @@ use crate::studio::Studio;
 pub enum Lifetime {
     /// Until it is drawn, whoever is there.
     Kept,
-    /// As long as its [`Attachment`] is there, unless it was asked for under a key, and will be asked for again.
+    /// As long as its [`JobHandle`] is there, unless it was asked for under a key, and will be asked for again.
     Attached,
 }
 
@@ -26,7 +26,8 @@ pub struct JobHandle {
     pub(crate) job: Arc<LiveJob>,
     /// Whether it was there before, by its key.
     pub(crate) is_repeat: bool,
-    pub(crate) attachment: Option<Attachment>,
+    /// Ends an attached job together with this handle.
+    pub(crate) _attachment: Option<Attachment>,
 }
 
 impl JobHandle {
@@ -55,11 +56,6 @@ impl JobHandle {
         self.job.watch()
     }
 
-    /// The attachment of an attached job, for who outlives this handle, such as a stream.
-    pub fn take_attachment(&mut self) -> Option<Attachment> {
-        self.attachment.take()
-    }
-
     /// What has become of the job when it has ended.
     ///
     /// # Errors
@@ -79,7 +75,7 @@ impl JobHandle {
 
 /// Cancels an attached job when it is dropped before the job has ended.
 #[derive(Debug)]
-pub struct Attachment {
+pub(crate) struct Attachment {
     pub(crate) studio: Studio,
     pub(crate) job: Arc<LiveJob>,
 }

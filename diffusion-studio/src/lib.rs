@@ -52,7 +52,7 @@ mod submit;
 mod worker;
 
 pub use config::{DEFAULT_PORT, Limits, StudioConfig};
-pub use job_handle::{Attachment, JobHandle, Lifetime};
+pub use job_handle::{JobHandle, Lifetime};
 pub use refusal::{Refusal, RefusalBody, RefusalKind};
 pub use router::router;
 pub use security::{Caller, Keys, ReadKeysError};

@@ -110,13 +110,12 @@ impl Studio {
             if was_running && state.attempts >= MOST_ATTEMPTS {
                 let problem = format!("the server ended {} times while it drew this", state.attempts);
                 state.end(Status::Failed, Some(JobError::new("crashed", problem)));
-                self.store().update(&LiveJob::new(job, place, state)).await?;
-                continue;
             }
-            let live = LiveJob::new(job, place, state);
+            let live = Arc::new(LiveJob::new(job, place, state));
             self.store().update(&live).await?;
-            let (job, state) = (live.job.clone(), live.state());
-            self.queue().insert(job, place, state);
+            if live.status() == Status::Queued {
+                self.queue().insert(&live);
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::caches::FileCache;
 use crate::config::StudioConfig;
-use crate::jobs::{Expected, JobImage, JobStore, LiveJob, Queue, Status, StoreError, StoredJob};
+use crate::jobs::{Expected, JobImage, JobStore, LiveJob, Queue, Status, StoreError};
 use crate::refusal::{Causes, Refusal, RefusalKind};
 use crate::registry::Registry;
 use crate::request::{Inputs, JobRequest, Resolved, resolve};
@@ -45,6 +45,7 @@ pub(crate) struct Inner {
 
 /// A job that is killed together with its server so often is not begun again.
 pub(crate) const MOST_ATTEMPTS: u32 = 2;
+
 impl Studio {
     /// Everything that a request leaves open, filled in and checked.
     pub(crate) async fn resolve(&self, request: JobRequest) -> Result<Resolved, Refusal> {
@@ -64,15 +65,9 @@ impl Studio {
     pub async fn job(&self, id: Uuid, caller: &Caller) -> Result<Arc<LiveJob>, Refusal> {
         let found = match self.queue().find(&id) {
             Some(live) => Some(live),
-            None => self.stored_job(&id).await?,
+            None => self.store().find(&id).await.map_err(store_refusal)?.map(|stored| Arc::new(stored.live())),
         };
         found.filter(|found| found.job.owner == caller.owner).ok_or_else(Refusal::no_such_job)
-    }
-
-    /// A job that has ended.
-    pub(crate) async fn stored_job(&self, id: &Uuid) -> Result<Option<Arc<LiveJob>>, Refusal> {
-        let stored = self.store().find(id).await.map_err(store_refusal)?;
-        Ok(stored.map(|StoredJob { job, place, state, .. }| Arc::new(LiveJob::new(job, place, state))))
     }
 
     /// Cancel a job of the caller's; one that has ended stays as it is.

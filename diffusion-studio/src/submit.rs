@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::job_handle::{Attachment, JobHandle, Lifetime};
-use crate::jobs::{Idempotency, Job, JobImage, JobState, LiveJob, Status, StoredJob};
+use crate::jobs::{Idempotency, Job, JobImage, JobState, LiveJob, Status};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::request::{Drawing, JobRequest, Resolved};
 use crate::security::Caller;
@@ -75,7 +75,8 @@ impl Studio {
         self.check_room(caller)?;
         let state = JobState::queued(warnings);
         self.store().insert(&job, place, &state, idempotency.as_ref()).await.map_err(store_refusal)?;
-        let live = self.queue().insert(job, place, state);
+        let live = Arc::new(LiveJob::new(job, place, state));
+        self.queue().insert(&live);
         drop(submitting);
         tracing::info!(job = %live.job.id, model = live.job.drawing.model, "queued");
         Ok(self.handle(live, lifetime, false))
@@ -84,7 +85,7 @@ impl Studio {
     fn handle(&self, job: Arc<LiveJob>, lifetime: Lifetime, is_repeat: bool) -> JobHandle {
         let attachment =
             (lifetime == Lifetime::Attached && !is_repeat).then(|| Attachment { studio: self.clone(), job: job.clone() });
-        JobHandle { studio: self.clone(), job, is_repeat, attachment }
+        JobHandle { studio: self.clone(), job, is_repeat, _attachment: attachment }
     }
 
     /// What tells the pixels and the file of a drawing from all others.
@@ -106,12 +107,12 @@ impl Studio {
     /// The job that the caller asked for before under this key.
     async fn repeated(&self, idempotency: &Idempotency, caller: &Caller) -> Result<Option<Arc<LiveJob>>, Refusal> {
         let found = self.store().find_by_key(&caller.owner, &idempotency.key).await.map_err(store_refusal)?;
-        let Some(StoredJob { job, place, state, request_digest }) = found else { return Ok(None) };
-        if request_digest.as_ref() != Some(&idempotency.request_digest) {
+        let Some(stored) = found else { return Ok(None) };
+        if stored.request_digest.as_ref() != Some(&idempotency.request_digest) {
             let message = "another request was made with this Idempotency-Key; give each request its own";
             return Err(Refusal::new(RefusalKind::Conflict, message));
         }
-        Ok(Some(self.queue().find(&job.id).unwrap_or_else(|| Arc::new(LiveJob::new(job, place, state)))))
+        Ok(Some(self.queue().find(&stored.job.id).unwrap_or_else(|| Arc::new(stored.live()))))
     }
 
     /// The images of an equal job, if they are all there.

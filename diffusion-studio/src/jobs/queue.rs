@@ -8,9 +8,8 @@ use uuid::Uuid;
 
 use super::estimate::{Speeds, WorkKey};
 use super::forecast::{Forecast, Loaded};
-use super::job::{Job, LiveJob};
+use super::job::LiveJob;
 use super::order::{FairOrder, Place};
-use super::state::JobState;
 
 /// A forecast is made anew after this many seconds, or when the queue changes.
 const FORECAST_SECONDS: f64 = 0.5;
@@ -68,13 +67,7 @@ impl Queue {
     }
 
     /// Put a job into its place.
-    pub(crate) fn insert(&self, job: Job, place: Place, state: JobState) -> Arc<LiveJob> {
-        let live = Arc::new(LiveJob::new(job, place, state));
-        self.put(&live);
-        live
-    }
-
-    fn put(&self, live: &Arc<LiveJob>) {
+    pub(crate) fn insert(&self, live: &Arc<LiveJob>) {
         let mut inner = self.lock();
         inner.order.insert(&live.job.user, live.place, live.clone());
         inner.live.insert(live.job.id, live.clone());
@@ -110,7 +103,7 @@ impl Queue {
     /// The running job goes back to its place.
     pub(crate) fn hand_back(&self, job: &Arc<LiveJob>) {
         self.lock().running = None;
-        self.put(job);
+        self.insert(job);
     }
 
     /// Give nothing to the worker any more.
@@ -183,11 +176,6 @@ impl Queue {
     /// Models that the worker has in memory.
     pub(crate) fn loaded_models(&self) -> Vec<String> {
         self.lock().loaded.models.clone()
-    }
-
-    /// Whether the worker has just loaded something else.
-    pub(crate) fn set_loaded(&self, loaded: Loaded) {
-        self.lock().loaded = loaded;
     }
 
     /// A number that grows with every change.

@@ -63,6 +63,13 @@ pub(crate) struct StoredJob {
     pub(crate) request_digest: Option<String>,
 }
 
+impl StoredJob {
+    /// The job as those have it who look at it.
+    pub(crate) fn live(self) -> LiveJob {
+        LiveJob::new(self.job, self.place, self.state)
+    }
+}
+
 /// Which finished jobs of an owner are listed, the newest first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HistoryPage {

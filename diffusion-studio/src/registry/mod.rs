@@ -37,6 +37,11 @@ impl Registry {
         &self.models
     }
 
+    /// The names of all models, for people.
+    pub fn names(&self) -> String {
+        self.models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// The model for those who name none.
     pub fn default_model(&self) -> &Arc<ModelEntry> {
         &self.models[0]

@@ -22,6 +22,16 @@ impl PictureFormat {
     /// All formats.
     pub const ALL: [Self; 3] = [Self::Png, Self::Jpeg, Self::Webp];
 
+    /// The format of this name, or of files with this extension; case does not count.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "png" => Some(Self::Png),
+            "jpeg" | "jpg" => Some(Self::Jpeg),
+            "webp" => Some(Self::Webp),
+            _ => None,
+        }
+    }
+
     /// The extension of its files, without the dot.
     pub fn extension(self) -> &'static str {
         match self {

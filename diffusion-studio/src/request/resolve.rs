@@ -87,9 +87,8 @@ pub(crate) fn resolve(request: &JobRequest, registry: &Registry, inputs: &Inputs
 }
 
 fn unknown_model(name: &str, registry: &Registry) -> Refusal {
-    let known: Vec<&str> = registry.models().iter().map(|model| model.name.as_str()).collect();
     let name: String = name.chars().take(100).collect();
-    Refusal::new(RefusalKind::UnknownModel, format!("there is no model \"{name}\"; there are {}", known.join(", "))).at("model")
+    Refusal::new(RefusalKind::UnknownModel, format!("there is no model \"{name}\"; there are {}", registry.names())).at("model")
 }
 
 fn check_texts(request: &JobRequest, limits: &Limits) -> Result<(), Refusal> {

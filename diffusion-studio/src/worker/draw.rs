@@ -34,7 +34,6 @@ pub(super) fn draw(studio: &Studio, pipelines: &mut Pipelines, job: &Arc<LiveJob
     draw_images(studio, loaded, job, &mut reporter)?;
     measure(&reporter, drawing, before, began.elapsed().as_secs_f64(), was_loaded);
     metrics::gauge!("studio_weights_bytes").set(pipelines.bytes() as f64);
-    studio.queue().set_loaded(pipelines.loaded());
     Ok(())
 }
 

@@ -71,8 +71,7 @@ pub(super) fn model_named<'a>(registry: &'a Registry, title: &str) -> Result<&'a
     let caseless = || registry.models().iter().find(|model| model.name.eq_ignore_ascii_case(bare));
     let found = registry.model(title).or_else(|| registry.model(bare)).or_else(caseless);
     found.map(AsRef::as_ref).ok_or_else(|| {
-        let known: Vec<&str> = registry.models().iter().map(|model| model.name.as_str()).collect();
-        let message = format!("there is no model {:?}; there are {}", shown(title), known.join(", "));
+        let message = format!("there is no model {:?}; there are {}", shown(title), registry.names());
         Refusal::new(RefusalKind::UnknownModel, message).at("model")
     })
 }
@@ -183,12 +182,8 @@ fn listed_lora(lora: &Value) -> Result<LoraRequest, Refusal> {
 }
 
 fn picture_format(name: &str) -> Result<PictureFormat, Refusal> {
-    match name.to_ascii_lowercase().as_str() {
-        "png" => Ok(PictureFormat::Png),
-        "jpg" | "jpeg" => Ok(PictureFormat::Jpeg),
-        "webp" => Ok(PictureFormat::Webp),
-        _ => Err(Refusal::invalid("override_settings.samples_format", "expected png, jpg or webp")),
-    }
+    let refusal = || Refusal::invalid("override_settings.samples_format", "expected png, jpg or webp");
+    PictureFormat::named(name).ok_or_else(refusal)
 }
 
 fn with_init(

@@ -1,7 +1,5 @@
 //! Finished pictures of one's own.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -10,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::job_view::JobView;
 use super::jobs::JobId;
-use crate::jobs::{HistoryPage, LiveJob, StoredJob};
+use crate::jobs::{HistoryPage, StoredJob};
 use crate::refusal::{Refusal, RefusalBody, RefusalKind};
 use crate::security::Caller;
 use crate::studio::{Studio, store_refusal};
@@ -49,7 +47,7 @@ pub(super) async fn history(
     let mut found = studio.store().history(&caller.owner, page).await.map_err(store_refusal)?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
-    let view = |StoredJob { job, place, state, .. }| JobView::of(&studio, &Arc::new(LiveJob::new(job, place, state)));
+    let view = |stored: StoredJob| JobView::of(&studio, &stored.live());
     Ok(Json(HistoryView { jobs: found.into_iter().map(view).collect(), more }))
 }
 

@@ -131,12 +131,7 @@ fn lora_of(index: usize, lora: &Value) -> Result<LoraRequest, Refusal> {
 }
 
 fn picture_format(name: &str) -> Result<PictureFormat, Refusal> {
-    match name.to_ascii_lowercase().as_str() {
-        "png" => Ok(PictureFormat::Png),
-        "jpeg" | "jpg" => Ok(PictureFormat::Jpeg),
-        "webp" => Ok(PictureFormat::Webp),
-        _ => Err(Refusal::invalid("output_format", "expected png, jpeg or webp")),
-    }
+    PictureFormat::named(name).ok_or_else(|| Refusal::invalid("output_format", "expected png, jpeg or webp"))
 }
 
 /// The quality of a JPEG, from 1 on; the protocol counts from 0.

@@ -18,8 +18,7 @@ pub(super) fn model_meant<'a>(studio: &'a Studio, name: Option<&str>) -> Result<
     let alias = || is_alias.then(|| registry.default_model());
     registry.model(name).or_else(alias).map(AsRef::as_ref).ok_or_else(|| {
         let name: String = name.chars().take(100).collect();
-        let known: Vec<&str> = registry.models().iter().map(|model| model.name.as_str()).collect();
-        let message = format!("the model {name:?} does not exist; there are {}", known.join(", "));
+        let message = format!("the model {name:?} does not exist; there are {}", registry.names());
         Refusal::new(RefusalKind::UnknownModel, message).at("model")
     })
 }

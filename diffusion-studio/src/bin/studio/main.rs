@@ -39,7 +39,7 @@ async fn run(config: StudioConfig) -> Result<(), Box<dyn Error>> {
     let studio = Studio::start(config).await?;
     let config = studio.config();
     tracing::info!(
-        models = studio.registry().models().iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", "),
+        models = studio.registry().names(),
         loras = studio.registry().loras.all().len(),
         data = %config.data.display(),
         device = %config.device,
