@@ -85,7 +85,7 @@ impl Drop for Attachment {
         // When the server ends, connections end too, and jobs wait for the next server.
         if !self.job.status().is_final() && !self.studio.is_ending() {
             tracing::info!(job = %self.job.job.id, "its client went away");
-            self.studio.cancel_job(&self.job);
+            self.studio.cancel_abandoned(&self.job);
         }
     }
 }

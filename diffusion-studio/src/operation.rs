@@ -39,6 +39,9 @@ async fn ready(State(studio): State<Studio>) -> (StatusCode, Json<HealthView>) {
     if studio.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(HealthView { status: "ending" }));
     }
+    if !studio.jobs().is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(HealthView { status: "unavailable" }));
+    }
     (StatusCode::OK, Json(HealthView { status: "ready" }))
 }
 
@@ -46,7 +49,7 @@ async fn ready(State(studio): State<Studio>) -> (StatusCode, Json<HealthView>) {
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, content_type = "text/plain")))]
 async fn metrics_text(State(studio): State<Studio>) -> impl IntoResponse {
     metrics::gauge!("studio_queue_waiting").set(studio.queue().len() as f64);
-    metrics::gauge!("studio_queue_running").set(f64::from(u8::from(studio.queue().running().is_some())));
+    metrics::gauge!("studio_queue_running").set(studio.queue().running().len() as f64);
     metrics::gauge!("studio_pictures_bytes").set(studio.pictures().bytes() as f64);
     let text = recorder().map(PrometheusHandle::render).unwrap_or_default();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)

@@ -53,6 +53,8 @@ pub enum RefusalKind {
     Unsupported,
     /// The server is ending.
     ShuttingDown,
+    /// Something that the server needs does not answer now.
+    Unavailable,
     /// The disk is full.
     StorageFull,
     /// Something that should work failed.
@@ -72,7 +74,7 @@ impl RefusalKind {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::QueueFull | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ShuttingDown | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -94,6 +96,7 @@ impl RefusalKind {
             Self::RateLimited => "rate_limited",
             Self::Unsupported => "unsupported",
             Self::ShuttingDown => "shutting_down",
+            Self::Unavailable => "unavailable",
             Self::StorageFull => "storage_full",
             Self::Internal => "internal",
         }

@@ -8,13 +8,12 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::caches::FileCache;
-use crate::clock;
 use crate::config::StudioConfig;
-use crate::jobs::{JobError, JobStore, LiveJob, Queue, Speeds, Status, StoreError, StoredJob};
+use crate::jobs::{LocalJobs, Queue};
 use crate::registry::{LoraList, OpenModelError, Registry};
 use crate::request::Inputs;
 use crate::security::{JobRates, Secret};
-use crate::studio::{Inner, MOST_ATTEMPTS, Studio};
+use crate::studio::{Inner, Studio};
 use crate::worker;
 
 /// Why a server cannot start.
@@ -70,20 +69,20 @@ impl Studio {
         config.models.clear();
         let folder = |name: &str| FileCache::open(data.join(name), config.cache_size).map_err(|error| failed(error.into()));
         let (pictures, inputs) = (folder("pictures")?, Inputs::new(folder("inputs")?));
-        let store = JobStore::open(&data.join("jobs.sqlite")).await.map_err(|error| failed(error.into()))?;
         let secret = Secret::open(&data.join("secret")).map_err(|error| failed(error.into()))?;
-        let speeds = store.speeds().await.map_err(|error| failed(error.into()))?;
+        let queue = Arc::new(Queue::new());
+        let jobs = LocalJobs::open(&data.join("jobs.sqlite"), queue.clone(), config.keep_jobs).await;
+        let jobs = Arc::new(jobs.map_err(|error| failed(error.into()))?);
         let rates = JobRates::new(config.jobs_per_minute);
         let studio = Self {
             inner: Arc::new(Inner {
                 registry,
-                queue: Queue::new(Speeds::new(speeds)),
-                store,
+                queue,
+                jobs,
                 inputs,
                 pictures,
                 secret,
                 rates,
-                submitting: tokio::sync::Mutex::new(()),
                 runtime: Handle::current(),
                 draining: CancellationToken::new(),
                 stopping: CancellationToken::new(),
@@ -92,32 +91,9 @@ impl Studio {
                 config,
             }),
         };
-        studio.take_up().await.map_err(|error| failed(error.into()))?;
         worker::start(studio.clone(), lock, studio.inner.worker_ended.clone().drop_guard())
             .map_err(|error| failed(error.into()))?;
         Ok(studio)
-    }
-
-    /// Take up the jobs that waited or ran when the program ended.
-    async fn take_up(&self) -> Result<(), StoreError> {
-        let kept = self.config().keep_jobs.as_secs_f64();
-        self.store().forget_before(clock::now() - kept).await?;
-        for StoredJob { job, place, mut state, .. } in self.store().unfinished().await? {
-            let was_running = state.status == Status::Running;
-            tracing::info!(job = %job.id, was_running, attempts = state.attempts, "a job is taken up again");
-            state.status = Status::Queued;
-            state.images.clear();
-            if was_running && state.attempts >= MOST_ATTEMPTS {
-                let problem = format!("the server ended {} times while it drew this", state.attempts);
-                state.end(Status::Failed, Some(JobError::new("crashed", problem)));
-            }
-            let live = Arc::new(LiveJob::new(job, place, state));
-            self.store().update(&live).await?;
-            if live.status() == Status::Queued {
-                self.queue().insert(&live);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The server behind its protocols.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use crate::caches::FileCache;
 use crate::config::StudioConfig;
-use crate::jobs::{Expected, JobImage, JobStore, LiveJob, Queue, Status, StoreError};
+use crate::jobs::{Expected, JobImage, JobKeeper, LiveJob, Queue, StoreError};
 use crate::refusal::{Causes, Refusal, RefusalKind};
 use crate::registry::Registry;
 use crate::request::{Inputs, JobRequest, Resolved, resolve};
@@ -24,14 +25,13 @@ pub struct Studio {
 pub(crate) struct Inner {
     pub(crate) config: StudioConfig,
     pub(crate) registry: Registry,
-    pub(crate) queue: Queue,
-    pub(crate) store: JobStore,
+    /// The jobs that wait and run, to look at.
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) jobs: Arc<dyn JobKeeper>,
     pub(crate) inputs: Inputs,
     pub(crate) pictures: FileCache,
     pub(crate) secret: Secret,
     pub(crate) rates: JobRates,
-    /// One submission at a time: what it finds stays so until it is stored.
-    pub(crate) submitting: tokio::sync::Mutex<()>,
     pub(crate) runtime: Handle,
     /// The server takes no more jobs.
     pub(crate) draining: CancellationToken,
@@ -42,9 +42,6 @@ pub(crate) struct Inner {
     /// The worker has ended.
     pub(crate) worker_ended: CancellationToken,
 }
-
-/// A job that is killed together with its server so often is not begun again.
-pub(crate) const MOST_ATTEMPTS: u32 = 2;
 
 impl Studio {
     /// Everything that a request leaves open, filled in and checked.
@@ -63,10 +60,7 @@ impl Studio {
     /// # Errors
     /// [`RefusalKind::NotFound`] if there is none, or it is somebody else's.
     pub async fn job(&self, id: Uuid, caller: &Caller) -> Result<Arc<LiveJob>, Refusal> {
-        let found = match self.queue().find(&id) {
-            Some(live) => Some(live),
-            None => self.store().find(&id).await.map_err(store_refusal)?.map(|stored| Arc::new(stored.live())),
-        };
+        let found = self.jobs().find(&id).await.map_err(store_refusal)?;
         found.filter(|found| found.job.owner == caller.owner).ok_or_else(Refusal::no_such_job)
     }
 
@@ -76,26 +70,25 @@ impl Studio {
     /// [`RefusalKind::NotFound`] if there is none, or it is somebody else's.
     pub async fn cancel(&self, id: Uuid, caller: &Caller) -> Result<Arc<LiveJob>, Refusal> {
         let job = self.job(id, caller).await?;
-        self.cancel_job(&job);
+        if !job.status().is_final() {
+            self.jobs().cancel(&job).await.map_err(store_refusal)?;
+        }
         Ok(job)
     }
 
-    /// Cancel a job: at once if it waits, within a step if it runs.
-    pub(crate) fn cancel_job(&self, job: &Arc<LiveJob>) {
+    /// Cancel a job that nobody waits for any more, also if that has to be tried again.
+    pub(crate) fn cancel_abandoned(&self, job: &Arc<LiveJob>) {
+        let (studio, job) = (self.clone(), job.clone());
         job.cancel();
-        if self.queue().take_out(job) {
-            job.change(|state| state.end(Status::Cancelled, None));
-            job.count_end();
-            let (studio, job) = (self.clone(), job.clone());
-            self.inner.runtime.spawn(async move { studio.keep(&job).await });
-        }
-    }
-
-    /// Store what has become of a job. If that fails, the job goes on.
-    pub(crate) async fn keep(&self, job: &LiveJob) {
-        if let Err(error) = self.store().update(job).await {
-            tracing::error!(job = %job.job.id, error = %Causes(&error), "a job could not be stored");
-        }
+        self.inner.runtime.spawn(async move {
+            let mut tries = 0..ABANDONED_TRIES;
+            while let Err(error) = studio.jobs().cancel(&job).await
+                && tries.next().is_some()
+            {
+                tracing::warn!(job = %job.job.id, error = %Causes(&error), "a job could not be cancelled yet");
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            }
+        });
     }
 
     /// The running job of a caller, or the one that comes first of those that wait.
@@ -118,9 +111,9 @@ impl Studio {
         if !state.status.is_final() {
             return Err(Refusal::new(RefusalKind::Conflict, "this job has not ended; cancel it first"));
         }
-        self.store().remove(&id).await.map_err(store_refusal)?;
+        self.jobs().remove(&id).await.map_err(store_refusal)?;
         for image in state.images {
-            if !self.store().uses_picture(&image.file).await.map_err(store_refusal)? {
+            if !self.jobs().uses_picture(&image.file).await.map_err(store_refusal)? {
                 self.pictures().remove(&image.file);
             }
         }
@@ -141,8 +134,8 @@ impl Studio {
         &self.inner.queue
     }
 
-    pub(crate) fn store(&self) -> &JobStore {
-        &self.inner.store
+    pub(crate) fn jobs(&self) -> &dyn JobKeeper {
+        &*self.inner.jobs
     }
 
     pub(crate) fn inputs(&self) -> &Inputs {
@@ -171,13 +164,12 @@ impl Studio {
     /// taken up by the next server.
     pub async fn shut_down(&self) {
         self.inner.draining.cancel();
-        self.queue().close();
-        let mut changes = self.queue().watch();
-        let idle = async { while self.queue().running().is_some() && changes.changed().await.is_ok() {} };
+        self.jobs().close_worker();
+        let idle = self.inner.worker_ended.cancelled();
         if tokio::time::timeout(self.config().drain, idle).await.is_err() {
             tracing::info!("the running job is handed back");
             self.inner.stopping.cancel();
-            while self.queue().running().is_some() && changes.changed().await.is_ok() {}
+            self.inner.worker_ended.cancelled().await;
         }
         self.inner.ending.cancel();
     }
@@ -185,7 +177,7 @@ impl Studio {
     /// Let go of the data, when [`shut_down`](Self::shut_down) has ended the worker.
     pub async fn close(&self) {
         self.inner.worker_ended.cancelled().await;
-        self.store().close().await;
+        self.jobs().close().await;
     }
 
     /// Whether the server takes no more jobs.
@@ -212,10 +204,21 @@ impl Studio {
     }
 }
 
+/// How often a job that nobody waits for is tried to be cancelled.
+const ABANDONED_TRIES: usize = 60;
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+/// When to ask again if the database does not answer.
+const UNREACHABLE_WAIT: Duration = Duration::from_secs(5);
+
 /// A refusal for a store that fails.
 pub(crate) fn store_refusal(error: StoreError) -> Refusal {
     match error {
         StoreError::Full => Refusal::new(RefusalKind::StorageFull, "the disk of the server is full"),
+        StoreError::Unreachable(error) => {
+            tracing::warn!(error = %Causes(&error), "the database does not answer");
+            let message = "the server cannot keep jobs at the moment; ask again in a few seconds";
+            Refusal::new(RefusalKind::Unavailable, message).retry_after(UNREACHABLE_WAIT)
+        }
         other => Refusal::internal(&other),
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::job_handle::{Attachment, JobHandle, Lifetime};
-use crate::jobs::{Idempotency, Job, JobImage, JobState, LiveJob, Status};
+use crate::jobs::{Added, Idempotency, Job, JobImage, JobState, LiveJob, Needs, NewJob, Room, Status};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::request::{Drawing, JobRequest, Resolved};
 use crate::security::Caller;
@@ -44,16 +44,10 @@ impl Studio {
         self.inner.rates.check(caller)?;
         let idempotency = idempotency_key.map(|key| idempotency(key, &request)).transpose()?;
         let Resolved { drawing, warnings } = self.resolve(request).await?;
-        let key = self.picture_key(&drawing).await?;
+        let (key, needs) = self.identify(&drawing).await?;
 
-        let submitting = self.inner.submitting.lock().await;
         // Who asks under a key means to ask again: the job goes on without its client.
         let lifetime = if idempotency.is_some() { Lifetime::Kept } else { lifetime };
-        if let Some(idempotency) = &idempotency
-            && let Some(found) = self.repeated(idempotency, caller).await?
-        {
-            return Ok(self.handle(found, lifetime, true));
-        }
         let job = Job {
             id: Uuid::new_v4(),
             owner: caller.owner.clone(),
@@ -63,22 +57,29 @@ impl Studio {
             queued_at: clock::now(),
             is_attached: lifetime == Lifetime::Attached,
         };
-        let place = self.queue().place_of_next(&job.user);
+        let mut state = JobState::queued(warnings);
         if let Some(images) = self.cached_images(&job).await? {
-            let mut state = JobState { cached: true, images, ..JobState::queued(warnings) };
+            (state.cached, state.images) = (true, images);
             state.end(Status::Completed, None);
-            self.store().insert(&job, place, &state, idempotency.as_ref()).await.map_err(store_refusal)?;
-            metrics::counter!("studio_picture_cache_hits").increment(1);
-            tracing::info!(job = %job.id, model = job.drawing.model, "answered from the cache");
-            return Ok(self.handle(Arc::new(LiveJob::new(job, place, state)), lifetime, false));
         }
-        self.check_room(caller)?;
-        let state = JobState::queued(warnings);
-        self.store().insert(&job, place, &state, idempotency.as_ref()).await.map_err(store_refusal)?;
-        let live = Arc::new(LiveJob::new(job, place, state));
-        self.queue().insert(&live);
-        drop(submitting);
-        tracing::info!(job = %live.job.id, model = live.job.drawing.model, "queued");
+        let asked = idempotency.as_ref().map(|idempotency| idempotency.request_digest.clone());
+        let room = Room { of_all: self.config().max_queue, of_user: self.config().max_queue_per_user };
+        let live = match self.jobs().add(NewJob { job, needs, state, idempotency, room }).await.map_err(store_refusal)? {
+            Added::New(live) => live,
+            Added::Repeated(live, digest) if digest == asked => return Ok(self.handle(live, lifetime, true)),
+            Added::Repeated(..) => {
+                let message = "another request was made with this Idempotency-Key; give each request its own";
+                return Err(Refusal::new(RefusalKind::Conflict, message));
+            }
+            Added::Full { of_user } => return Err(self.full(of_user)),
+        };
+        let (id, model) = (live.job.id, &live.job.drawing.model);
+        if live.state().cached {
+            metrics::counter!("studio_picture_cache_hits").increment(1);
+            tracing::info!(job = %id, model, "answered from the cache");
+        } else {
+            tracing::info!(job = %id, model, "queued");
+        }
         Ok(self.handle(live, lifetime, false))
     }
 
@@ -88,10 +89,15 @@ impl Studio {
         JobHandle { studio: self.clone(), job, is_repeat, _attachment: attachment }
     }
 
-    /// What tells the pixels and the file of a drawing from all others.
-    async fn picture_key(&self, drawing: &Drawing) -> Result<String, Refusal> {
+    /// What tells the pixels and the file of a drawing from all others, and what it needs in a worker's memory.
+    async fn identify(&self, drawing: &Drawing) -> Result<(String, Needs), Refusal> {
         let (studio, drawing) = (self.clone(), drawing.clone());
-        self.blocking(move || studio.picture_key_of(&drawing).map_err(|error| Refusal::internal(&*error))).await?
+        let identify = move || {
+            let key = studio.picture_key_of(&drawing).map_err(|error| Refusal::internal(&*error))?;
+            let needs = drawing.needs(studio.registry()).map_err(|problem| Refusal::new(RefusalKind::Conflict, problem))?;
+            Ok((key, needs))
+        };
+        self.blocking(identify).await?
     }
 
     fn picture_key_of(&self, drawing: &Drawing) -> Result<String, Box<dyn std::error::Error>> {
@@ -104,37 +110,26 @@ impl Studio {
         Ok(digest.hex())
     }
 
-    /// The job that the caller asked for before under this key.
-    async fn repeated(&self, idempotency: &Idempotency, caller: &Caller) -> Result<Option<Arc<LiveJob>>, Refusal> {
-        let found = self.store().find_by_key(&caller.owner, &idempotency.key).await.map_err(store_refusal)?;
-        let Some(stored) = found else { return Ok(None) };
-        if stored.request_digest.as_ref() != Some(&idempotency.request_digest) {
-            let message = "another request was made with this Idempotency-Key; give each request its own";
-            return Err(Refusal::new(RefusalKind::Conflict, message));
-        }
-        Ok(Some(self.queue().find(&stored.job.id).unwrap_or_else(|| Arc::new(stored.live()))))
-    }
-
     /// The images of an equal job, if they are all there.
     async fn cached_images(&self, job: &Job) -> Result<Option<Vec<JobImage>>, Refusal> {
         let owner = if self.config().shares_cache { None } else { Some(job.owner.as_str()) };
-        let found = self.store().find_by_picture(&job.key, owner).await.map_err(store_refusal)?;
-        let images = found.map(|found| found.state.images);
-        Ok(images.filter(|images| !images.is_empty() && images.iter().all(|image| self.pictures().contains(&image.file))))
+        let found = self.jobs().find_by_picture(&job.key, owner).await.map_err(store_refusal)?;
+        let Some(images) = found.map(|found| found.state.images).filter(|images| !images.is_empty()) else { return Ok(None) };
+        let studio = self.clone();
+        let all = move || images.iter().all(|image| studio.pictures().contains(&image.file)).then_some(images);
+        self.blocking(all).await
     }
 
-    fn check_room(&self, caller: &Caller) -> Result<(), Refusal> {
+    fn full(&self, of_user: bool) -> Refusal {
         let config = self.config();
-        let problem = if self.queue().len() >= config.max_queue {
-            format!("{} jobs wait, and no more are taken; try again later", config.max_queue)
-        } else if self.queue().len_of(&caller.user) >= config.max_queue_per_user {
+        let problem = if of_user {
             format!("{} jobs of yours wait, and no more are taken; try again later", config.max_queue_per_user)
         } else {
-            return Ok(());
+            format!("{} jobs wait, and no more are taken; try again later", config.max_queue)
         };
         metrics::counter!("studio_jobs_refused").increment(1);
         let wait = self.queue().forecast().all().map_or(UNKNOWN_WAIT, Duration::from_secs_f64);
-        Err(Refusal::new(RefusalKind::QueueFull, problem).retry_after(wait))
+        Refusal::new(RefusalKind::QueueFull, problem).retry_after(wait)
     }
 }
 

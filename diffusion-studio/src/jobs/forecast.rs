@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::estimate::{Speeds, WorkKey};
 use super::job::LiveJob;
+use super::placement::Needs;
 use super::state::Stage;
 use crate::request::{Drawing, LoraUse};
 
@@ -37,6 +38,8 @@ pub(crate) struct Loaded {
     pub(crate) models: Vec<String>,
     /// The LoRAs of the model that was used last.
     pub(crate) applied: Option<(String, Vec<LoraUse>)>,
+    /// Each model with what is applied to it, where that is known.
+    pub(crate) needs: Vec<Needs>,
 }
 
 impl Forecast {

@@ -28,7 +28,8 @@ pub(crate) struct Queue {
 struct Inner {
     order: FairOrder<Arc<LiveJob>>,
     live: HashMap<Uuid, Arc<LiveJob>>,
-    running: Option<Arc<LiveJob>>,
+    /// In the order in which they were begun; one, where there is one worker.
+    running: Vec<Arc<LiveJob>>,
     is_closed: bool,
     speeds: Speeds,
     loaded: Loaded,
@@ -36,13 +37,13 @@ struct Inner {
 }
 
 impl Queue {
-    pub(crate) fn new(speeds: Speeds) -> Self {
+    pub(crate) fn new() -> Self {
         let inner = Inner {
             order: FairOrder::new(),
             live: HashMap::new(),
-            running: None,
+            running: Vec::new(),
             is_closed: false,
-            speeds,
+            speeds: Speeds::default(),
             loaded: Loaded::default(),
             forecast: None,
         };
@@ -83,7 +84,7 @@ impl Queue {
                 return None;
             }
             if let Some((_, job)) = inner.order.pop() {
-                inner.running = Some(job.clone());
+                inner.running.push(job.clone());
                 self.changed(inner);
                 return Some(job);
             }
@@ -91,18 +92,19 @@ impl Queue {
         }
     }
 
-    /// The running job has ended. `loaded` is what the worker has in memory.
-    pub(crate) fn ended(&self, job: &LiveJob, loaded: Loaded) {
+    /// A job has ended.
+    pub(crate) fn ended(&self, id: &Uuid) {
         let mut inner = self.lock();
-        inner.live.remove(&job.job.id);
-        inner.running = None;
-        inner.loaded = loaded;
-        self.changed(inner);
+        if let Some(job) = inner.live.remove(id) {
+            inner.running.retain(|running| running.job.id != *id);
+            inner.order.remove(job.place);
+            self.changed(inner);
+        }
     }
 
-    /// The running job goes back to its place.
+    /// A running job goes back to its place.
     pub(crate) fn hand_back(&self, job: &Arc<LiveJob>) {
-        self.lock().running = None;
+        self.lock().running.retain(|running| running.job.id != job.job.id);
         self.insert(job);
     }
 
@@ -128,8 +130,8 @@ impl Queue {
         self.lock().live.get(id).cloned()
     }
 
-    /// The job that runs.
-    pub(crate) fn running(&self) -> Option<Arc<LiveJob>> {
+    /// The jobs that run.
+    pub(crate) fn running(&self) -> Vec<Arc<LiveJob>> {
         self.lock().running.clone()
     }
 
@@ -156,7 +158,7 @@ impl Queue {
         if let Some(forecast) = inner.forecast.as_ref().filter(|forecast| forecast.age() < FORECAST_SECONDS) {
             return forecast.clone();
         }
-        let forecast = Arc::new(Forecast::new(&inner.speeds, inner.loaded.clone(), inner.running.as_ref(), inner.order.iter()));
+        let forecast = Arc::new(Forecast::new(&inner.speeds, inner.loaded.clone(), inner.running.first(), inner.order.iter()));
         inner.forecast = Some(forecast.clone());
         forecast
     }
@@ -171,6 +173,16 @@ impl Queue {
     /// Seconds that work takes, as measured.
     pub(crate) fn speeds<T>(&self, ask: impl FnOnce(&Speeds) -> T) -> T {
         ask(&self.lock().speeds)
+    }
+
+    /// What was measured before.
+    pub(crate) fn set_speeds(&self, speeds: Speeds) {
+        self.lock().speeds = speeds;
+    }
+
+    /// What the worker has in memory.
+    pub(crate) fn set_loaded(&self, loaded: Loaded) {
+        self.lock().loaded = loaded;
     }
 
     /// Models that the worker has in memory.

@@ -42,7 +42,7 @@ impl Status {
 }
 
 /// What a running job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Stage {
@@ -57,12 +57,12 @@ pub enum Stage {
 }
 
 /// How far a running job is.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     /// What it does.
     pub stage: Stage,
     /// The component that is loaded.
-    pub component: Option<&'static str>,
+    pub component: Option<String>,
     /// Bytes of it that are.
     pub done: usize,
     /// Bytes of it.
@@ -117,6 +117,11 @@ impl JobError {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into() }
     }
+
+    /// The program that drew a job ended, so often that nobody tries again.
+    pub(crate) fn crashed(attempts: u32) -> Self {
+        Self::new("crashed", format!("the server ended {attempts} times while it drew this"))
+    }
 }
 
 /// What becomes of a job.
@@ -159,6 +164,22 @@ impl JobState {
             warnings,
             error: None,
         }
+    }
+
+    /// The job is begun now.
+    pub(crate) fn begin(&mut self) {
+        self.status = Status::Running;
+        self.attempts += 1;
+        self.started_at = Some(crate::clock::now());
+        self.images.clear();
+    }
+
+    /// The job waits again; where it was nobody's fault, the attempt does not count.
+    pub(crate) fn wait_again(&mut self, counts: bool) {
+        self.status = Status::Queued;
+        self.attempts -= u32::from(!counts);
+        (self.progress, self.preview) = (None, None);
+        self.images.clear();
     }
 
     /// The job ends like this now.

@@ -61,6 +61,15 @@ impl LoraList {
         same.next().filter(|_| same.next().is_none()).cloned()
     }
 
+    /// What tells the contents of a LoRA's file from all others.
+    ///
+    /// # Errors
+    /// A sentence if it is no longer there, or cannot be read.
+    pub(crate) fn digest(&self, name: &str) -> Result<String, String> {
+        let entry = self.find(name).ok_or_else(|| format!("the LoRA \"{name}\" is no longer there"))?;
+        entry.digest().map(str::to_owned).map_err(|error| format!("the LoRA \"{name}\" cannot be read: {error}"))
+    }
+
     fn snapshot(&self) -> BTreeMap<String, Arc<LoraEntry>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

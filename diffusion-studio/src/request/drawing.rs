@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::job_kind::JobKind;
 use super::job_request::{GuidanceRequest, JobRequest, LoraRequest, NoiseShiftRequest, SkipLayersRequest, StepCacheRequest};
 use super::picture_format::PictureFormat;
+use crate::jobs::Needs;
+use crate::registry::Registry;
 
 /// What is drawn, with nothing left open: the same drawing gives the same images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,10 +113,26 @@ impl Drawing {
         }
     }
 
+    /// What it needs in a worker's memory.
+    ///
+    /// # Errors
+    /// A sentence if a LoRA is no longer there, or cannot be read.
+    pub(crate) fn needs(&self, registry: &Registry) -> Result<Needs, String> {
+        let contents = self.loras.iter().map(|lora| registry.loras.digest(&lora.name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(needs(&self.model, &self.loras, &contents))
+    }
+
     /// How often the network is evaluated in a step, about: twice with classifier-free guidance.
     pub(crate) fn passes(&self) -> usize {
         1 + usize::from(self.settings.is_guided()) + usize::from(self.settings.skip_layers.is_some())
     }
+}
+
+/// A model with its LoRAs, spelled one way: names, weights, and what tells the contents of their files.
+pub(crate) fn needs(model: &str, loras: &[LoraUse], contents: &[String]) -> Needs {
+    let spell = |(lora, contents): (&LoraUse, &String)| format!("{}:{}@{}", lora.name, lora.weight, &contents[..16]);
+    let loras: Vec<String> = loras.iter().zip(contents).map(spell).collect();
+    Needs { model: model.into(), loras: loras.join(",").into() }
 }
 
 /// `None` for plain guidance.

@@ -8,6 +8,7 @@ mod pictures;
 mod refused;
 mod resolve;
 
+pub(crate) use drawing::needs;
 pub use drawing::{Drawing, InitInput, LoraUse, Output};
 pub use job_kind::JobKind;
 pub use job_request::{GuidanceRequest, JobRequest, LoraRequest, NoiseShiftRequest, SkipLayersRequest, StepCacheRequest};

@@ -16,7 +16,7 @@ pub(super) fn finish(studio: &Studio, job: &Job, image: &RgbImage, index: usize)
     let quality = output.quality.unwrap_or(JPEG_QUALITY);
     let bytes = encode_image(image, output.format.into(), quality, &parameters)
         .map_err(|error| DrawError::failed("format", error.to_string()))?;
-    let file = format!("{}-{index}.{}", job.id, output.format.extension());
+    let file = format!("{}-{index}.{}", studio.secret().name_of(&bytes), output.format.extension());
     studio.pictures().write(&file, &bytes).map_err(|error| match &error {
         FileCacheError::Full(_) => DrawError::failed("storage_full", "the disk of the server is full, so the image is lost"),
         FileCacheError::Other(source) => DrawError::failed("storage", format!("{error}: {source}")),

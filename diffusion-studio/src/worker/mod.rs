@@ -13,9 +13,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::DropGuard;
 
-use crate::clock;
-use crate::jobs::{JobError, LiveJob, Status};
-use crate::studio::{MOST_ATTEMPTS, Studio};
+use crate::jobs::{JobError, LiveJob, MOST_ATTEMPTS, Status};
+use crate::studio::Studio;
 use draw_error::DrawError;
 use pipelines::Pipelines;
 
@@ -45,19 +44,12 @@ enum Outcome {
 
 impl Worker {
     fn run(mut self) {
-        while let Some(job) = self.studio.queue().next() {
+        while let Some(job) = self.studio.jobs().next(self.pipelines.loaded()) {
             self.attempt(&job);
         }
     }
 
     fn attempt(&mut self, job: &Arc<LiveJob>) {
-        job.change(|state| {
-            state.status = Status::Running;
-            state.attempts += 1;
-            state.started_at = Some(clock::now());
-            state.images.clear();
-        });
-        self.keep(job);
         let span = tracing::info_span!("job", id = %job.job.id);
         let drawn = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| draw::draw(&self.studio, &mut self.pipelines, job))));
         let outcome = match drawn {
@@ -82,7 +74,6 @@ impl Worker {
     }
 
     fn finish(&mut self, job: &Arc<LiveJob>, outcome: Outcome) {
-        let queue = self.studio.queue();
         match outcome {
             Outcome::Ended(status, error) => {
                 if let Some(error) = &error {
@@ -90,29 +81,11 @@ impl Worker {
                 }
                 let mut ended = job.state();
                 ended.end(status, error);
-                // Who hears of the end finds it stored.
-                let stored = LiveJob::new(job.job.clone(), job.place, ended.clone());
-                self.keep(&stored);
-                queue.ended(job, self.pipelines.loaded());
-                job.change(|state| *state = ended);
-                job.count_end();
+                self.studio.jobs().ended(job, ended, self.pipelines.loaded());
                 tracing::info!(job = %job.job.id, status = status.name(), "ended");
             }
-            Outcome::HandBack { counts } => {
-                job.change(|state| {
-                    state.status = Status::Queued;
-                    state.attempts -= u32::from(!counts);
-                    (state.progress, state.preview) = (None, None);
-                    state.images.clear();
-                });
-                self.keep(job);
-                queue.hand_back(job);
-            }
+            Outcome::HandBack { counts } => self.studio.jobs().hand_back(job, counts),
         }
-    }
-
-    fn keep(&self, job: &LiveJob) {
-        self.studio.runtime().block_on(self.studio.keep(job));
     }
 }
 

@@ -12,7 +12,7 @@ use diffusion_models::{Pipeline, PipelineError, Plan, PromptStore, Settings};
 
 use crate::jobs::Loaded;
 use crate::registry::ModelEntry;
-use crate::request::{Drawing, LoraUse};
+use crate::request::{Drawing, LoraUse, needs};
 use crate::studio::Studio;
 
 /// Models in memory; the one that was used longest ago makes room for others.
@@ -50,9 +50,11 @@ impl Pipelines {
 
     /// What is loaded, for forecasts.
     pub(super) fn loaded(&self) -> Loaded {
-        let models = self.loaded.iter().filter(|model| model.pipeline.denoiser().is_some());
+        let models = || self.loaded.iter().filter(|model| model.pipeline.denoiser().is_some());
+        let needs = |model: &LoadedModel| Some(needs(&model.model, &model.loras, model.contents.as_ref()?));
         Loaded {
-            models: models.map(|model| model.model.clone()).collect(),
+            needs: models().filter_map(needs).collect(),
+            models: models().map(|model| model.model.clone()).collect(),
             applied: self.loaded.last().map(|model| (model.model.clone(), model.loras.clone())),
         }
     }

@@ -67,7 +67,7 @@ impl<'a> Reporter<'a> {
             Event::Loading { component, done, total } => {
                 self.loading_since.get_or_insert_with(Instant::now);
                 self.report(Stage::Load, |progress| {
-                    progress.component = Some(component.name());
+                    progress.component = Some(component.name().to_owned());
                     (progress.done, progress.total) = (done, total);
                 });
                 if done >= total {
@@ -148,12 +148,6 @@ impl<'a> Reporter<'a> {
 
     /// Remember how long work took.
     pub(super) fn measured(&self, key: &WorkKey, seconds: f64) {
-        let remembered = self.studio.queue().measured(key, seconds);
-        let (store, key) = (self.studio.store().clone(), key.clone());
-        self.studio.runtime().spawn(async move {
-            if let Err(error) = store.set_speed(key.name(), remembered).await {
-                tracing::warn!(%error, "a measurement could not be stored");
-            }
-        });
+        self.studio.jobs().measured(key, seconds);
     }
 }

@@ -11,22 +11,23 @@ use crate::security::Caller;
 
 /// End the caller's job that runs, or the first one that waits. Nobody else's.
 #[utoipa::path(post, path = "/interrupt", tag = "a1111", responses((status = 200, body = Value)))]
-pub(super) async fn interrupt(State(a1111): State<A1111>, caller: Caller) -> Json<Value> {
-    end_first(&a1111, &caller);
-    Json(json!({}))
+pub(super) async fn interrupt(State(a1111): State<A1111>, caller: Caller) -> Result<Json<Value>, SdError> {
+    end_first(&a1111, &caller).await?;
+    Ok(Json(json!({})))
 }
 
 /// As [`interrupt`]: all images of a job are drawn together.
 #[utoipa::path(post, path = "/skip", tag = "a1111", responses((status = 200, body = Value)))]
-pub(super) async fn skip(State(a1111): State<A1111>, caller: Caller) -> Json<Value> {
-    end_first(&a1111, &caller);
-    Json(Value::Null)
+pub(super) async fn skip(State(a1111): State<A1111>, caller: Caller) -> Result<Json<Value>, SdError> {
+    end_first(&a1111, &caller).await?;
+    Ok(Json(Value::Null))
 }
 
-fn end_first(a1111: &A1111, caller: &Caller) {
+async fn end_first(a1111: &A1111, caller: &Caller) -> Result<(), Refusal> {
     if let Some(job) = a1111.studio.running_of(caller) {
-        a1111.studio.cancel_job(&job);
+        a1111.studio.cancel(job.job.id, caller).await?;
     }
+    Ok(())
 }
 
 /// Look into the folder of LoRAs again.

@@ -55,7 +55,7 @@ pub(super) async fn progress(
     let studio = &a1111.studio;
     let (job, is_own) = match studio.running_of(&caller) {
         Some(own) => (own, true),
-        None => match studio.queue().running() {
+        None => match studio.queue().running().into_iter().next() {
             Some(other) => (other, false),
             None => return Ok(Json(SdProgress::default())),
         },

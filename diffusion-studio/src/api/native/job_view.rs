@@ -81,7 +81,7 @@ struct Links {
 
 impl ImageView {
     pub(crate) fn new(image: &JobImage, drawing: &Drawing) -> Self {
-        // `ID-INDEX.EXTENSION`: the file may be that of an equal job.
+        // `NAME-INDEX.EXTENSION`
         let url = match image.file.rsplit_once('-') {
             Some((id, rest)) => format!("/images/{id}/{rest}"),
             None => String::new(),

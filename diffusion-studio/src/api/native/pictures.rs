@@ -19,7 +19,7 @@ fn no_such_picture() -> Refusal {
 
 /// A finished image. Its name cannot be guessed, and no key is asked for.
 #[utoipa::path(get, path = "/images/{id}/{file}", tag = "history",
-    params(("id" = Uuid, Path, description = "The job"), ("file" = String, Path, description = "As in `0.png`")),
+    params(("id" = Uuid, Path, description = "What tells its contents"), ("file" = String, Path, description = "As in `0.png`")),
     responses((status = 200, content_type = "image/png"), (status = 404, body = RefusalBody)))]
 pub(super) async fn picture(
     State(studio): State<Studio>,

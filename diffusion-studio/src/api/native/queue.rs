@@ -15,7 +15,7 @@ use crate::studio::Studio;
 /// The queue: what others ask for is not told.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct QueueView {
-    /// The job that is drawn.
+    /// The jobs that are drawn.
     running: Vec<RunningView>,
     /// Jobs that wait.
     waiting: usize,
@@ -43,7 +43,7 @@ pub(crate) struct RunningView {
 #[utoipa::path(get, path = "/api/v1/queue", tag = "jobs", responses((status = 200, body = QueueView)))]
 pub(super) async fn queue(State(studio): State<Studio>, caller: Caller) -> Json<QueueView> {
     let queue = studio.queue();
-    let running = queue.running().map(|job| {
+    let running = queue.running().into_iter().map(|job| {
         let mine = job.job.owner == caller.owner;
         let drawing = &job.job.drawing;
         RunningView {
@@ -57,7 +57,7 @@ pub(super) async fn queue(State(studio): State<Studio>, caller: Caller) -> Json<
         }
     });
     Json(QueueView {
-        running: running.into_iter().collect(),
+        running: running.collect(),
         waiting: queue.len(),
         mine: queue.of_owner(&caller.owner).iter().map(|job| JobView::of(&studio, job)).collect(),
         eta_seconds: queue.forecast().all(),

@@ -1,4 +1,4 @@
-//! What lasts of jobs, in a file of `SQLite`.
+//! What lasts of the jobs of one process, in a file of `SQLite`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,71 +10,15 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Row, SqlSafeStr};
 use uuid::Uuid;
 
-use super::job::{Job, LiveJob};
+use super::job::Job;
+use super::keeper::{HistoryPage, Idempotency, StoreError, StoredJob};
 use super::order::Place;
 use super::state::{JobState, Status};
 
-/// What lasts of jobs.
+/// What lasts of the jobs of one process.
 #[derive(Clone, Debug)]
-pub(crate) struct JobStore {
+pub(crate) struct SqliteJobs {
     pool: SqlitePool,
-}
-
-/// Why something could not be stored or read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    /// There is no room.
-    #[error("the disk is full")]
-    Full,
-    /// The database fails.
-    #[error("the database of jobs fails")]
-    Database(#[source] sqlx::Error),
-    /// The file is of another version.
-    #[error("the database of jobs is not of this version of the program; a newer one wrote it, or it is damaged")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
-    /// A row does not read.
-    #[error("a row of the database of jobs does not read")]
-    Row(#[from] serde_json::Error),
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        const SQLITE_FULL: &str = "13";
-        match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
-            Some(code) if code == SQLITE_FULL => Self::Full,
-            _ => Self::Database(error),
-        }
-    }
-}
-
-/// A key by which a caller recognizes a request, and what the request says.
-#[derive(Clone, Debug)]
-pub(crate) struct Idempotency {
-    pub(crate) key: String,
-    pub(crate) request_digest: String,
-}
-
-/// A job as it is stored.
-#[derive(Clone, Debug)]
-pub(crate) struct StoredJob {
-    pub(crate) job: Job,
-    pub(crate) place: Place,
-    pub(crate) state: JobState,
-    pub(crate) request_digest: Option<String>,
-}
-
-impl StoredJob {
-    /// The job as those have it who look at it.
-    pub(crate) fn live(self) -> LiveJob {
-        LiveJob::new(self.job, self.place, self.state)
-    }
-}
-
-/// Which finished jobs of an owner are listed, the newest first.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HistoryPage {
-    pub(crate) before: f64,
-    pub(crate) limit: u32,
 }
 
 /// How long statements wait for each other.
@@ -82,7 +26,7 @@ const BUSY: Duration = Duration::from_secs(10);
 /// Connections: `SQLite` has one writer, and readers beside it.
 const CONNECTIONS: u32 = 4;
 
-impl JobStore {
+impl SqliteJobs {
     /// The database in a file, made if it is not there.
     ///
     /// # Errors
@@ -136,10 +80,9 @@ impl JobStore {
     }
 
     /// Store what has become of a job.
-    pub(crate) async fn update(&self, job: &LiveJob) -> Result<(), StoreError> {
+    pub(crate) async fn update(&self, id: &Uuid, state: &JobState) -> Result<(), StoreError> {
         const UPDATE: &str = "UPDATE jobs SET status = ?, attempts = ?, started_at = ?, finished_at = ?, images = ?, \
             warnings = ?, error = ? WHERE id = ?";
-        let state = job.state();
         sqlx::query(UPDATE)
             .bind(state.status.name())
             .bind(state.attempts)
@@ -148,7 +91,7 @@ impl JobStore {
             .bind(json(&state.images)?)
             .bind(json(&state.warnings)?)
             .bind(state.error.as_ref().map(json).transpose()?)
-            .bind(job.job.id.to_string())
+            .bind(id.to_string())
             .execute(&self.pool)
             .await?;
         Ok(())
