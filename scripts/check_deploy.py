@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the examples in deploy/ against the program whose path is given: files parse, have the form that their readers want, refer
-to what is there, and options, environment variables and columns are the program's. So are the commands of docs/SCALING.md.
+"""Checks the examples in deploy/ against the program whose path is given: files parse, have the form that their readers want,
+refer to what is there, and options, environment variables and columns are the program's. So are the commands of docs/SCALING.md.
 
 Needs the packages of scripts/clients/requirements.txt; no container is started, and nothing is fetched.
 """
@@ -14,7 +14,7 @@ import tomllib
 from dockerfile_parse import DockerfileParser
 
 from deploy_checks import compose, kubernetes, pages
-from deploy_checks.program import Program
+from deploy_checks.program import USER, Program
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 DEPLOY = REPOSITORY / "deploy"
@@ -38,7 +38,7 @@ def check_dockerfile(program):
     names = [name for name, _ in steps]
     assert names.count("FROM") == 2 and set(names[: names.index("FROM")]) <= {"ARG"}, names
     assert ("USER", "studio") in steps and names.index("USER") < names.index("ENTRYPOINT")
-    assert any("useradd" in value and "--uid 10001" in value for _, value in steps), "Kubernetes is told this number"
+    assert any("useradd" in value and f"--uid {USER}" in value for _, value in steps), "Kubernetes is told this number"
     assert ("ENTRYPOINT", '["studio"]') in steps, "arguments come from compose and Kubernetes"
     variables = re.findall(r"(STUDIO_[A-Z_]+)=", dict(steps)["ENV"])
     assert variables, steps

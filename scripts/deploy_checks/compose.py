@@ -108,7 +108,7 @@ def check_file(file, folder, program):
             assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), f"{name}: {port} is open to others"
         for value in service.get("environment", {}).values():
             assert all(":-" in variable for variable in re.findall(r"\$\{(.*?)\}", value)), f"{name}: {value} has no default"
-        if "STUDIO_DATABASE" in service.get("environment", {}):
+        if "build" in service:
             check_studio(name, service, services, folder, program)
 
 

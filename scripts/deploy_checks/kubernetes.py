@@ -7,6 +7,7 @@ import kubernetes_validate
 
 from deploy_checks.compose import closed
 from deploy_checks.documents import read
+from deploy_checks.program import USER
 from deploy_checks.queries import check_query, check_statuses, tables
 
 VERSIONS = ("1.27", "1.37")
@@ -17,14 +18,14 @@ METADATA = closed({"name": TEXT, "namespace": TEXT}, ["name", "namespace"])
 
 def keda(kind, spec):
     """An object of KEDA's with this specification."""
-    return closed({"apiVersion": {"const": "keda.sh/v1alpha1"}, "kind": {"const": kind}, "metadata": METADATA, "spec": spec}, ["spec"])
+    return closed(
+        {"apiVersion": {"const": "keda.sh/v1alpha1"}, "kind": {"const": kind}, "metadata": METADATA, "spec": spec}, ["spec"]
+    )
 
 
 # The parts that are used of KEDA's definitions (https://github.com/kedacore/keda, config/crd/bases), and of the fields of its
 # PostgreSQL scaler (pkg/scalers/postgresql_scaler.go there), which are texts, numbers too.
-QUERY = closed(
-    {"query": TEXT, "targetQueryValue": TEXT, "activationTargetQueryValue": TEXT}, ["query", "targetQueryValue"]
-)
+QUERY = closed({"query": TEXT, "targetQueryValue": TEXT, "activationTargetQueryValue": TEXT}, ["query", "targetQueryValue"])
 TRIGGER = closed(
     {
         "type": {"const": "postgresql"},
@@ -130,10 +131,11 @@ def check_deployment(deployment, objects, program):
     role.check_environment(environment)
     assert {"STUDIO_DATABASE", "STUDIO_STORE", "STUDIO_MODEL"} <= environment.keys(), environment.keys()
 
-    sleep = sum(int(word) for word in container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", 0])[1:])
+    end = container.get("lifecycle", {"preStop": {"exec": {"command": ["sleep", "0"]}}})
+    sleep = int(end["preStop"]["exec"]["command"][1])
     assert pod["terminationGracePeriodSeconds"] > role.drain_seconds(environment) + sleep, f"{name} has no time to end its job"
     user, rights = pod["securityContext"], container["securityContext"]
-    assert user["runAsNonRoot"] and user["runAsUser"] > 0 and user["seccompProfile"] == {"type": "RuntimeDefault"}, user
+    assert user["runAsNonRoot"] and user["runAsUser"] == USER and user["seccompProfile"] == {"type": "RuntimeDefault"}, user
     assert rights["capabilities"] == {"drop": ["ALL"]} and rights["readOnlyRootFilesystem"], rights
     assert rights["allowPrivilegeEscalation"] is False and pod["automountServiceAccountToken"] is False, name
 
@@ -148,7 +150,8 @@ def check_deployment(deployment, objects, program):
     paths = [mount["mountPath"] for mount in container["volumeMounts"]]
     for variable, value in environment.items():
         path = value.split("=")[-1]
-        assert not path.startswith("/") or path.startswith(tuple(f"{each}/" for each in paths)), f"{variable}: {path} is nowhere"
+        if path.startswith("/"):
+            assert path.startswith(tuple(f"{each}/" for each in paths)), f"{variable}: {path} is nowhere"
     if role is program.front:
         probes = {probe: container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("readiness", "liveness")}
         assert probes == {"readiness": "/health/ready", "liveness": "/health/live"}, probes

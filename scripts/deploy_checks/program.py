@@ -6,6 +6,9 @@ import subprocess
 # What the store's library reads by itself.
 STORE_VARIABLES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"}
 
+# The user of the image; Kubernetes does not start one whom it knows by name alone.
+USER = 10001
+
 
 class Role:
     """The program as a front end, or as one of its subcommands."""
@@ -20,7 +23,9 @@ class Role:
     def check_arguments(self, arguments):
         """Arguments are this subcommand and options that it has."""
         assert arguments[: len(self.subcommand)] == self.subcommand, arguments
-        for argument in arguments[len(self.subcommand) :]:
+        options = arguments[len(self.subcommand) :]
+        assert not options or options[0].startswith("-"), f"{options[0]} is neither a subcommand nor an option"
+        for argument in options:
             if argument.startswith("-"):
                 option = argument.removeprefix("--").split("=")[0]
                 assert option in self.options, f"{argument} is no option of {self.subcommand or 'the program'}"
