@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks the examples in deploy/ against the program whose path is given: files parse, have the form that their readers want,
-refer to what is there, and options, environment variables and columns are the program's. So are the commands of docs/SCALING.md.
+refer to what is there, and options, environment variables and columns are the program's. So are those of docs/SCALING.md.
 
 Needs the packages of scripts/clients/requirements.txt; no container is started, and nothing is fetched.
 """
