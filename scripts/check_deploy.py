@@ -1,25 +1,23 @@
 #!/usr/bin/env python3
-"""Checks the examples in deploy/ against the program whose path is given: files parse, and options are the program's.
+"""Checks the examples in deploy/ against the program whose path is given: files parse, have the form that their readers want,
+refer to what is there, and options, environment variables and columns are the program's. So are those of docs/SCALING.md.
 
-Needs the package dockerfile-parse.
+Needs the packages of scripts/clients/requirements.txt; no container is started, and nothing is fetched.
 """
 
 import configparser
 import pathlib
 import re
-import subprocess
 import sys
 import tomllib
 
 from dockerfile_parse import DockerfileParser
 
-DEPLOY = pathlib.Path(__file__).parent.parent / "deploy"
+from deploy_checks import compose, kubernetes, pages
+from deploy_checks.program import USER, Program
 
-
-def options(program):
-    """The program's options, without the dashes."""
-    help_text = subprocess.run([program, "--help"], check=True, capture_output=True, text=True).stdout
-    return set(re.findall(r"^\s+(?:-\w, )?--([a-z-]+)", help_text, re.MULTILINE))
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+DEPLOY = REPOSITORY / "deploy"
 
 
 def check_unit(known):
@@ -33,17 +31,18 @@ def check_unit(known):
     assert unit["Service"]["KillSignal"] == "SIGTERM"
 
 
-def check_dockerfile(known):
-    """Two stages, a user who is not root, and environment variables that the program reads."""
+def check_dockerfile(program):
+    """Two stages, a user who is not root and has a number, and environment variables that the program reads."""
     parser = DockerfileParser(path=str(DEPLOY / "Dockerfile"))
     steps = [(step["instruction"], step["value"]) for step in parser.structure if step["instruction"] != "COMMENT"]
     names = [name for name, _ in steps]
-    assert names.count("FROM") == 2 and names[0] == "FROM", names
+    assert names.count("FROM") == 2 and set(names[: names.index("FROM")]) <= {"ARG"}, names
     assert ("USER", "studio") in steps and names.index("USER") < names.index("ENTRYPOINT")
-    variables = re.findall(r"STUDIO_([A-Z_]+)=", dict(steps)["ENV"])
+    assert any("useradd" in value and f"--uid {USER}" in value for _, value in steps), "Kubernetes is told this number"
+    assert ("ENTRYPOINT", '["studio"]') in steps, "arguments come from compose and Kubernetes"
+    variables = re.findall(r"(STUDIO_[A-Z_]+)=", dict(steps)["ENV"])
     assert variables, steps
-    for variable in variables:
-        assert variable.lower().replace("_", "-") in known, variable
+    program.front.check_environment(variables)
 
 
 def check_toml(known):
@@ -54,12 +53,14 @@ def check_toml(known):
 
 def main():
     """Check all of them."""
-    known = options(sys.argv[1])
-    assert {"port", "data", "model"} <= known, known
-    check_unit(known)
-    check_dockerfile(known)
-    check_toml(known)
-    print("deploy/: the unit, the Dockerfile and the file of options fit the program")
+    program = Program(sys.argv[1])
+    check_unit(program.front.options)
+    check_dockerfile(program)
+    check_toml(program.front.options)
+    compose.check(DEPLOY, program)
+    kubernetes.check(DEPLOY, program)
+    pages.check(REPOSITORY / "docs" / "SCALING.md", program)
+    print("deploy/: the unit, the Dockerfile, the file of options, compose.yaml and kubernetes.yaml fit the program")
 
 
 if __name__ == "__main__":

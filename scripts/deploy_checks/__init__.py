@@ -1,0 +1,1 @@
+"""Checks of the examples in deploy/, a file for each kind."""
