@@ -7,6 +7,7 @@ use std::time::Duration;
 use diffusion_app::device::DeviceName;
 use diffusion_app::precision::PrecisionName;
 
+use crate::fleet::FleetConfig;
 use crate::registry::ModelSource;
 use crate::security::Keys;
 
@@ -47,6 +48,34 @@ pub struct StudioConfig {
     pub model_aliases: Vec<String>,
     /// What requests may ask for.
     pub limits: Limits,
+    /// What it shares with other processes; nothing, if it stands alone.
+    pub fleet: Option<FleetConfig>,
+    /// Which part it takes.
+    pub role: Role,
+}
+
+/// Which part a process takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It answers callers, and draws.
+    #[default]
+    Both,
+    /// It answers callers; others draw.
+    FrontEnd,
+    /// It draws for others.
+    Worker,
+}
+
+impl Role {
+    /// Whether it answers callers.
+    pub fn answers(self) -> bool {
+        self != Self::Worker
+    }
+
+    /// Whether it draws.
+    pub fn draws(self) -> bool {
+        self != Self::FrontEnd
+    }
 }
 
 /// What requests may ask for.
@@ -96,6 +125,8 @@ impl StudioConfig {
             keep_jobs: Duration::from_hours(30 * 24),
             model_aliases: Vec::new(),
             limits: Limits::default(),
+            fleet: None,
+            role: Role::Both,
         }
     }
 }

@@ -9,6 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::caches::FileCacheError;
+use crate::jobs::StoreError;
+
 /// Why a request is refused, in a form that each protocol renders in its own words.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
@@ -131,6 +134,11 @@ impl Refusal {
         Self::new(RefusalKind::NotFound, "there is no such job of yours")
     }
 
+    /// Something that the server needs does not answer now.
+    fn unavailable(message: &str) -> Self {
+        Self::new(RefusalKind::Unavailable, message).retry_after(UNAVAILABLE_WAIT)
+    }
+
     /// Something that should work failed. What it was goes to the log, and not to whoever asked.
     pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %Causes(error), "a request failed");
@@ -148,6 +156,37 @@ impl Refusal {
             response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, challenge);
         }
         response
+    }
+}
+
+/// When to ask again if something that the server needs does not answer.
+const UNAVAILABLE_WAIT: Duration = Duration::from_secs(5);
+
+impl From<StoreError> for Refusal {
+    /// Jobs that cannot be kept.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::new(RefusalKind::StorageFull, "the disk of the server is full"),
+            StoreError::Unreachable(error) => {
+                tracing::warn!(error = %Causes(&error), "the database does not answer");
+                Self::unavailable("the server cannot keep jobs at the moment; ask again in a few seconds")
+            }
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<FileCacheError> for Refusal {
+    /// Files that cannot be kept or read.
+    fn from(error: FileCacheError) -> Self {
+        match error {
+            FileCacheError::Full(_) => Self::new(RefusalKind::StorageFull, error.to_string()),
+            FileCacheError::Unreachable(_) => {
+                tracing::warn!(error = %Causes(&error), "the store does not answer");
+                Self::unavailable("the server cannot keep or read pictures at the moment; ask again in a few seconds")
+            }
+            FileCacheError::Other(_) => Self::internal(&error),
+        }
     }
 }
 

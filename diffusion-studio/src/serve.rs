@@ -37,3 +37,11 @@ pub async fn serve(studio: Studio, listener: TcpListener, signal: impl Future<Ou
     studio.close().await;
     Ok(())
 }
+
+/// Draw for others until `signal`: then the running job ends or is handed back.
+pub async fn work(studio: Studio, signal: impl Future<Output = ()> + Send) {
+    signal.await;
+    tracing::info!("ending: no more jobs are taken");
+    studio.shut_down().await;
+    studio.close().await;
+}

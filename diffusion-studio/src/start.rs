@@ -7,9 +7,10 @@ use diffusion_app::memory::available_memory;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::caches::FileCache;
+use crate::caches::{FileCache, Files, SharedFiles, StoreUrl, check_store};
 use crate::config::StudioConfig;
-use crate::jobs::{LocalJobs, Queue};
+use crate::fleet::{DatabaseUrl, FleetConfig, Parts, SharedJobs};
+use crate::jobs::{JobKeeper, LocalJobs, Queue, StoreError};
 use crate::registry::{LoraList, OpenModelError, Registry};
 use crate::request::Inputs;
 use crate::security::{JobRates, Secret};
@@ -41,6 +42,24 @@ pub enum StartError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database cannot be used.
+    #[error("the database {database:?} cannot be used")]
+    Database {
+        /// The database.
+        database: DatabaseUrl,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store of pictures cannot be used.
+    #[error("the store {store} cannot be used")]
+    Store {
+        /// The store.
+        store: StoreUrl,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Another server uses the data folder.
     #[error("another studio uses the folder {}; give this one another", path.display())]
     InUse {
@@ -67,19 +86,21 @@ impl Studio {
         .await
         .map_err(|error| failed(error.into()))??;
         config.models.clear();
+        let registry = Arc::new(registry);
         let folder = |name: &str| FileCache::open(data.join(name), config.cache_size).map_err(|error| failed(error.into()));
-        let (pictures, inputs) = (folder("pictures")?, Inputs::new(folder("inputs")?));
-        let secret = Secret::open(&data.join("secret")).map_err(|error| failed(error.into()))?;
+        let (pictures, inputs) = (folder("pictures")?, folder("inputs")?);
         let queue = Arc::new(Queue::new());
-        let jobs = LocalJobs::open(&data.join("jobs.sqlite"), queue.clone(), config.keep_jobs).await;
-        let jobs = Arc::new(jobs.map_err(|error| failed(error.into()))?);
+        let Kept { jobs, secret, pictures, inputs } = match &config.fleet {
+            None => alone(&config, &queue, pictures, inputs).await.map_err(failed)?,
+            Some(fleet) => shared(&config, fleet, &queue, &registry, pictures, inputs).await?,
+        };
         let rates = JobRates::new(config.jobs_per_minute);
         let studio = Self {
             inner: Arc::new(Inner {
                 registry,
                 queue,
                 jobs,
-                inputs,
+                inputs: Inputs::new(inputs),
                 pictures,
                 secret,
                 rates,
@@ -91,10 +112,62 @@ impl Studio {
                 config,
             }),
         };
-        worker::start(studio.clone(), lock, studio.inner.worker_ended.clone().drop_guard())
-            .map_err(|error| failed(error.into()))?;
+        let ended = studio.inner.worker_ended.clone();
+        if studio.config().role.draws() {
+            worker::start(studio.clone(), lock, ended.drop_guard()).map_err(|error| failed(error.into()))?;
+        } else {
+            ended.cancel();
+            // Held as long as the program runs.
+            std::mem::forget(lock);
+        }
         Ok(studio)
     }
+}
+
+/// What lasts of a server.
+struct Kept {
+    jobs: Arc<dyn JobKeeper>,
+    secret: Secret,
+    pictures: Files,
+    inputs: Files,
+}
+
+/// A server that stands alone keeps everything in its folder.
+async fn alone(
+    config: &StudioConfig,
+    queue: &Arc<Queue>,
+    pictures: FileCache,
+    inputs: FileCache,
+) -> Result<Kept, Box<dyn std::error::Error + Send + Sync>> {
+    let jobs = LocalJobs::open(&config.data.join("jobs.sqlite"), queue.clone(), config.keep_jobs).await?;
+    let secret = Secret::open(&config.data.join("secret"))?;
+    Ok(Kept { jobs: Arc::new(jobs), secret, pictures: Files::Local(pictures), inputs: Files::Local(inputs) })
+}
+
+/// A server that shares its queue keeps everything where others find it.
+async fn shared(
+    config: &StudioConfig,
+    fleet: &FleetConfig,
+    queue: &Arc<Queue>,
+    registry: &Arc<Registry>,
+    pictures: FileCache,
+    inputs: FileCache,
+) -> Result<Kept, StartError> {
+    let no_store = |source: Box<dyn std::error::Error + Send + Sync>| StartError::Store { store: fleet.store.clone(), source };
+    let store = fleet.store.open().map_err(|error| no_store(error.into()))?;
+    check_store(&*store).await.map_err(|error| no_store(error.into()))?;
+    let parts = Parts {
+        is_front: config.role.answers(),
+        worker: config.role.draws().then(|| (registry.clone(), config.limits.memory)),
+        device: config.device.to_string(),
+        kept: config.keep_jobs,
+        store: store.clone(),
+    };
+    let no_database = |error: StoreError| StartError::Database { database: fleet.database.clone(), source: error.into() };
+    let jobs = SharedJobs::open(fleet, queue.clone(), parts).await.map_err(no_database)?;
+    let secret = jobs.secret().await.map_err(no_database)?;
+    let files = |kind, cache| Files::Shared(SharedFiles::new(store.clone(), kind, cache, Handle::current()));
+    Ok(Kept { jobs: Arc::new(jobs), secret, pictures: files("pictures", pictures), inputs: files("inputs", inputs) })
 }
 
 fn open_registry(config: &StudioConfig) -> Result<Registry, StartError> {

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::caches::FileCache;
+use crate::caches::{FileCacheError, Files};
 use crate::config::StudioConfig;
 use crate::jobs::{Expected, JobImage, JobKeeper, LiveJob, Queue, StoreError};
 use crate::refusal::{Causes, Refusal, RefusalKind};
@@ -24,12 +24,12 @@ pub struct Studio {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: StudioConfig,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     /// The jobs that wait and run, to look at.
     pub(crate) queue: Arc<Queue>,
     pub(crate) jobs: Arc<dyn JobKeeper>,
     pub(crate) inputs: Inputs,
-    pub(crate) pictures: FileCache,
+    pub(crate) pictures: Files,
     pub(crate) secret: Secret,
     pub(crate) rates: JobRates,
     pub(crate) runtime: Handle,
@@ -60,7 +60,7 @@ impl Studio {
     /// # Errors
     /// [`RefusalKind::NotFound`] if there is none, or it is somebody else's.
     pub async fn job(&self, id: Uuid, caller: &Caller) -> Result<Arc<LiveJob>, Refusal> {
-        let found = self.jobs().find(&id).await.map_err(store_refusal)?;
+        let found = self.jobs().find(&id).await?;
         found.filter(|found| found.job.owner == caller.owner).ok_or_else(Refusal::no_such_job)
     }
 
@@ -71,7 +71,7 @@ impl Studio {
     pub async fn cancel(&self, id: Uuid, caller: &Caller) -> Result<Arc<LiveJob>, Refusal> {
         let job = self.job(id, caller).await?;
         if !job.status().is_final() {
-            self.jobs().cancel(&job).await.map_err(store_refusal)?;
+            self.jobs().cancel(&job).await?;
         }
         Ok(job)
     }
@@ -111,10 +111,11 @@ impl Studio {
         if !state.status.is_final() {
             return Err(Refusal::new(RefusalKind::Conflict, "this job has not ended; cancel it first"));
         }
-        self.jobs().remove(&id).await.map_err(store_refusal)?;
+        self.jobs().remove(&id).await?;
         for image in state.images {
-            if !self.jobs().uses_picture(&image.file).await.map_err(store_refusal)? {
-                self.pictures().remove(&image.file);
+            if !self.jobs().uses_picture(&image.file).await? {
+                let studio = self.clone();
+                self.blocking(move || studio.pictures().remove(&image.file)).await??;
             }
         }
         Ok(())
@@ -142,7 +143,7 @@ impl Studio {
         &self.inner.inputs
     }
 
-    pub(crate) fn pictures(&self) -> &FileCache {
+    pub(crate) fn pictures(&self) -> &Files {
         &self.inner.pictures
     }
 
@@ -156,7 +157,7 @@ impl Studio {
     /// [`RefusalKind::NotFound`] if it had to make room for newer ones.
     pub async fn picture(&self, image: &JobImage) -> Result<Vec<u8>, Refusal> {
         let (studio, file) = (self.clone(), image.file.clone());
-        let bytes = self.blocking(move || studio.pictures().read(&file)).await?;
+        let bytes = self.blocking(move || studio.pictures().read(&file)).await??;
         bytes.ok_or_else(|| Refusal::new(RefusalKind::NotFound, "this picture made room for newer ones; draw it again"))
     }
 
@@ -198,27 +199,8 @@ impl Studio {
     pub async fn ending(&self) {
         self.inner.ending.cancelled().await;
     }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.inner.runtime
-    }
 }
 
 /// How often a job that nobody waits for is tried to be cancelled.
 const ABANDONED_TRIES: usize = 60;
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
-/// When to ask again if the database does not answer.
-const UNREACHABLE_WAIT: Duration = Duration::from_secs(5);
-
-/// A refusal for a store that fails.
-pub(crate) fn store_refusal(error: StoreError) -> Refusal {
-    match error {
-        StoreError::Full => Refusal::new(RefusalKind::StorageFull, "the disk of the server is full"),
-        StoreError::Unreachable(error) => {
-            tracing::warn!(error = %Causes(&error), "the database does not answer");
-            let message = "the server cannot keep jobs at the moment; ask again in a few seconds";
-            Refusal::new(RefusalKind::Unavailable, message).retry_after(UNREACHABLE_WAIT)
-        }
-        other => Refusal::internal(&other),
-    }
-}

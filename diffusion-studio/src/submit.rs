@@ -12,7 +12,7 @@ use crate::jobs::{Added, Idempotency, Job, JobImage, JobState, LiveJob, Needs, N
 use crate::refusal::{Refusal, RefusalKind};
 use crate::request::{Drawing, JobRequest, Resolved};
 use crate::security::Caller;
-use crate::studio::{Studio, store_refusal};
+use crate::studio::Studio;
 
 /// How a job is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ impl Studio {
         }
         let asked = idempotency.as_ref().map(|idempotency| idempotency.request_digest.clone());
         let room = Room { of_all: self.config().max_queue, of_user: self.config().max_queue_per_user };
-        let live = match self.jobs().add(NewJob { job, needs, state, idempotency, room }).await.map_err(store_refusal)? {
+        let live = match self.jobs().add(NewJob { job, needs, state, idempotency, room }).await? {
             Added::New(live) => live,
             Added::Repeated(live, digest) if digest == asked => return Ok(self.handle(live, lifetime, true)),
             Added::Repeated(..) => {
@@ -113,11 +113,15 @@ impl Studio {
     /// The images of an equal job, if they are all there.
     async fn cached_images(&self, job: &Job) -> Result<Option<Vec<JobImage>>, Refusal> {
         let owner = if self.config().shares_cache { None } else { Some(job.owner.as_str()) };
-        let found = self.jobs().find_by_picture(&job.key, owner).await.map_err(store_refusal)?;
+        let found = self.jobs().find_by_picture(&job.key, owner).await?;
         let Some(images) = found.map(|found| found.state.images).filter(|images| !images.is_empty()) else { return Ok(None) };
         let studio = self.clone();
-        let all = move || images.iter().all(|image| studio.pictures().contains(&image.file)).then_some(images);
-        self.blocking(all).await
+        let all_there = move || {
+            let mut there = images.iter().map(|image| studio.pictures().contains(&image.file));
+            // A picture that cannot be looked for is drawn again.
+            there.all(|there| there.unwrap_or(false)).then_some(images)
+        };
+        self.blocking(all_there).await
     }
 
     fn full(&self, of_user: bool) -> Refusal {

@@ -24,6 +24,9 @@ pub(crate) enum FileCacheError {
     /// There is no room.
     #[error("the disk is full")]
     Full(#[source] io::Error),
+    /// The store that machines share is gone, does not answer in time, or refuses.
+    #[error("the store that the machines share cannot be used")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Something else.
     #[error("a file could not be written")]
     Other(#[source] io::Error),
@@ -31,11 +34,13 @@ pub(crate) enum FileCacheError {
 
 impl From<io::Error> for FileCacheError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::Full(error),
-            _ => Self::Other(error),
-        }
+        if is_full(error.kind()) { Self::Full(error) } else { Self::Other(error) }
     }
+}
+
+/// Whether an error tells that there is no room.
+pub(super) fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 impl FileCache {
@@ -127,7 +132,7 @@ fn kib_of(bytes: u64) -> u32 {
 }
 
 /// Letters, digits, dashes, and a dot that is not first: no path leads elsewhere, and no unfinished file counts.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     !name.is_empty() && !name.starts_with('.') && name.chars().all(is_plain)
 }

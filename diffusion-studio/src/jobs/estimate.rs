@@ -59,6 +59,24 @@ impl Speeds {
         Self { seconds }
     }
 
+    /// The mean of what was measured in several places.
+    pub(crate) fn mean<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sums: HashMap<String, (f64, f64)> = HashMap::new();
+        for (work, seconds) in all.into_iter().flat_map(|speeds| &speeds.seconds) {
+            let sum = sums.entry(work.clone()).or_default();
+            *sum = (sum.0 + seconds, sum.1 + 1.0);
+        }
+        Self { seconds: sums.into_iter().map(|(work, (sum, count))| (work, sum / count)).collect() }
+    }
+
+    /// These speeds, and those of `other` where nothing was measured.
+    pub(crate) fn or(mut self, other: &Self) -> Self {
+        for (work, seconds) in &other.seconds {
+            self.seconds.entry(work.clone()).or_insert(*seconds);
+        }
+        self
+    }
+
     /// Take in a measurement; what is remembered of this work now.
     pub(crate) fn measured(&mut self, key: &WorkKey, seconds: f64) -> f64 {
         let remembered = self.seconds.entry(key.0.clone()).or_insert(seconds);

@@ -54,7 +54,7 @@ impl Forecast {
         let mut clock = Some(0.0);
         let mut ahead = 0;
         if let Some(job) = running {
-            clock = remaining(speeds, job);
+            clock = seconds_left(speeds, job);
             jobs.insert(job.job.id, Expected { ahead: 0, wait: Some(0.0), eta: clock });
             loaded.took(&job.job.drawing);
             ahead = 1;
@@ -68,6 +68,11 @@ impl Forecast {
             ahead += 1;
         }
         Self { made: Instant::now(), jobs, all: clock }
+    }
+
+    /// The forecast for jobs that several workers draw.
+    pub(crate) fn of_fleet(jobs: HashMap<Uuid, Expected>, all: Option<f64>) -> Self {
+        Self { made: Instant::now(), jobs, all }
     }
 
     /// What is expected of a job now.
@@ -114,7 +119,7 @@ impl Loaded {
 }
 
 /// Seconds that are left of a running job.
-fn remaining(speeds: &Speeds, job: &LiveJob) -> Option<f64> {
+pub(crate) fn seconds_left(speeds: &Speeds, job: &LiveJob) -> Option<f64> {
     let drawing = &job.job.drawing;
     let state = job.state();
     let Some(progress) = &state.progress else { return speeds.drawing(drawing) };

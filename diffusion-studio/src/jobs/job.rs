@@ -1,6 +1,8 @@
 //! A job.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -37,11 +39,13 @@ pub struct LiveJob {
     pub place: Place,
     state: watch::Sender<JobState>,
     cancelled: AtomicBool,
+    /// Somebody watches from another process, until then.
+    watched_until: Mutex<Option<Instant>>,
 }
 
 impl LiveJob {
     pub(crate) fn new(job: Job, place: Place, state: JobState) -> Self {
-        Self { job, place, state: watch::Sender::new(state), cancelled: AtomicBool::new(false) }
+        Self { job, place, state: watch::Sender::new(state), cancelled: AtomicBool::new(false), watched_until: Mutex::new(None) }
     }
 
     /// What has become of it.
@@ -61,7 +65,13 @@ impl LiveJob {
 
     /// Whether anybody watches.
     pub(crate) fn is_watched(&self) -> bool {
-        self.state.receiver_count() > 0
+        let until = *self.watched_until.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state.receiver_count() > 0 || until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Somebody watches from another process, until then.
+    pub(crate) fn watch_until(&self, time: Instant) {
+        *self.watched_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
     }
 
     /// Change what has become of it.

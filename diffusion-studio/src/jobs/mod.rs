@@ -15,7 +15,7 @@ mod state;
 pub(crate) use estimate::{Speeds, WorkKey, steps};
 pub use fleet_order::{FleetOrder, Offer, Taken, Ticket};
 pub use forecast::Expected;
-pub(crate) use forecast::Loaded;
+pub(crate) use forecast::{Loaded, seconds_left};
 pub use job::{Job, LiveJob};
 pub(crate) use keeper::{Added, HistoryPage, Idempotency, JobKeeper, MOST_ATTEMPTS, NewJob, Room, StoreError, StoredJob};
 pub(crate) use local::LocalJobs;

@@ -10,6 +10,7 @@ use super::estimate::{Speeds, WorkKey};
 use super::forecast::{Forecast, Loaded};
 use super::job::LiveJob;
 use super::order::{FairOrder, Place};
+use crate::fleet::{FleetWorker, fleet_forecast};
 
 /// A forecast is made anew after this many seconds, or when the queue changes.
 const FORECAST_SECONDS: f64 = 0.5;
@@ -33,6 +34,9 @@ struct Inner {
     is_closed: bool,
     speeds: Speeds,
     loaded: Loaded,
+    /// Whether other processes share the queue, and who draws then.
+    is_shared: bool,
+    workers: Vec<FleetWorker>,
     forecast: Option<Arc<Forecast>>,
 }
 
@@ -45,6 +49,8 @@ impl Queue {
             is_closed: false,
             speeds: Speeds::default(),
             loaded: Loaded::default(),
+            is_shared: false,
+            workers: Vec::new(),
             forecast: None,
         };
         Self { inner: Mutex::new(inner), work: Condvar::new(), changes: watch::Sender::new(0) }
@@ -92,6 +98,15 @@ impl Queue {
         }
     }
 
+    /// A job that waits is drawn, by whomever.
+    pub(crate) fn begun(&self, job: &Arc<LiveJob>) {
+        let mut inner = self.lock();
+        if inner.order.take(job.place).is_some() {
+            inner.running.push(job.clone());
+            self.changed(inner);
+        }
+    }
+
     /// A job has ended.
     pub(crate) fn ended(&self, id: &Uuid) {
         let mut inner = self.lock();
@@ -130,6 +145,11 @@ impl Queue {
         self.lock().live.get(id).cloned()
     }
 
+    /// The names of all jobs that wait or run.
+    pub(crate) fn ids(&self) -> Vec<Uuid> {
+        self.lock().live.keys().copied().collect()
+    }
+
     /// The jobs that run.
     pub(crate) fn running(&self) -> Vec<Arc<LiveJob>> {
         self.lock().running.clone()
@@ -158,7 +178,12 @@ impl Queue {
         if let Some(forecast) = inner.forecast.as_ref().filter(|forecast| forecast.age() < FORECAST_SECONDS) {
             return forecast.clone();
         }
-        let forecast = Arc::new(Forecast::new(&inner.speeds, inner.loaded.clone(), inner.running.first(), inner.order.iter()));
+        let forecast = Arc::new(if inner.is_shared {
+            let (jobs, all) = fleet_forecast(&inner.workers, &inner.speeds, &inner.running, inner.order.iter());
+            Forecast::of_fleet(jobs, all)
+        } else {
+            Forecast::new(&inner.speeds, inner.loaded.clone(), inner.running.first(), inner.order.iter())
+        });
         inner.forecast = Some(forecast.clone());
         forecast
     }
@@ -178,6 +203,12 @@ impl Queue {
     /// What was measured before.
     pub(crate) fn set_speeds(&self, speeds: Speeds) {
         self.lock().speeds = speeds;
+    }
+
+    /// Who draws, among processes that share the queue.
+    pub(crate) fn set_workers(&self, workers: Vec<FleetWorker>) {
+        let mut inner = self.lock();
+        (inner.is_shared, inner.workers, inner.forecast) = (true, workers, None);
     }
 
     /// What the worker has in memory.

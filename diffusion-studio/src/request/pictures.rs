@@ -13,8 +13,8 @@ use diffusion_models::InitImage;
 use image::ImageReader;
 
 use super::drawing::{INPUT_URL, InitInput};
-use crate::caches::{FileCache, FileCacheError};
-use crate::refusal::{Refusal, RefusalKind};
+use crate::caches::{FileCacheError, Files};
+use crate::refusal::{Causes, Refusal, RefusalKind};
 
 /// Pixels of the largest picture that is decoded: as many as cameras make.
 const MAX_PIXELS: u64 = 64_000_000;
@@ -64,11 +64,11 @@ pub(crate) fn check_size(field: &str, bytes: &[u8]) -> Result<(u32, u32), Refusa
 /// Pictures that were sent, kept by their contents until their jobs are drawn, and longer while there is room.
 #[derive(Clone, Debug)]
 pub(crate) struct Inputs {
-    files: FileCache,
+    files: Files,
 }
 
 impl Inputs {
-    pub(crate) fn new(files: FileCache) -> Self {
+    pub(crate) fn new(files: Files) -> Self {
         Self { files }
     }
 
@@ -79,7 +79,7 @@ impl Inputs {
     pub(crate) fn take(&self, field: &str, text: &str) -> Result<(String, (u32, u32)), Refusal> {
         if let Some(name) = text.strip_prefix(INPUT_URL) {
             let bytes =
-                self.read(name).ok_or_else(|| Refusal::invalid(field, "this picture is no longer here; send it again"))?;
+                self.read(name)?.ok_or_else(|| Refusal::invalid(field, "this picture is no longer here; send it again"))?;
             return Ok((name.to_owned(), check_size(field, &bytes)?));
         }
         let bytes = decode_picture(field, text)?;
@@ -88,17 +88,17 @@ impl Inputs {
         decode_image(&bytes, Path::new(field), size.0 as usize, size.1 as usize)
             .map_err(|error| Refusal::invalid(field, error.to_string()))?;
         let name = sha256_of(&bytes);
-        self.files.write(&name, &bytes).map_err(|error| match error {
-            FileCacheError::Full(_) => Refusal::new(RefusalKind::StorageFull, error.to_string()),
-            FileCacheError::Other(_) => Refusal::internal(&error),
-        })?;
+        self.files.write(&name, &bytes)?;
         Ok((name, size))
     }
 
     /// A picture by its name.
-    pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
+    ///
+    /// # Errors
+    /// [`FileCacheError::Unreachable`].
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, FileCacheError> {
         let is_name = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_name { self.files.read(name) } else { None }
+        if is_name { self.files.read(name) } else { Ok(None) }
     }
 
     /// The picture to start from, at the size that is drawn.
@@ -106,7 +106,10 @@ impl Inputs {
     /// # Errors
     /// A sentence.
     pub(crate) fn init_image(&self, input: &InitInput, width: usize, height: usize) -> Result<InitImage, String> {
-        let read = |name: &str| self.read(name).ok_or("the picture to start from is no longer here; send it again");
+        let read = |name: &str| {
+            let bytes = self.read(name).map_err(|error| Causes(&error).to_string())?;
+            bytes.ok_or_else(|| "the picture to start from is no longer here; send it again".to_owned())
+        };
         let (image, _) =
             decode_image(&read(&input.image)?, Path::new("image"), width, height).map_err(|error| error.to_string())?;
         let mask = match &input.mask {
@@ -119,8 +122,9 @@ impl Inputs {
     /// What there is to say about a picture that is drawn at another size, and whether a mask is black all over.
     pub(crate) fn warnings(&self, input: &InitInput, width: usize, height: usize) -> Vec<String> {
         let stretched = |bytes: &[u8]| decode_image(bytes, Path::new("image"), width, height).ok()?.1;
-        let image: Option<Stretched> = self.read(&input.image).and_then(|bytes| stretched(&bytes));
-        let mask = input.mask.as_ref().and_then(|name| self.read(name));
+        let read = |name: &String| self.read(name).ok().flatten();
+        let image: Option<Stretched> = read(&input.image).and_then(|bytes| stretched(&bytes));
+        let mask = input.mask.as_ref().and_then(read);
         let mask = mask.and_then(|bytes| Some(decode_mask(&bytes, Path::new("mask"), width, height).ok()?.0));
         let empty = mask.filter(Mask::is_empty).map(|_| "the mask is black everywhere, so the image stays as it is".to_owned());
         image.map(|stretched| stretched.to_string()).into_iter().chain(empty).collect()

@@ -7,6 +7,7 @@ use super::draw_error::DrawError;
 use crate::caches::FileCacheError;
 use crate::jobs::{Job, JobImage};
 use crate::parameters::infotext;
+use crate::refusal::Causes;
 use crate::studio::Studio;
 
 /// Write an image of a job with its parameters.
@@ -19,7 +20,7 @@ pub(super) fn finish(studio: &Studio, job: &Job, image: &RgbImage, index: usize)
     let file = format!("{}-{index}.{}", studio.secret().name_of(&bytes), output.format.extension());
     studio.pictures().write(&file, &bytes).map_err(|error| match &error {
         FileCacheError::Full(_) => DrawError::failed("storage_full", "the disk of the server is full, so the image is lost"),
-        FileCacheError::Other(source) => DrawError::failed("storage", format!("{error}: {source}")),
+        FileCacheError::Unreachable(_) | FileCacheError::Other(_) => DrawError::failed("storage", Causes(&error).to_string()),
     })?;
     Ok(JobImage { file, seed, width: image.width, height: image.height })
 }

@@ -11,7 +11,7 @@ use super::jobs::JobId;
 use crate::jobs::{HistoryPage, StoredJob};
 use crate::refusal::{Refusal, RefusalBody, RefusalKind};
 use crate::security::Caller;
-use crate::studio::{Studio, store_refusal};
+use crate::studio::Studio;
 
 /// Which part of the history is asked for.
 #[derive(Deserialize, IntoParams)]
@@ -44,7 +44,7 @@ pub(super) async fn history(
     let Query(HistoryQuery { limit, before }) = query.map_err(|error| Refusal::new(RefusalKind::Invalid, error.body_text()))?;
     let limit = limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let page = HistoryPage { before: before.unwrap_or(f64::MAX), limit: limit + 1 };
-    let mut found = studio.jobs().history(&caller.owner, page).await.map_err(store_refusal)?;
+    let mut found = studio.jobs().history(&caller.owner, page).await?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let view = |stored: StoredJob| JobView::of(&studio, &stored.live());

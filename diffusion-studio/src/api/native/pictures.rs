@@ -34,7 +34,7 @@ pub(super) async fn picture(
         let studio = studio.clone();
         move || studio.pictures().read(&name)
     };
-    let bytes = studio.blocking(read).await?.ok_or_else(no_such_picture)?;
+    let bytes = studio.blocking(read).await??.ok_or_else(no_such_picture)?;
     Ok(([(CONTENT_TYPE, HeaderValue::from_static(format.mime())), (CACHE_CONTROL, FOR_EVER)], bytes).into_response())
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn input(State(studio): State<Studio>, Path(name): Path<String>
         let studio = studio.clone();
         move || studio.inputs().read(&name)
     };
-    let bytes = studio.blocking(read).await?.ok_or_else(no_such_picture)?;
+    let bytes = studio.blocking(read).await??.ok_or_else(no_such_picture)?;
     let mime = image::guess_format(&bytes).map_or("application/octet-stream", |format| format.to_mime_type());
     Ok(([(CONTENT_TYPE, HeaderValue::from_static(mime)), (CACHE_CONTROL, FOR_EVER)], bytes).into_response())
 }

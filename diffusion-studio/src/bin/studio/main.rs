@@ -4,6 +4,7 @@ mod arguments;
 mod log;
 mod models;
 mod options;
+mod serve_options;
 mod signal;
 
 use std::error::Error;
@@ -11,20 +12,49 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use diffusion_app::cli::{Verbosity, print, run_server};
-use diffusion_studio::{Keys, Limits, Studio, StudioConfig, serve};
+use diffusion_studio::{Keys, Limits, Role, Studio, StudioConfig, serve, work};
 use tokio::net::TcpListener;
 
-use arguments::Arguments;
+use arguments::{Arguments, Task};
 use options::Options;
+use serve_options::ServeOptions;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     run_server(|| {
-        let options = arguments.with_file()?;
+        let task = arguments.task()?;
+        let (Task::Serve(options, _) | Task::Work(options)) = &task;
         log::start(options.log_format.unwrap_or_default());
-        let config = config(&options)?;
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config))
+        let config = config_of(&task)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        match task {
+            Task::Serve(..) => runtime.block_on(run(config)),
+            Task::Work(_) => runtime.block_on(draw(config)),
+        }
     })
+}
+
+/// Draw for others.
+async fn draw(config: StudioConfig) -> Result<(), Box<dyn Error>> {
+    let signal = signal::signal()?;
+    let studio = Studio::start(config).await?;
+    tell_ready(&studio);
+    work(studio, signal).await;
+    Ok(())
+}
+
+fn tell_ready(studio: &Studio) {
+    let config = studio.config();
+    tracing::info!(
+        models = studio.registry().names(),
+        loras = studio.registry().loras.all().len(),
+        data = %config.data.display(),
+        device = %config.device,
+        precision = %studio.registry().default_model().options.precision,
+        database = config.fleet.as_ref().map(|fleet| tracing::field::debug(&fleet.database)),
+        name = config.fleet.as_ref().map(|fleet| &fleet.name),
+        "ready"
+    );
 }
 
 async fn run(config: StudioConfig) -> Result<(), Box<dyn Error>> {
@@ -37,15 +67,7 @@ async fn run(config: StudioConfig) -> Result<(), Box<dyn Error>> {
     }
     let signal = signal::signal()?;
     let studio = Studio::start(config).await?;
-    let config = studio.config();
-    tracing::info!(
-        models = studio.registry().names(),
-        loras = studio.registry().loras.all().len(),
-        data = %config.data.display(),
-        device = %config.device,
-        precision = %studio.registry().default_model().options.precision,
-        "ready"
-    );
+    tell_ready(&studio);
     print(format_args!("studio: http://{address}/"))?;
     serve(studio, listener, signal).await?;
     Ok(())
@@ -55,38 +77,64 @@ async fn run(config: StudioConfig) -> Result<(), Box<dyn Error>> {
 const MOST_HOURS: u64 = 876_600_000;
 
 /// What the options mean.
-fn config(options: &Options) -> Result<StudioConfig, Box<dyn Error>> {
+fn config_of(task: &Task) -> Result<StudioConfig, Box<dyn Error>> {
+    match task {
+        Task::Work(options) => {
+            let config = StudioConfig { role: Role::Worker, ..drawing(options)? };
+            if config.fleet.is_none() {
+                return Err("a worker draws for others: give --database and --store".into());
+            }
+            Ok(config)
+        }
+        Task::Serve(options, serve) => serving(serve, drawing(options)?),
+    }
+}
+
+/// What the options of every process mean.
+fn drawing(options: &Options) -> Result<StudioConfig, Box<dyn Error>> {
     let device = options.device()?;
     let data = options.data()?;
     let models = models::find(options, device, Verbosity::Normal)?;
     let default = StudioConfig::new(data.clone(), models);
-    let listen = std::net::SocketAddr::new(
-        options.listen.unwrap_or(default.listen.ip()),
-        options.port.unwrap_or(diffusion_studio::DEFAULT_PORT),
-    );
-    let keys = options.api_key_file.as_deref().map(Keys::read).transpose()?.unwrap_or_default();
     let lora_dir = options.lora_dir.clone().unwrap_or_else(|| data.join("loras"));
     std::fs::create_dir_all(&lora_dir)
         .map_err(|error| format!("cannot use {} for LoRAs: {error}; choose another --lora-dir", lora_dir.display()))?;
-    let max_queue = options.max_queue.unwrap_or(default.max_queue);
     Ok(StudioConfig {
-        listen,
         device,
         precision: options.precision()?,
         lora_dir: Some(lora_dir),
-        keys,
-        max_queue,
-        max_queue_per_user: options.max_queue_per_user.unwrap_or(max_queue.div_ceil(4)),
         cache_size: options.cache_size.map_or(default.cache_size, |size| size.0),
-        shares_cache: options.share_cache.unwrap_or(default.shares_cache),
-        jobs_per_minute: options.jobs_per_minute.or(default.jobs_per_minute).filter(|&jobs| jobs > 0),
-        allowed_origins: options.allow_origin.clone(),
         drain: options.drain_seconds.map_or(default.drain, std::time::Duration::from_secs),
         keep_jobs: options
             .keep_days
             .map_or(default.keep_jobs, |days| std::time::Duration::from_hours(days.saturating_mul(24).min(MOST_HOURS))),
+        fleet: options.fleet()?,
+        ..default
+    })
+}
+
+/// What the options of a server mean.
+fn serving(options: &ServeOptions, default: StudioConfig) -> Result<StudioConfig, Box<dyn Error>> {
+    let listen = std::net::SocketAddr::new(
+        options.listen.unwrap_or(default.listen.ip()),
+        options.port.unwrap_or(diffusion_studio::DEFAULT_PORT),
+    );
+    let role = if options.no_worker.unwrap_or(false) { Role::FrontEnd } else { Role::Both };
+    if role == Role::FrontEnd && default.fleet.is_none() {
+        return Err("--no-worker leaves the drawing to others: give --database and --store".into());
+    }
+    let max_queue = options.max_queue.unwrap_or(default.max_queue);
+    Ok(StudioConfig {
+        listen,
+        keys: options.api_key_file.as_deref().map(Keys::read).transpose()?.unwrap_or_default(),
+        max_queue,
+        max_queue_per_user: options.max_queue_per_user.unwrap_or(max_queue.div_ceil(4)),
+        shares_cache: options.share_cache.unwrap_or(default.shares_cache),
+        jobs_per_minute: options.jobs_per_minute.or(default.jobs_per_minute).filter(|&jobs| jobs > 0),
+        allowed_origins: options.allow_origin.clone(),
         model_aliases: options.model_alias.clone(),
         limits: Limits { pixels: options.max_pixels.unwrap_or(default.limits.pixels), ..default.limits },
+        role,
         ..default
     })
 }

@@ -3,26 +3,21 @@
 #![allow(clippy::doc_markdown, reason = "these texts are what --help prints, where backticks would be noise")]
 
 use std::error::Error;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use diffusion_app::device::DeviceName;
 use diffusion_app::precision::PrecisionName;
+use diffusion_studio::FleetConfig;
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 
-/// Options that come from the command line, the environment or a file.
+/// Options of every process, from the command line, the environment or a file.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Options {
-    /// Port to listen on; 0 takes a free one [default: 7860].
-    #[arg(long, value_name = "N", env = "STUDIO_PORT")]
-    pub(crate) port: Option<u16>,
-    /// Address to listen on; 0.0.0.0 is open to the network [default: 127.0.0.1].
-    #[arg(long, value_name = "ADDR", env = "STUDIO_LISTEN")]
-    pub(crate) listen: Option<IpAddr>,
     /// Folder of everything that lasts: jobs, pictures, encoded prompts [default: diffusion/studio in the user's data folder].
     #[arg(long, value_name = "DIR", env = "STUDIO_DATA")]
     pub(crate) data: Option<PathBuf>,
@@ -45,9 +40,6 @@ pub(crate) struct Options {
     /// Folder whose configurations and tokenizers go with a single file, in the same form.
     #[arg(long, value_name = "DIR", env = "STUDIO_MODEL_CONFIG", value_delimiter = ',')]
     pub(crate) model_config: Vec<String>,
-    /// Another name for the default model, for clients with names built in; may be given several times.
-    #[arg(long, value_name = "NAME", env = "STUDIO_MODEL_ALIAS", value_delimiter = ',')]
-    pub(crate) model_alias: Vec<String>,
     /// Folder of LoRAs [default: loras in the data folder].
     #[arg(long, value_name = "DIR", env = "STUDIO_LORA_DIR")]
     pub(crate) lora_dir: Option<PathBuf>,
@@ -58,40 +50,33 @@ pub(crate) struct Options {
     /// Numbers to compute in: f32, f16, bf16 or auto [default: auto].
     #[arg(long, value_name = "NAME", env = "STUDIO_PRECISION")]
     pub(crate) precision: Option<String>,
-    /// File of keys, one a line as NAME:KEY; without it everybody who reaches the server may ask.
-    #[arg(long, value_name = "FILE", env = "STUDIO_API_KEY_FILE")]
-    pub(crate) api_key_file: Option<PathBuf>,
-    /// Jobs that wait at most; more are refused with the time to wait [default: 1000].
-    #[arg(long, value_name = "N", env = "STUDIO_MAX_QUEUE")]
-    pub(crate) max_queue: Option<usize>,
-    /// Jobs of one user that wait at most [default: a quarter of --max-queue].
-    #[arg(long, value_name = "N", env = "STUDIO_MAX_QUEUE_PER_USER")]
-    pub(crate) max_queue_per_user: Option<usize>,
-    /// Jobs that a key or an address may ask for in a minute; 0 for no limit [default: 600].
-    #[arg(long, value_name = "N", env = "STUDIO_JOBS_PER_MINUTE")]
-    pub(crate) jobs_per_minute: Option<u32>,
     /// Bytes that finished pictures take, and as many for those that were sent, as 500MB or 20GB; the oldest go first
     /// [default: 4GiB].
     #[arg(long, value_name = "BYTES", env = "STUDIO_CACHE_SIZE")]
     pub(crate) cache_size: Option<ByteSize>,
-    /// Answer a request with the picture that another user drew with exactly the same settings [default: false].
-    #[arg(long, value_name = "BOOL", env = "STUDIO_SHARE_CACHE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) share_cache: Option<bool>,
     /// Days that finished jobs are listed [default: 30].
     #[arg(long, value_name = "N", env = "STUDIO_KEEP_DAYS")]
     pub(crate) keep_days: Option<u64>,
-    /// Pixels of the largest image [default: 4194304].
-    #[arg(long, value_name = "N", env = "STUDIO_MAX_PIXELS")]
-    pub(crate) max_pixels: Option<usize>,
-    /// Origin of another page that may use the server, as `https://example.org`; may be given several times.
-    #[arg(long, value_name = "ORIGIN", env = "STUDIO_ALLOW_ORIGIN", value_delimiter = ',')]
-    pub(crate) allow_origin: Vec<String>,
     /// Seconds that the running job may go on when the server is told to end [default: 30].
     #[arg(long, value_name = "N", env = "STUDIO_DRAIN_SECONDS")]
     pub(crate) drain_seconds: Option<u64>,
     /// Form of the log on standard error: text or json [default: text].
     #[arg(long, value_enum, value_name = "FORM", env = "STUDIO_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
+    /// Database of a queue that is shared with other processes: postgres://USER:PASSWORD@HOST/NAME. It goes with --store.
+    #[arg(long, value_name = "URL", env = "STUDIO_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<String>,
+    /// Where processes that share a queue keep pictures: s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    /// AWS_REGION and AWS_ENDPOINT_URL in the environment, or file:///FOLDER.
+    #[arg(long, value_name = "URL", env = "STUDIO_STORE")]
+    pub(crate) store: Option<String>,
+    /// What people call this process among those that share a queue; how fast it draws is remembered under it
+    /// [default: the name of the machine].
+    #[arg(long, value_name = "NAME", env = "STUDIO_NAME")]
+    pub(crate) name: Option<String>,
+    /// Seconds after which a process that says nothing counts as gone, so that others draw its job [default: 30].
+    #[arg(long, value_name = "N", env = "STUDIO_WORKER_TIMEOUT")]
+    pub(crate) worker_timeout: Option<u64>,
 }
 
 /// Forms of the log.
@@ -145,13 +130,15 @@ impl TryFrom<String> for ByteSize {
     }
 }
 
+/// A list that was given, or else another one.
+pub(crate) fn first(own: Vec<String>, other: Vec<String>) -> Vec<String> {
+    if own.is_empty() { other } else { own }
+}
+
 impl Options {
     /// These options, and those of `other` where these say nothing.
     pub(crate) fn or(self, other: Self) -> Self {
-        let first = |own: Vec<String>, other| if own.is_empty() { other } else { own };
         Self {
-            port: self.port.or(other.port),
-            listen: self.listen.or(other.listen),
             data: self.data.or(other.data),
             model: first(self.model, other.model),
             vae: first(self.vae, other.vae),
@@ -159,21 +146,17 @@ impl Options {
             clip_g: first(self.clip_g, other.clip_g),
             t5xxl: first(self.t5xxl, other.t5xxl),
             model_config: first(self.model_config, other.model_config),
-            model_alias: first(self.model_alias, other.model_alias),
             lora_dir: self.lora_dir.or(other.lora_dir),
             device: self.device.or(other.device),
             precision: self.precision.or(other.precision),
-            api_key_file: self.api_key_file.or(other.api_key_file),
-            max_queue: self.max_queue.or(other.max_queue),
-            max_queue_per_user: self.max_queue_per_user.or(other.max_queue_per_user),
-            jobs_per_minute: self.jobs_per_minute.or(other.jobs_per_minute),
             cache_size: self.cache_size.or(other.cache_size),
-            share_cache: self.share_cache.or(other.share_cache),
             keep_days: self.keep_days.or(other.keep_days),
-            max_pixels: self.max_pixels.or(other.max_pixels),
-            allow_origin: first(self.allow_origin, other.allow_origin),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             log_format: self.log_format.or(other.log_format),
+            database: self.database.or(other.database),
+            store: self.store.or(other.store),
+            name: self.name.or(other.name),
+            worker_timeout: self.worker_timeout.or(other.worker_timeout),
         }
     }
 
@@ -185,6 +168,26 @@ impl Options {
         Ok(self.precision.as_deref().unwrap_or("auto").parse()?)
     }
 
+    /// What is shared with other processes, if anything is.
+    pub(crate) fn fleet(&self) -> Result<Option<FleetConfig>, Box<dyn Error>> {
+        /// How long a process may say nothing.
+        const TIMEOUT: u64 = 30;
+        /// A shorter time would count processes as gone that are busy.
+        const SHORTEST_TIMEOUT: u64 = 2;
+        let (database, store) = match (&self.database, &self.store) {
+            (Some(database), Some(store)) => (database.parse()?, store.parse()?),
+            (None, None) => return Ok(None),
+            (Some(_), None) => return Err("--database needs a --store where all processes find the pictures".into()),
+            (None, Some(_)) => return Err("--store goes with the --database of the queue; alone, a server uses --data".into()),
+        };
+        let name = self.name.clone().or_else(machine_name).unwrap_or_else(|| "studio".to_owned());
+        let timeout = self.worker_timeout.unwrap_or(TIMEOUT);
+        if timeout < SHORTEST_TIMEOUT {
+            return Err(format!("--worker-timeout is at least {SHORTEST_TIMEOUT} seconds").into());
+        }
+        Ok(Some(FleetConfig { database, store, name, timeout: Duration::from_secs(timeout) }))
+    }
+
     /// The folder of everything that lasts.
     pub(crate) fn data(&self) -> Result<PathBuf, Box<dyn Error>> {
         if let Some(data) = &self.data {
@@ -194,4 +197,11 @@ impl Options {
             .map_err(|error| format!("there is no folder for data: {error}; give --data"))?;
         Ok(strategy.data_dir().join("diffusion").join("studio"))
     }
+}
+
+/// The name of the machine.
+fn machine_name() -> Option<String> {
+    let known = ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let known = known.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
+    known.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
 }

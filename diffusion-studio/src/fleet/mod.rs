@@ -1,0 +1,66 @@
+//! Jobs that processes share: one queue in Postgres, as many front ends and workers as there are.
+//!
+//! - A front end ([`add`]) puts jobs into the queue of `apalis-postgres`, and beside it everything that is known of them.
+//! - A worker ([`desk`]) takes the job that [`choose`](crate::jobs::choose) chooses ([`claim`]), draws it, and delivers it ([`end`]).
+//! - What is told on the way ([`publish`]) goes through NOTIFY and the store; each front end mirrors all jobs that live ([`mirror`]).
+//! - Every process says that it is there ([`processes`]); any of them finds what others left behind ([`upkeep`]).
+
+mod add;
+mod claim;
+mod clean_up;
+mod config;
+mod database;
+mod desk;
+mod end;
+mod forecast;
+mod mirror;
+mod notice;
+#[cfg(all(test, feature = "postgres-tests"))]
+#[path = "../../tests/fleet/postgres.rs"]
+#[allow(dead_code, reason = "a part of it is for other tests")]
+mod postgres;
+mod processes;
+mod publish;
+mod rows;
+mod shared_jobs;
+#[cfg(all(test, feature = "postgres-tests"))]
+mod tests;
+mod upkeep;
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub use config::{DatabaseUrl, FleetConfig, ReadUrlError};
+pub(crate) use forecast::{FleetWorker, fleet_forecast};
+pub(crate) use shared_jobs::{Parts, SharedJobs};
+
+use crate::jobs::StoreError;
+use notice::JobNotice;
+
+/// The name of the queue.
+const QUEUE: &str = "studio";
+
+/// Tell everybody who listens that a job is to be looked at, when the transaction is committed.
+async fn notify_job(connection: &mut PgConnection, channel: &str, id: Uuid) -> Result<(), StoreError> {
+    let text = serde_json::to_string(&JobNotice { id })?;
+    sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(text).execute(connection).await?;
+    Ok(())
+}
+
+/// Jobs that were asked for at this process and have not ended: it counts them, so that each is counted once.
+#[derive(Debug, Default)]
+struct Own(Mutex<HashSet<Uuid>>);
+
+impl Own {
+    fn add(&self, id: Uuid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// Whether it was there.
+    fn take(&self, id: &Uuid) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+}
