@@ -72,6 +72,7 @@ fn config(options: &Options) -> Result<StudioConfig, Box<dyn Error>> {
     Ok(StudioConfig {
         listen,
         device,
+        place: options.place()?,
         precision: options.precision()?,
         lora_dir: Some(lora_dir),
         keys,

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use diffusion_app::device::DeviceName;
+use diffusion_app::placement::PlacementNames;
 use diffusion_app::precision::PrecisionName;
 use etcetera::BaseStrategy;
 use serde::Deserialize;
@@ -55,6 +56,10 @@ pub(crate) struct Options {
     /// [default: cpu].
     #[arg(long, value_name = "NAME", env = "STUDIO_DEVICE")]
     pub(crate) device: Option<String>,
+    /// Components on devices of their own, as text_encoders=cpu,transformer=cuda:0,vae=cuda:1; also clip_l, clip_g and t5xxl. What is
+    /// not named is on --device.
+    #[arg(long, value_name = "COMPONENT=DEVICE,...", env = "STUDIO_PLACE")]
+    pub(crate) place: Option<String>,
     /// Numbers to compute in: f32, f16, bf16 or auto [default: auto].
     #[arg(long, value_name = "NAME", env = "STUDIO_PRECISION")]
     pub(crate) precision: Option<String>,
@@ -162,6 +167,7 @@ impl Options {
             model_alias: first(self.model_alias, other.model_alias),
             lora_dir: self.lora_dir.or(other.lora_dir),
             device: self.device.or(other.device),
+            place: self.place.or(other.place),
             precision: self.precision.or(other.precision),
             api_key_file: self.api_key_file.or(other.api_key_file),
             max_queue: self.max_queue.or(other.max_queue),
@@ -179,6 +185,10 @@ impl Options {
 
     pub(crate) fn device(&self) -> Result<DeviceName, Box<dyn Error>> {
         Ok(self.device.as_deref().unwrap_or("cpu").parse()?)
+    }
+
+    pub(crate) fn place(&self) -> Result<PlacementNames, Box<dyn Error>> {
+        Ok(self.place.as_deref().map(str::parse).transpose()?.unwrap_or_default())
     }
 
     pub(crate) fn precision(&self) -> Result<PrecisionName, Box<dyn Error>> {
