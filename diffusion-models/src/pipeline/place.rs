@@ -5,6 +5,7 @@ use diffusion_core::weights::{ComponentId, ComponentPlace, Placement};
 use diffusion_core::{Precision, Residency};
 
 use super::Pipeline;
+use crate::component_file::ComponentFile;
 use crate::components::{Stage, TRANSFORMER};
 use crate::pipeline_options::PipelineOptions;
 use crate::prompt_cache::PromptCache;
@@ -32,7 +33,7 @@ impl Pipeline {
 
     /// Whether the text encoders have devices of their own, and take no memory of what comes after them.
     pub fn has_text_encoders_apart(&self) -> bool {
-        let components = self.model.components().into_iter().map(|file| file.component());
+        let components = self.model.components().into_iter().map(ComponentFile::component);
         text_encoders_are_apart(&components.map(|component| (component.stage, self.device_of(component.id))).collect::<Vec<_>>())
     }
 

@@ -39,7 +39,7 @@ impl ModelEntry {
         let has_image_encoder = checker.model().autoencoder().has_encoder();
         let options = checker.options().clone();
         let checker = Mutex::new(checker);
-        Self { has_image_encoder, name, info, defaults, bytes, identity, options, devices, targets, checker }
+        Self { name, info, defaults, bytes, identity, options, devices, targets, has_image_encoder, checker }
     }
 
     /// The model with these colours of its latents, for previews.
