@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws the miniature model's image on the CPU and through Vulkan, and compares the two.
+# Draws the miniature model's image on the CPU, through Vulkan, and on both with its components apart, and compares them.
 #
 # The device may be a software one, mesa-vulkan-drivers of Mesa 26.1 or newer (Debian 12's Mesa 22.3 is too old). Without a
 # Vulkan device that can do it the check is skipped, which is no failure; REQUIRE_VULKAN=1 makes it one.
@@ -38,6 +38,10 @@ if ! draw vulkan f32 vulkan-f32; then
 fi
 # Again with what drivers and cubecl kept of the compiled shaders.
 draw vulkan f32 vulkan-f32-again
+# On two devices: a tensor that stays behind on the wrong one ends the program.
+draw cpu f32 transformer-apart --place transformer=vulkan
+draw vulkan f32 transformer-on-cpu --place transformer=cpu
+draw cpu f32 t5-and-vae-apart --place t5xxl=vulkan,vae=vulkan
 # In half precision, in few steps: a software device computes half precision many times slower.
 draw cpu f32 cpu-4-steps --steps 4
 draw vulkan auto vulkan-auto --steps 4
@@ -51,4 +55,7 @@ compare() { # image other decibels
 # In f32 the devices differ in the order of their sums only; half precision moves colors by a few levels of 255.
 compare cpu vulkan-f32 50
 compare cpu vulkan-f32-again 50
+compare cpu transformer-apart 50
+compare cpu transformer-on-cpu 50
+compare cpu t5-and-vae-apart 50
 compare cpu-4-steps vulkan-auto 35

@@ -1,6 +1,7 @@
 //! What applications on the diffusion crates share, so that a program, a server or a tool begins with what it adds.
 //!
 //! - [`device`], [`precision`], [`memory`]: devices and precisions by name, and memory that is free.
+//! - [`placement`], [`devices`]: components of a model on several devices.
 //! - [`lora_mode`](mod@lora_mode): how LoRAs reach the weights.
 //! - [`image_file`]: images and inpaint masks read from files of any common format, and images written with their settings.
 //! - [`infotext`]: the text with a picture's settings that many programs write and read.
@@ -50,6 +51,7 @@ mod cache_folder;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod device;
+pub mod devices;
 pub mod digest;
 #[cfg(feature = "embedded-model")]
 pub mod embedded_model;
@@ -62,6 +64,7 @@ pub mod latents_file;
 pub mod lora_mode;
 pub mod memory;
 pub mod output;
+pub mod placement;
 pub mod precision;
 pub mod prompt_cache;
 pub mod prompts_file;

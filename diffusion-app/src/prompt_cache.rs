@@ -5,11 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL};
 use diffusion_models::{PromptStore, PromptStoreError};
 use sysinfo::{CpuRefreshKind, RefreshKind, System};
 
 use crate::cache_folder::cache_folder;
 use crate::device::DeviceName;
+use crate::devices::Devices;
 
 /// Where programs keep encoded prompts unless told otherwise: in the user's cache folder.
 ///
@@ -43,6 +45,20 @@ pub fn open_prompt_cache(folder: &Path, name: DeviceName, device: &Device) -> Re
     PromptStore::open(folder, maker)
 }
 
+/// The same where text encoders may be on several devices. Those of other places are not found either.
+///
+/// # Errors
+/// As [`open_prompt_cache`].
+pub fn open_prompt_cache_on(folder: &Path, devices: &Devices) -> Result<PromptStore, PromptStoreError> {
+    let mut described = [CLIP_L, CLIP_G, T5XXL].map(|encoder| devices.of(encoder).to_string()).to_vec();
+    // Together on one device, they are described by it alone.
+    if described.iter().all(|other| *other == described[0]) {
+        described.truncate(1);
+    }
+    let maker = maker_on(&described.join("; "));
+    PromptStore::open(folder, maker.map_err(|source| PromptStoreError::Folder { folder: folder.to_owned(), source })?)
+}
+
 /// Where programs keep pictures and captions that are encoded for training unless told otherwise: in the user's cache folder.
 ///
 /// # Errors
@@ -56,7 +72,11 @@ pub fn training_folder() -> io::Result<PathBuf> {
 /// # Errors
 /// What the operating system says if it cannot be asked about the program's file.
 pub fn maker(name: DeviceName, device: &Device) -> io::Result<String> {
-    Ok(format!("{}; {}; {}", program()?, name.describe(device), processor()))
+    maker_on(&name.describe(device))
+}
+
+fn maker_on(described: &str) -> io::Result<String> {
+    Ok(format!("{}; {described}; {}", program()?, processor()))
 }
 
 /// This build: its version, its file, and when that was written.

@@ -80,6 +80,18 @@ impl LoraSet {
     /// # Errors
     /// [`LoraError`] if one of the LoRAs does not fit, holds numbers that are not finite, or cannot be read.
     pub fn patches(&self, targets: &[PatchTarget], device: &Device) -> Result<(ComponentPatches, Vec<Report>), LoraError> {
+        self.patches_by_device(targets, &|_| device.clone())
+    }
+
+    /// As [`patches`](Self::patches), the factors for each component on a device of its own.
+    ///
+    /// # Errors
+    /// As [`patches`](Self::patches).
+    pub fn patches_by_device(
+        &self,
+        targets: &[PatchTarget],
+        device_of: &dyn Fn(ComponentId) -> Device,
+    ) -> Result<(ComponentPatches, Vec<Report>), LoraError> {
         let vocabulary = Vocabulary::new(targets);
         let mut contributions: BTreeMap<(ComponentId, String), Vec<Contribution>> = BTreeMap::new();
         let mut reports = Vec::new();
@@ -99,7 +111,7 @@ impl LoraSet {
             }
             let key = PatchKey { adapter: file.id, strength: strength.key() };
             for Resolved { component, adapter, place } in resolved {
-                let factors = adapter.tensors.load(device)?;
+                let factors = adapter.tensors.load(&device_of(component))?;
                 let parameter = place.parameter.clone();
                 let contribution = Contribution::new(place, factors, strength.clone(), key);
                 contributions.entry((component, parameter)).or_default().push(contribution);
@@ -144,7 +156,7 @@ impl<P: PatchWeights> SetLoras for P {
     where
         P::Error: std::error::Error + 'static,
     {
-        let (patches, reports) = set.patches(&self.patch_targets(), &self.device())?;
+        let (patches, reports) = set.patches_by_device(&self.patch_targets(), &|component| self.device_of(component))?;
         if let Some(report) = reports.iter().find(|report| !report.widened.is_empty()) {
             let (path, module) = (report.path.clone(), report.widened[0].clone());
             return Err(LoraError::Control { path, module }.into());

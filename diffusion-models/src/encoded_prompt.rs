@@ -1,7 +1,10 @@
 //! An encoded prompt.
 
-use crate::prompt_encoder::Truncation;
+use burn::tensor::Device;
 use diffusion_core::network::Conditioning;
+
+use crate::on_device::conditioning_on;
+use crate::prompt_encoder::Truncation;
 
 /// An encoded prompt, with the negative one where guidance needs it. Can be kept and used again, for any seeds.
 #[derive(Clone, Debug)]
@@ -32,6 +35,13 @@ impl EncodedPrompt {
             negative: negative.map(|negative| Conditioning::batch(&negative)),
             truncated: prompts.iter().flat_map(|prompt| prompt.truncated.clone()).collect(),
         }
+    }
+
+    /// The same on a device.
+    pub(crate) fn on_device(self, device: &Device) -> Self {
+        let Self { positive, negative, truncated } = self;
+        let negative = negative.map(|negative| conditioning_on(negative, device));
+        Self { positive: conditioning_on(positive, device), negative, truncated }
     }
 
     /// The prompt for so many images; one prompt serves any number.

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use burn::tensor::Device;
 use diffusion_core::SamplerStep;
 use diffusion_core::weights::ComponentId;
 
@@ -16,6 +17,8 @@ pub enum Event {
     Loading {
         /// The component.
         component: ComponentId,
+        /// Where to.
+        device: Device,
         /// Bytes that are loaded.
         done: usize,
         /// Bytes of all its tensors.

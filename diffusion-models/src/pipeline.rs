@@ -4,6 +4,7 @@ mod check;
 mod denoise;
 mod encode;
 mod keep;
+mod place;
 mod stored;
 
 pub use keep::KeptPrompt;
@@ -15,17 +16,20 @@ use burn::tensor::{Device, Tensor};
 use diffusion_core::image::RgbImage;
 use diffusion_core::noise::latent_noise;
 use diffusion_core::ops::release_memory;
-use diffusion_core::weights::{ComponentId, ComponentPatches, PatchMode, PatchTarget, PatchWeights};
-use diffusion_core::{Loading, Precision, Residency, ScheduleError, SigmaSchedule, Sigmas};
+use diffusion_core::weights::{
+    ComponentId, ComponentPatches, ComponentPlace, LoadProgress, PatchMode, PatchTarget, PatchWeights,
+};
+use diffusion_core::{Loading, ScheduleError, SigmaSchedule, Sigmas};
 use diffusion_schedulers::schedules::{CustomSigmas, ShiftTerminal};
 
 use crate::autoencoder_file::{ImageDecoder, ImageEncoder};
 use crate::component_file::ComponentFile;
-use crate::components::{Stage, TRANSFORMER};
+use crate::components::{Stage, TRANSFORMER, VAE};
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::families::open_model;
 use crate::model::{Model, ModelInfo, ModelSchedule};
+use crate::on_device::on_device;
 use crate::pipeline_options::PipelineOptions;
 use crate::plan::Plan;
 use crate::prompt_cache::PromptCache;
@@ -104,11 +108,6 @@ impl Pipeline {
         self.model.info()
     }
 
-    /// The device that it draws on.
-    pub fn device(&self) -> &Device {
-        &self.options.device
-    }
-
     /// The settings that the model's authors recommend.
     pub fn default_settings(&self) -> Settings {
         self.info().defaults.clone()
@@ -127,25 +126,6 @@ impl Pipeline {
     /// Evaluations of the network in the last run, and what the step cache did.
     pub fn step_cache_report(&self) -> StepCacheReport {
         self.step_cache_report
-    }
-
-    /// Keep large networks in memory, or stream them; what is loaded otherwise is loaded again when it is needed.
-    pub fn set_residency(&mut self, residency: Residency) {
-        if residency != self.options.residency {
-            self.options.residency = residency;
-            self.forget_identity_of_encoders();
-            (self.prompt_encoder, self.denoiser) = (None, None);
-        }
-    }
-
-    /// Compute in another precision; what is loaded otherwise is loaded again when it is needed.
-    pub fn set_precision(&mut self, precision: Precision) {
-        if precision != self.options.precision {
-            self.options.precision = precision;
-            self.forget_identity_of_encoders();
-            self.prompt_cache = PromptCache::default();
-            (self.prompt_encoder, self.denoiser, self.decoder) = (None, None, None);
-        }
     }
 
     /// Whether the matrices of the denoising network are stored in 16 bits a number or fewer, so that products of bf16 lose little
@@ -213,7 +193,7 @@ impl Pipeline {
 
     /// How much memory a run of `batch` images at once will take.
     pub fn plan(&self, settings: &Settings, batch: usize) -> Plan {
-        Plan::new(&self.model.components(), self.info(), settings, batch, self.options.precision)
+        Plan::new(&self.model.components(), self.info(), settings, batch, &self.options)
     }
 
     /// Shape of the latents of one image.
@@ -259,16 +239,19 @@ impl Pipeline {
     /// [`PipelineError`] if the model cannot draw images of this size, or the encoder cannot be loaded.
     pub fn encode_image(&self, image: &RgbImage, observer: Observer<'_>) -> Result<Tensor<4>, PipelineError> {
         self.check_size(image.width, image.height)?;
-        let image = image.to_tensor(self.device());
-        load(&self.options, Stage::Decode, observer, |loading| self.model.autoencoder().encode_image(image, loading))
+        let image = image.to_tensor(self.device_of(VAE));
+        let latents =
+            load(&*self.model, &self.options, observer, |loading| self.model.autoencoder().encode_image(image, loading))?;
+        Ok(on_device(latents, self.device()))
     }
 
-    /// Load the encoder of images, for many of them. It is the caller's, who drops it when all are encoded.
+    /// Load the encoder of images, for many of them. It is the caller's, who drops it when all are encoded, and takes images on the
+    /// [device of the autoencoder](Self::device_of).
     ///
     /// # Errors
     /// [`PipelineError`] if the autoencoder has none, or it cannot be loaded.
     pub fn load_image_encoder(&self, observer: Observer<'_>) -> Result<ImageEncoder, PipelineError> {
-        load(&self.options, Stage::Decode, observer, |loading| self.model.autoencoder().load_encoder(loading))
+        load(&*self.model, &self.options, observer, |loading| self.model.autoencoder().load_encoder(loading))
     }
 
     /// Feed `state` with all that encoded images depend on besides the image and the tiling: the autoencoder's file and sizes, and
@@ -279,7 +262,7 @@ impl Pipeline {
     pub fn identify_image_encoder(&self, mut state: &mut dyn Hasher) -> Result<(), PipelineError> {
         let file = self.model.autoencoder();
         // It does not round the operands of products, whatever the transformer does.
-        let precision = self.options.precision.with_exact_products();
+        let precision = self.place_of(VAE).precision.with_exact_products();
         (file.configuration(), format!("{precision:?}")).hash(&mut state);
         Ok(file.checkpoint().identify(state)?)
     }
@@ -292,11 +275,11 @@ impl Pipeline {
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
             empty => {
-                let loaded =
-                    load(&self.options, Stage::Decode, observer, |loading| Ok(self.model.autoencoder().load_decoder(loading)?));
-                empty.insert(loaded?)
+                let load_decoder = |loading: &Loading<'_>| Ok(self.model.autoencoder().load_decoder(loading)?);
+                empty.insert(load(&*self.model, &self.options, observer, load_decoder)?)
             }
         };
+        let latents = on_device(latents, self.options.device_of(VAE));
         let [total, ..] = latents.dims();
         let mut images = Vec::with_capacity(total);
         for row in 0..total {
@@ -310,7 +293,7 @@ impl Pipeline {
     }
 
     /// Draw the images of a request, as many as it has seeds: all stages, the text encoders freed before the denoising network
-    /// is loaded.
+    /// is loaded, unless they are [apart](Self::has_text_encoders_apart).
     ///
     /// # Errors
     /// As the stages.
@@ -322,7 +305,9 @@ impl Pipeline {
             self.check_init_image(init, settings)?;
         }
         let prompt = self.encode_prompt(prompt, negative_prompt, settings, observer)?;
-        self.free_prompt_encoder();
+        if !self.has_text_encoders_apart() {
+            self.free_prompt_encoder();
+        }
         let latents = init.as_ref().map(|init| self.encode_init_image(init, observer)).transpose()?;
         let start = Start { init: latents, ..Start::from_seeds(seeds) };
         let latents = self.denoise(&prompt, &start, settings, observer)?;
@@ -340,27 +325,29 @@ impl Pipeline {
     }
 }
 
-/// Load components of a stage, telling the observer, who may cancel.
-///
-/// Only the denoising network rounds the operands of its products: text encoders and the autoencoder run once per image, and their
-/// errors would be in every step, and in every pixel.
+/// Load components in their places, telling the observer, who may cancel. What text encoders say is put together where it is needed,
+/// at the denoising network.
 fn load<T>(
+    model: &dyn Model,
     options: &PipelineOptions,
-    stage: Stage,
     observer: Observer<'_>,
     work: impl FnOnce(&Loading<'_>) -> Result<T, PipelineError>,
 ) -> Result<T, PipelineError> {
     let observer = std::cell::RefCell::new(observer);
-    let progress = |progress: diffusion_core::weights::LoadProgress| {
-        let component = progress.component.unwrap_or(TRANSFORMER);
-        (observer.borrow_mut())(Event::Loading { component, done: progress.done, total: progress.total })
+    let progress = |LoadProgress { component, device, done, total }: LoadProgress<'_>| {
+        let component = component.unwrap_or(TRANSFORMER);
+        (observer.borrow_mut())(Event::Loading { component, device: device.clone(), done, total })
     };
-    let precision = match stage {
-        Stage::Denoise => options.precision,
-        Stage::Text | Stage::Decode => options.precision.with_exact_products(),
+    let files = model.components();
+    let placement = files.iter().map(|file| (file.component().id, options.loaded_place_of(*file))).collect();
+    let ComponentPlace { device, precision, residency } = options.place_of(TRANSFORMER);
+    let loading = Loading {
+        progress: &progress,
+        releases_modulations: true,
+        placement: Some(&placement),
+        ..Loading::new(precision, &device)
     };
-    let loading = Loading { progress: &progress, releases_modulations: true, ..Loading::new(precision, &options.device) };
-    work(&loading.with_residency(options.residency)).map_err(|error| match error {
+    work(&loading.with_residency(residency)).map_err(|error| match error {
         PipelineError::Checkpoint(diffusion_core::checkpoint::CheckpointError::Cancelled { .. }) => {
             PipelineError::Cancelled { during: "loading" }
         }
@@ -372,7 +359,11 @@ impl PatchWeights for Pipeline {
     type Error = PipelineError;
 
     fn device(&self) -> Device {
-        self.options.device.clone()
+        Self::device(self).clone()
+    }
+
+    fn device_of(&self, component: ComponentId) -> Device {
+        Self::device_of(self, component).clone()
     }
 
     fn patch_targets(&self) -> Vec<PatchTarget> {

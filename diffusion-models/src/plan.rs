@@ -3,27 +3,31 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
+use diffusion_core::Residency;
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::network::Modulations;
-use diffusion_core::weights::ComponentId;
-use diffusion_core::{Precision, Residency};
+use diffusion_core::weights::{ComponentId, ComponentPlace};
 
 use crate::component_file::ComponentFile;
 use crate::components::Stage;
 use crate::model::ModelInfo;
 use crate::network_config::WeightKeeping;
+use crate::pipeline_options::PipelineOptions;
 use crate::settings::{Settings, Tiling};
 use diffusion_schedulers::guidance::GuidanceEvaluation;
 
 /// Memory of a run by its components, in bytes. An estimate: weights are counted exactly, activations by their widest layer.
+///
+/// Where components are on several devices, [`on`](Self::on) gives the plan of one of them, which is the one to compare with the memory
+/// that the device has free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The components of the model, in the order in which they work.
     pub components: Vec<PlannedComponent>,
-    /// Most memory at once if all weights of a stage stay in memory.
+    /// Most memory of a device at once if all weights of a stage stay in memory.
     pub peak_resident: usize,
-    /// Most memory at once if the large networks are streamed from their files.
+    /// Most memory of a device at once if the large networks are streamed from their files.
     pub peak_streamed: usize,
 }
 
@@ -43,6 +47,8 @@ pub struct PlannedComponent {
     pub id: ComponentId,
     /// Stage in which it is in memory.
     pub stage: Stage,
+    /// Where it is.
+    pub device: Device,
     /// Its weights, as stored, but for those that are read when they are needed and given back.
     pub weights: usize,
     /// Its weights when streamed: what is outside of blocks, and the two largest blocks' worth; all of a small component.
@@ -53,8 +59,9 @@ pub struct PlannedComponent {
 
 impl PlannedComponent {
     /// A component whose activations take so many bytes, evaluated `evaluations` times.
-    fn new(file: &dyn ComponentFile, precision: Precision, activations: usize, evaluations: usize) -> Self {
+    fn new(file: &dyn ComponentFile, place: ComponentPlace, activations: usize, evaluations: usize) -> Self {
         let (checkpoint, kept, component) = (file.checkpoint(), file.kept(), file.component());
+        let ComponentPlace { device, precision, .. } = place;
         // Text encoders compute in f32 whatever the rest does.
         let compute = if component.stage == Stage::Text { precision.with_f32_compute() } else { precision }.compute;
         let compute_size = DType::from(compute).size();
@@ -69,7 +76,7 @@ impl PlannedComponent {
         let modulations =
             biases(checkpoint).saturating_sub(biases(&kept)).saturating_mul(evaluations).saturating_mul(size_of::<f32>());
         let working = activations.saturating_add(widest * compute_size).saturating_add(modulations.min(Modulations::MOST_BYTES));
-        Self { id: component.id, stage: component.stage, weights, weights_streamed, working }
+        Self { id: component.id, stage: component.stage, device, weights, weights_streamed, working }
     }
 }
 
@@ -112,6 +119,24 @@ fn block_of(name: &str) -> Option<&str> {
     None
 }
 
+/// Bytes of a component on a device.
+struct MemoryUse<D> {
+    device: D,
+    stage: Stage,
+    weights: usize,
+    working: usize,
+}
+
+/// Most bytes at once on a device: the components of a stage are there together, and work one after the other.
+fn peak<D: PartialEq>(uses: &[MemoryUse<D>]) -> usize {
+    let together = |with: &MemoryUse<D>| {
+        let uses = uses.iter().filter(|other| other.stage == with.stage && other.device == with.device);
+        let working = uses.clone().map(|other| other.working).max().unwrap_or(0);
+        uses.map(|other| other.weights).fold(working, usize::saturating_add)
+    };
+    uses.iter().map(together).max().unwrap_or(0)
+}
+
 impl Plan {
     /// The plan of a model for `batch` images at once.
     pub(crate) fn new(
@@ -119,7 +144,7 @@ impl Plan {
         info: &ModelInfo,
         settings: &Settings,
         batch: usize,
-        precision: Precision,
+        options: &PipelineOptions,
     ) -> Self {
         let activations = |stage| match stage {
             Stage::Text => 0,
@@ -127,22 +152,29 @@ impl Plan {
             Stage::Decode => decoder_activations(settings),
         };
         let evaluations = settings.num_steps.saturating_mul(images_at_once(settings, batch));
-        let planned =
-            |file: &&dyn ComponentFile| PlannedComponent::new(*file, precision, activations(file.component().stage), evaluations);
+        let planned = |file: &&dyn ComponentFile| {
+            let place = options.loaded_place_of(*file);
+            PlannedComponent::new(*file, place, activations(file.component().stage), evaluations)
+        };
         Self::of(files.iter().map(planned).collect())
     }
 
     fn of(components: Vec<PlannedComponent>) -> Self {
         let peak = |weights: fn(&PlannedComponent) -> usize| {
-            let of_stage = |stage| {
-                let components = components.iter().filter(|component| component.stage == stage);
-                let working = components.clone().map(|component| component.working).max().unwrap_or(0);
-                components.map(weights).fold(working, usize::saturating_add)
-            };
-            [Stage::Text, Stage::Denoise, Stage::Decode].map(of_stage).into_iter().max().unwrap_or(0)
+            let uses = components.iter().map(|component| {
+                let PlannedComponent { stage, working, ref device, .. } = *component;
+                MemoryUse { device, stage, weights: weights(component), working }
+            });
+            peak(&uses.collect::<Vec<_>>())
         };
         let (peak_resident, peak_streamed) = (peak(|component| component.weights), peak(|component| component.weights_streamed));
         Self { components, peak_resident, peak_streamed }
+    }
+
+    /// The plan of the components on one device.
+    #[must_use]
+    pub fn on(&self, device: &Device) -> Self {
+        Self::of(self.components.iter().filter(|component| component.device == *device).cloned().collect())
     }
 
     /// What to do with `available` bytes of memory: keep weights if they fit, stream them if not.
@@ -220,7 +252,8 @@ mod tests {
     use super::*;
 
     fn component(stage: Stage, weights: usize) -> PlannedComponent {
-        PlannedComponent { id: crate::components::VAE, stage, weights, weights_streamed: weights / 10, working: 1 }
+        let device = Device::flex();
+        PlannedComponent { id: crate::components::VAE, stage, device, weights, weights_streamed: weights / 10, working: 1 }
     }
 
     #[test]
@@ -233,6 +266,19 @@ mod tests {
         assert_eq!((plan.peak_resident, plan.peak_streamed), (151, 16));
         assert_eq!((plan.residency(151), plan.residency(150)), (Residency::Resident, Residency::Streamed));
         assert_eq!((plan.shortage(16), plan.shortage(15)), (None, Some(MemoryShortage { needed: 16, available: 15 })));
+    }
+
+    #[test]
+    fn a_component_on_another_device_takes_no_memory_of_the_first() {
+        let of = |device, stage, weights| MemoryUse { device, stage, weights, working: 7 };
+        let peak_of = |text, transformer, vae| {
+            let text = [of(text, Stage::Text, 100), of("cpu", Stage::Text, 50)];
+            peak(&text.into_iter().chain([of(transformer, Stage::Denoise, 120), of(vae, Stage::Decode, 20)]).collect::<Vec<_>>())
+        };
+        assert_eq!(peak_of("cpu", "cpu", "cpu"), 157);
+        assert_eq!(peak_of("gpu", "cpu", "cpu"), 127);
+        assert_eq!(peak_of("gpu", "gpu", "gpu"), 127);
+        assert_eq!(peak::<&str>(&[]), 0);
     }
 
     #[test]

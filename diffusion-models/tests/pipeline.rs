@@ -34,7 +34,7 @@ fn copy_of(fixture: &Fixture) -> TempDir {
 /// A short name of an event.
 fn name(event: &Event) -> String {
     match event {
-        Event::Loading { component, done, total } => {
+        Event::Loading { component, done, total, .. } => {
             assert!(done <= total && *total > 0, "{component}: {done} of {total}");
             format!("loading {}", component.name())
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use diffusion_app::device::DeviceName;
+use diffusion_app::placement::PlacementNames;
 use diffusion_app::precision::PrecisionName;
 
 use crate::fleet::FleetConfig;
@@ -24,6 +25,8 @@ pub struct StudioConfig {
     pub lora_dir: Option<PathBuf>,
     /// The device to draw on.
     pub device: DeviceName,
+    /// Components on devices of their own.
+    pub place: PlacementNames,
     /// What to compute in.
     pub precision: PrecisionName,
     /// Keys, one of which each request needs. Without any, everybody may ask.
@@ -113,6 +116,7 @@ impl StudioConfig {
             models,
             lora_dir: None,
             device: DeviceName::Cpu,
+            place: PlacementNames::default(),
             precision: PrecisionName::Auto,
             keys: Keys::default(),
             max_queue: 1000,

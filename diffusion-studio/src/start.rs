@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use diffusion_app::devices::Devices;
 use diffusion_app::memory::available_memory;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -174,8 +175,8 @@ fn open_registry(config: &StudioConfig) -> Result<Registry, StartError> {
     if let Some(name) = crate::registry::name_that_is_there_twice(&config.models) {
         return Err(StartError::SameName(name.to_owned()));
     }
-    let device = config.device.open()?;
-    let open = |source: &crate::registry::ModelSource| source.open(config.device, &device, config.precision);
+    let devices = Devices::open(config.device, &config.place)?;
+    let open = |source: &crate::registry::ModelSource| source.open(&devices, config.precision);
     let models = config.models.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     if models.is_empty() {
         return Err(StartError::NoModel);

@@ -7,9 +7,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::caches::{FileCacheError, Files};
+use crate::caches::Files;
 use crate::config::StudioConfig;
-use crate::jobs::{Expected, JobImage, JobKeeper, LiveJob, Queue, StoreError};
+use crate::jobs::{Expected, JobImage, JobKeeper, LiveJob, Queue};
 use crate::refusal::{Causes, Refusal, RefusalKind};
 use crate::registry::Registry;
 use crate::request::{Inputs, JobRequest, Resolved, resolve};

@@ -9,6 +9,7 @@ use diffusion_models::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::stdout::say;
+use crate::devices::Devices;
 
 /// A bar for bytes.
 const BYTES: &str = "{msg} [{bar:30}] {bytes}/{total_bytes}, {elapsed} gone, {eta} left";
@@ -41,7 +42,7 @@ impl Verbosity {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         bar.enable_steady_tick(Duration::from_millis(100));
-        let stage = Stage { verbosity: self, doing, total, began: Instant::now(), loading: None, bar };
+        let stage = Stage { verbosity: self, doing, total, began: Instant::now(), loading: None, devices: None, bar };
         stage.count_from_start();
         stage
     }
@@ -66,14 +67,23 @@ pub struct Stage {
     total: usize,
     began: Instant,
     loading: Option<ComponentId>,
+    /// Where components go, if there are several places.
+    devices: Option<Devices>,
     bar: ProgressBar,
 }
 
 impl Stage {
+    /// Say where components go, if there are several places.
+    #[must_use]
+    pub fn naming(mut self, devices: &Devices) -> Self {
+        self.devices = devices.are_several().then(|| devices.clone());
+        self
+    }
+
     /// Show what a pipeline tells. Never cancels.
     pub fn show(&mut self, event: &Event) -> ControlFlow<()> {
         match event {
-            Event::Loading { component, done, total } => self.load(*component, *done, *total),
+            Event::Loading { component, done, total, .. } => self.load(*component, *done, *total),
             Event::Step(step) => self.count(step.index + 1, step.num_steps),
             Event::Encoded { done, total, .. } | Event::Decoded { done, total } => self.count(*done, *total),
             _ => {}
@@ -100,7 +110,9 @@ impl Stage {
         }
         if self.loading != Some(component) {
             self.loading = Some(component);
-            self.begin(format!("loading {component}"), BYTES, total);
+            let device = self.devices.as_ref().map(|devices| devices.of(component).name);
+            let onto = device.map(|device| format!(" onto {device}")).unwrap_or_default();
+            self.begin(format!("loading {component}{onto}"), BYTES, total);
         }
         self.bar.set_position(done as u64);
     }
@@ -138,6 +150,10 @@ mod tests {
 
     use super::*;
 
+    fn loading(component: ComponentId, done: usize) -> Event {
+        Event::Loading { component, device: burn::tensor::Device::default(), done, total: 100 }
+    }
+
     fn shown(stage: &Stage) -> (String, u64, Option<u64>) {
         (stage.bar.message(), stage.bar.position(), stage.bar.length())
     }
@@ -148,20 +164,36 @@ mod tests {
         assert_eq!(shown(&stage), ("encoding".to_owned(), 0, Some(3)));
         for component in [CLIP_L, T5XXL] {
             for done in [0, 40, 80] {
-                assert!(stage.show(&Event::Loading { component, done, total: 100 }).is_continue());
+                assert!(stage.show(&loading(component, done)).is_continue());
                 assert_eq!(shown(&stage), (format!("loading {component}"), done as u64, Some(100)));
             }
         }
-        let _ = stage.show(&Event::Loading { component: T5XXL, done: 100, total: 100 });
+        let _ = stage.show(&loading(T5XXL, 100));
         assert_eq!(shown(&stage), ("encoding".to_owned(), 0, Some(3)));
         let _ = stage.show(&Event::Encoded { done: 2, total: 3, truncated: vec![] });
         assert_eq!(shown(&stage), ("encoding".to_owned(), 2, Some(3)));
     }
 
+    #[cfg(all(feature = "embedded-model", feature = "flex"))]
+    #[test]
+    fn where_components_go_is_said_where_there_are_several_places() {
+        use crate::device::DeviceName;
+        use crate::devices::tests::devices;
+
+        let shown_of = |placed: DeviceName, component| {
+            let mut stage = Verbosity::Quiet.stage("encoding", 3).naming(&devices(DeviceName::Cuda(0), &[(T5XXL, placed)]));
+            let _ = stage.show(&loading(component, 40));
+            shown(&stage).0
+        };
+        assert_eq!(shown_of(DeviceName::Cpu, T5XXL), "loading T5 onto cpu");
+        assert_eq!(shown_of(DeviceName::Cpu, CLIP_L), "loading CLIP-L onto cuda:0");
+        assert_eq!(shown_of(DeviceName::Cuda(0), T5XXL), "loading T5");
+    }
+
     #[test]
     fn whatever_comes_after_loading_ends_it() {
         let mut stage = Verbosity::Quiet.stage("encoding", 3);
-        let _ = stage.show(&Event::Loading { component: T5XXL, done: 90, total: 100 });
+        let _ = stage.show(&loading(T5XXL, 90));
         let _ = stage.show(&Event::Encoded { done: 1, total: 3, truncated: vec![] });
         assert_eq!(shown(&stage), ("encoding".to_owned(), 1, Some(3)));
     }

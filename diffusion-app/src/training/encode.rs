@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use diffusion_core::ops::release_memory;
+use diffusion_models::components::VAE;
 use diffusion_models::{ComponentFile, Event, ImageEncoder, Pipeline, Settings};
 
 use super::bucket::Bucket;
@@ -108,7 +109,7 @@ impl TrainingPictures {
 /// What a pipeline tells, as it is told here.
 fn told(event: &Event, observer: DataObserver<'_>) -> ControlFlow<()> {
     match *event {
-        Event::Loading { component, done, total } => observer(DataEvent::Loading { component, done, total }),
+        Event::Loading { component, done, total, .. } => observer(DataEvent::Loading { component, done, total }),
         Event::Encoded { done, total, .. } => observer(DataEvent::Caption { done, total }),
         _ => ControlFlow::Continue(()),
     }
@@ -183,7 +184,7 @@ impl Encoding<'_> {
             empty => empty.insert(self.pipeline.load_image_encoder(&mut |event| told(&event, self.observer))?),
         };
         for (bucket, side, place) in missing {
-            let image = fit(&image, bucket, side).to_tensor(self.pipeline.device());
+            let image = fit(&image, bucket, side).to_tensor(self.pipeline.device_of(VAE));
             let latents = encoder.encode(image, self.training.settings.tiling);
             let encoded = EncodedPicture::of(&latents).ok_or_else(|| DataError::NotFinite { path: path.clone() })?;
             place.write(&encoded)?;

@@ -11,7 +11,7 @@ use super::{PROMPT, assert_refused, asset, fixture, write_tensor};
 
 #[test]
 fn settings_out_of_range_are_refused() {
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (&["--width", "100"], &["100 x 128", "multiples of 16"]),
         (&["--height", "16384"], &["128 x 16384", "position table"]),
         (&["--skip-layers", "99"], &["layer to skip is 99"]),
@@ -21,6 +21,10 @@ fn settings_out_of_range_are_refused() {
         (&["--precision", "f8"], &["f8", "bf16"]),
         (&["--device", "abacus"], &["abacus", "cpu, cuda[:N]"]),
         (&["--device", "cuda:first"], &["first", "cuda:0"]),
+        (&["--place", "unet=cpu"], &["unet", "clip_l, clip_g, t5xxl, transformer or vae"]),
+        (&["--place", "vae=abacus"], &["vae cannot be placed", "abacus", "cpu, cuda[:N]"]),
+        (&["--place", "vae=cpu,vae=cuda"], &["vae is placed twice"]),
+        (&["--place", "cpu"], &["cpu", "COMPONENT=DEVICE"]),
     ];
     for (arguments, words) in cases {
         assert_refused(&[arguments, &[PROMPT]].concat(), words);
@@ -69,6 +73,15 @@ fn every_number_has_a_range() {
 #[test]
 fn a_device_that_the_program_was_built_without_names_the_feature() {
     assert_refused(&["--device", "cuda:1", PROMPT], &["built without cuda:1", "--features cuda"]);
+    let place = "text_encoders=cpu,transformer=cuda:1";
+    assert_refused(&["--place", place, PROMPT], &["built without cuda:1", "--features cuda"]);
+}
+
+#[test]
+fn a_component_that_the_model_does_not_have_is_not_placed() {
+    let flux = fixture("flux-dev");
+    let words = ["clip_g is placed on cpu, and the model has none", "it has clip_l, t5xxl, transformer, vae", "out of --place"];
+    assert_refused(&["--model", &flux, "--place", "clip_g=cpu", PROMPT], &words);
 }
 
 #[test]

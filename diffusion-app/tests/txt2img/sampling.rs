@@ -27,6 +27,17 @@ fn prompts_and_seeds_are_counted_through_in_batches_or_alone() {
     assert_refused(&["--latents", "noise.safetensors", PROMPT, PROMPT], &["--latents", "several prompts"]);
 }
 
+#[test]
+fn what_is_placed_on_the_device_of_the_rest_draws_the_same_image_and_has_the_same_plan() {
+    let expected = draw(&[PROMPT]).bytes("output.png");
+    let plan = draw(&["--plan", PROMPT]).stdout;
+    assert!(plan.contains("transformer") && !plan.contains("on cpu"), "{plan}");
+    for place in ["text_encoders=cpu,transformer=cpu,vae=cpu", "t5xxl=cpu", "clip-l=cpu,vae=cpu", "transformer=cpu"] {
+        assert!(draw(&["--place", place, PROMPT]).bytes("output.png") == expected, "{place}");
+        assert_eq!(draw(&["--place", place, "--plan", PROMPT]).stdout, plan, "{place}");
+    }
+}
+
 /// What editors put before and between the lines of a text is no part of a prompt.
 #[test]
 fn prompts_are_read_from_every_encoding_that_editors_write() {

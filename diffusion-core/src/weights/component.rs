@@ -56,6 +56,11 @@ pub trait PatchWeights {
     /// The device that it draws on.
     fn device(&self) -> Device;
 
+    /// The device of a component, where its patches go.
+    fn device_of(&self, _component: ComponentId) -> Device {
+        self.device()
+    }
+
     /// The networks that this model has.
     fn patch_targets(&self) -> Vec<PatchTarget>;
 

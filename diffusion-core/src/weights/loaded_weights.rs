@@ -8,8 +8,9 @@ use burn::tensor::TensorData;
 
 use super::attachments::adapter_slots;
 use super::loader::{fill, fitted, reload};
-use super::loading::{Loading, Residency};
+use super::loading::Loading;
 use super::precision::Precision;
+use super::residency::Residency;
 use super::weight_patch::{PatchMode, WeightPatches};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 

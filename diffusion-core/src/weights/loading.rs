@@ -5,24 +5,17 @@ use std::ops::ControlFlow;
 use burn::tensor::Device;
 
 use super::component::ComponentId;
+use super::placement::{ComponentPlace, Placement};
 use super::precision::Precision;
-
-/// Whether the blocks of a network stay in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Residency {
-    /// All blocks stay, from the first use on.
-    #[default]
-    Resident,
-    /// A block's weights are in memory while it computes; the next block's are read ahead meanwhile.
-    Streamed,
-}
+use super::residency::Residency;
 
 /// How far the loading of a network is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadProgress {
+pub struct LoadProgress<'a> {
     /// What is loaded, if that was said.
     pub component: Option<ComponentId>,
+    /// Where to.
+    pub device: &'a Device,
     /// Bytes of the file's tensors that are loaded.
     pub done: usize,
     /// Bytes of all of them.
@@ -42,10 +35,12 @@ pub struct Loading<'a> {
     /// computes [`Modulations`](crate::network::Modulations) ahead, once for many evaluations. Those of streamed networks always
     /// are.
     pub releases_modulations: bool,
-    /// Where the network computes.
+    /// Where the network computes; where several are loaded for one result, where that is put together.
     pub device: &'a Device,
+    /// Components that go elsewhere, if there are some: [`of`](Self::of) heeds it.
+    pub placement: Option<&'a Placement>,
     /// Hears of the progress and may cancel.
-    pub progress: &'a dyn Fn(LoadProgress) -> ControlFlow<()>,
+    pub progress: &'a dyn Fn(LoadProgress<'_>) -> ControlFlow<()>,
 }
 
 impl<'a> Loading<'a> {
@@ -57,6 +52,7 @@ impl<'a> Loading<'a> {
             residency: Residency::Resident,
             releases_modulations: false,
             device,
+            placement: None,
             progress: &|_| ControlFlow::Continue(()),
         }
     }
@@ -67,15 +63,21 @@ impl<'a> Loading<'a> {
         Self { residency, ..self }
     }
 
-    /// The same for a component.
+    /// The same for a component, in the place that it has.
     #[must_use]
     pub fn of(self, component: ComponentId) -> Self {
-        Self { component: Some(component), ..self }
+        let here = Self { component: Some(component), ..self };
+        match self.placement.and_then(|placement| placement.get(component)) {
+            Some(ComponentPlace { device, precision, residency }) => {
+                Self { device, precision: *precision, residency: *residency, ..here }
+            }
+            None => here,
+        }
     }
 
     /// Report that `done` of `total` bytes are loaded.
     pub(super) fn report(&self, done: usize, total: usize) -> ControlFlow<()> {
-        (self.progress)(LoadProgress { component: self.component, done, total })
+        (self.progress)(LoadProgress { component: self.component, device: self.device, done, total })
     }
 
     /// The same, computing in f32.
@@ -84,5 +86,26 @@ impl<'a> Loading<'a> {
     #[must_use]
     pub fn computing_in_f32(self) -> Self {
         Self { precision: self.precision.with_f32_compute(), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_is_loaded_as_its_place_says_and_the_others_as_the_rest() {
+        let [t5, clip] = [ComponentId::new("t5xxl", "T5"), ComponentId::new("clip_l", "CLIP-L")];
+        let device = Device::flex();
+        let place =
+            ComponentPlace { device: Device::flex(), precision: Precision::bf16_products(), residency: Residency::Streamed };
+        let placement = Placement::new().with(t5, place);
+        let loading = Loading { placement: Some(&placement), ..Loading::new(Precision::f32(), &device) };
+        let Loading { component, device: found, precision, residency, .. } = loading.of(t5);
+        assert_eq!((component, precision, residency), (Some(t5), Precision::bf16_products(), Residency::Streamed));
+        assert!(placement.get(t5).is_some_and(|place| std::ptr::eq(found, &raw const place.device)));
+        let Loading { component, device: found, precision, residency, .. } = loading.of(clip);
+        assert_eq!((component, precision, residency), (Some(clip), Precision::f32(), Residency::Resident));
+        assert!(std::ptr::eq(found, &raw const device));
     }
 }

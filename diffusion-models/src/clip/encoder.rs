@@ -116,6 +116,11 @@ impl ClipTextEncoder {
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
+    /// The device that it computes on.
+    pub fn device(&self) -> Device {
+        self.position_embedding.val().device()
+    }
+
     /// Where the text of each row ends.
     fn end_positions(&self, token_ids: &Tensor<2, Int>) -> Vec<usize> {
         let [_, seq_len] = token_ids.dims();

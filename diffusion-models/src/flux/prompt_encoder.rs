@@ -8,6 +8,7 @@ use diffusion_core::weights::{ComponentPatches, PatchMode};
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
 use crate::components::{CLIP_L, T5XXL};
 use crate::error::PipelineError;
+use crate::on_device::embedding_on;
 use crate::prompt_encoder::{EncodedText, PromptEncoder, Truncation, token_ids, with_patches};
 use crate::t5::{T5Encoder, T5Tokenizer};
 use diffusion_core::network::Conditioning;
@@ -21,6 +22,7 @@ pub struct FluxPromptEncoder {
     pub t5: Option<(T5Tokenizer, T5Encoder)>,
     pub(super) joint_attention_dim: usize,
     pub(super) pooled_projection_dim: usize,
+    /// Where what the encoders say is put together; each of them may be on another.
     pub(super) device: Device,
 }
 
@@ -31,7 +33,8 @@ impl PromptEncoder for FluxPromptEncoder {
         let tokens = match &self.t5 {
             Some((tokenizer, encoder)) => {
                 let encoding = tokenizer.encode(text, max_sequence_length)?;
-                encoder.encode(token_ids(encoding, T5XXL, &mut truncated, device))?.hidden_states
+                let ids = token_ids(encoding, T5XXL, &mut truncated, &encoder.device());
+                embedding_on(encoder.encode(ids)?, device).hidden_states
             }
             None => Tensor::zeros([1, max_sequence_length, self.joint_attention_dim], (device, DType::F32)),
         };
@@ -57,7 +60,8 @@ impl FluxPromptEncoder {
         let pooled = match &self.clip_l {
             Some((tokenizer, encoder)) => {
                 let encoding = tokenizer.encode(text, tokenizer.max_length())?;
-                encoder.encode(token_ids(encoding, CLIP_L, truncated, &self.device))?.pooled
+                let ids = token_ids(encoding, CLIP_L, truncated, &encoder.device());
+                embedding_on(encoder.encode(ids)?, &self.device).pooled
             }
             None => None,
         };

@@ -7,15 +7,17 @@ use diffusion_core::noise::{BrownianTree, PerImage};
 use diffusion_core::ops::release_memory;
 use diffusion_core::weights::{ComponentPatches, PatchMode};
 use diffusion_core::{Evaluation, Sampler, SamplerRun, SamplerStep, Sigmas};
+use diffusion_schedulers::InitLatents;
 use diffusion_schedulers::kind::SamplerSettings;
 
 use super::{Pipeline, load};
-use crate::components::{Stage, TRANSFORMER};
+use crate::components::TRANSFORMER;
 use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::guided_denoiser::GuidedDenoiser;
 use crate::model::Model;
+use crate::on_device::on_device;
 use crate::pass::{EvaluatedNetwork, Step};
 use crate::pipeline_options::PipelineOptions;
 use crate::settings::Settings;
@@ -52,6 +54,7 @@ impl Pipeline {
         if images > Self::MAX_BATCH {
             self.check_batch(images)?;
         }
+        let device = self.device().clone();
         let prompt = prompt.for_images(images).filter(|_| images > 0).ok_or_else(|| {
             let expected = match prompt.positive.batch_size() {
                 1 => "at least 1".to_owned(),
@@ -59,9 +62,10 @@ impl Pipeline {
             };
             PipelineError::setting("number of seeds", expected, images)
         })?;
+        let prompt = prompt.on_device(&device);
         let noise = match &start.noise {
             None => self.noise(&start.seeds, settings),
-            Some(noise) if noise.dims()[0] == images => noise.clone(),
+            Some(noise) if noise.dims()[0] == images => on_device(noise.clone(), &device),
             Some(noise) => {
                 let expected = format!("{images}, one for each seed");
                 return Err(PipelineError::setting("number of noises", expected, noise.dims()[0]));
@@ -72,13 +76,15 @@ impl Pipeline {
         let (sigmas, latents, inpainting) = match &start.init {
             Some(init) => {
                 let sigmas = init.remaining(&sigmas)?;
+                let inpaint_mask = init.inpaint_mask.clone().map(|mask| on_device(mask, &device));
+                let init = InitLatents { latents: on_device(init.latents.clone(), &device), inpaint_mask, ..*init };
                 let (latents, inpainting) = init.start(noise, self.info().noise_path, sigmas.first());
                 (sigmas, latents, inpainting)
             }
             None => (sigmas, noise, None),
         };
         let num_steps = sigmas.num_steps();
-        let levels = evaluated_levels(&*sampler, &sigmas, images, self.device())?;
+        let levels = evaluated_levels(&*sampler, &sigmas, images, &device)?;
         let denoiser = match &mut self.denoiser {
             Some(denoiser) => denoiser,
             empty => empty.insert(loaded(&*self.model, &self.options, &self.patches, self.patch_mode, observer)?),
@@ -137,7 +143,7 @@ fn loaded(
     mode: PatchMode,
     observer: Observer<'_>,
 ) -> Result<Box<dyn Denoiser>, PipelineError> {
-    let denoiser = load(options, Stage::Denoise, observer, |loading| model.load_denoiser(loading))?;
+    let denoiser = load(model, options, observer, |loading| model.load_denoiser(loading))?;
     Ok(denoiser.patched(&patches.get(&TRANSFORMER).cloned().unwrap_or_default(), mode)?)
 }
 

@@ -8,6 +8,7 @@ use crate::components::Stage;
 use crate::encoded_prompt::EncodedPrompt;
 use crate::error::PipelineError;
 use crate::event::{Event, Observer};
+use crate::on_device::conditioning_on;
 use crate::prompt_cache::TextKey;
 use crate::prompt_encoder::{EncodedText, PromptEncoder};
 use crate::settings::Settings;
@@ -89,11 +90,12 @@ impl Pipeline {
         let encoder = match &mut self.prompt_encoder {
             Some(encoder) => encoder,
             empty => {
-                let encoder = load(&self.options, Stage::Text, observer, |loading| self.model.load_prompt_encoder(loading))?;
+                let encoder = load(&*self.model, &self.options, observer, |loading| self.model.load_prompt_encoder(loading))?;
                 empty.insert(encoder.patched(&self.patches, self.patch_mode)?)
             }
         };
-        encoder.encode(text, length)
+        let EncodedText { conditioning, truncated } = encoder.encode(text, length)?;
+        Ok(EncodedText { conditioning: conditioning_on(conditioning, self.device()), truncated })
     }
 
     /// Load the text encoders but T5, unpatched, for texts whose encoding is [known](PromptEncoder::encode_again) otherwise. They
@@ -102,7 +104,7 @@ impl Pipeline {
     /// # Errors
     /// [`PipelineError`] if they cannot be loaded, or the observer cancels.
     pub fn load_clip_encoders(&self, observer: Observer<'_>) -> Result<Box<dyn PromptEncoder>, PipelineError> {
-        load(&self.options, Stage::Text, observer, |loading| self.model.load_clip_encoders(loading))
+        load(&*self.model, &self.options, observer, |loading| self.model.load_clip_encoders(loading))
     }
 
     /// Free the text encoders, and the memory that reading them took. They are loaded again if another text is encoded.

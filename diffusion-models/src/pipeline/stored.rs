@@ -6,7 +6,7 @@ use diffusion_core::network::Conditioning;
 use diffusion_core::weights::{ComponentId, WeightPatches};
 
 use super::Pipeline;
-use crate::components::Stage;
+use crate::components::{Stage, TRANSFORMER};
 use crate::error::PipelineError;
 use crate::prompt_encoder::TokenizedText;
 use crate::prompt_store::{KeyHasher, PromptKey, PromptStore, PromptStoreReport, StoreInUse};
@@ -67,7 +67,7 @@ impl Pipeline {
     pub(super) fn find_stored(&mut self, text: &StoredText) -> Option<Conditioning> {
         let StoreInUse { store, report, .. } = self.stored_prompts.as_mut()?;
         let found = store
-            .get(&text.key, [text.tokens.token_width, text.tokens.pooled_width], &self.options.device)
+            .get(&text.key, [text.tokens.token_width, text.tokens.pooled_width], self.options.device_of(TRANSFORMER))
             .unwrap_or_else(|error| {
                 report.warnings.push(error);
                 None
@@ -90,14 +90,13 @@ impl Pipeline {
     fn identity_of_encoders(&self, maker: &str) -> Result<Option<KeyHasher>, PipelineError> {
         let mut state = KeyHasher::default();
         (maker, self.model.info().family).hash(&mut state);
-        // Encoders do not round the operands of products, whatever the transformer does.
-        format!("{:?}", self.options.precision.with_exact_products()).hash(&mut state);
         let files = self.model.components();
         let encoders: Vec<_> = files.into_iter().filter(|file| file.component().stage == Stage::Text).collect();
         encoders.len().hash(&mut state);
         for file in encoders {
             let id = file.component().id;
-            (id.name(), file.configuration()).hash(&mut state);
+            let precision = self.options.loaded_place_of(file).precision;
+            (id.name(), file.configuration(), format!("{precision:?}")).hash(&mut state);
             file.checkpoint().identify(&mut state)?;
             if self.identify_patches(id, &mut state).is_none() {
                 return Ok(None);
@@ -111,7 +110,7 @@ impl Pipeline {
         patches.map_or(0, WeightPatches::len).hash(state);
         let Some(patches) = patches.filter(|patches| !patches.is_empty()) else { return Some(()) };
         // Fused patches are rounded to the format of the weights, and streamed weights have them attached.
-        format!("{:?} {:?}", self.patch_mode, self.options.residency).hash(state);
+        format!("{:?} {:?}", self.patch_mode, self.place_of(component).residency).hash(state);
         patches.paths().try_for_each(|path| {
             path.hash(state);
             patches.get(path)?.identify(state)

@@ -8,6 +8,7 @@ use diffusion_core::{TextEmbedding, TextEncoder};
 use crate::clip::{ClipTextEncoder, ClipTokenizer};
 use crate::components::{CLIP_G, CLIP_L, T5XXL};
 use crate::error::PipelineError;
+use crate::on_device::embedding_on;
 use crate::prompt_encoder::{EncodedText, PromptEncoder, Truncation, token_ids, with_patches};
 use crate::t5::{T5Encoder, T5Tokenizer};
 use diffusion_core::network::Conditioning;
@@ -25,6 +26,7 @@ pub struct Sd3PromptEncoder {
     pub(super) joint_attention_dim: usize,
     /// Width of the pooled embedding that the transformer takes.
     pub(super) pooled_projection_dim: usize,
+    /// Where what the encoders say is put together; each of them may be on another.
     pub(super) device: Device,
 }
 
@@ -42,7 +44,8 @@ impl PromptEncoder for Sd3PromptEncoder {
         let t5 = match &self.t5 {
             Some((tokenizer, encoder)) => {
                 let encoding = tokenizer.encode(text, max_sequence_length)?;
-                encoder.encode(token_ids(encoding, T5XXL, &mut truncated, device))?.hidden_states
+                let ids = token_ids(encoding, T5XXL, &mut truncated, &encoder.device());
+                embedding_on(encoder.encode(ids)?, device).hidden_states
             }
             None => Tensor::zeros([1, max_sequence_length, self.joint_attention_dim], (device, DType::F32)),
         };
@@ -114,5 +117,5 @@ fn encode_clip(
     device: &Device,
 ) -> Result<TextEmbedding, PipelineError> {
     let encoding = tokenizer.encode(text, tokenizer.max_length())?;
-    Ok(encoder.encode(token_ids(encoding, id, truncated, device))?)
+    Ok(embedding_on(encoder.encode(token_ids(encoding, id, truncated, &encoder.device()))?, device))
 }

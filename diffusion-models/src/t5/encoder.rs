@@ -109,6 +109,12 @@ impl T5Encoder {
         Ok(Self { weights: Some(weights), ..loaded })
     }
 
+    /// The device that it computes on.
+    pub fn device(&self) -> Device {
+        // In memory even where blocks are not.
+        self.final_norm.gamma.val().device()
+    }
+
     fn block(&self, index: usize, x: Tensor<3>, bias: Tensor<4>) -> Result<Tensor<3>, CheckpointError> {
         let Some(weights) = self.weights.as_ref().filter(|weights| weights.is_streamed()) else {
             return Ok(self.blocks[index].forward(x, bias));

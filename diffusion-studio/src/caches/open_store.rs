@@ -15,7 +15,7 @@ use super::store_url::{Place, StoreUrl};
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenStoreError {
+pub(crate) enum OpenStoreError {
     /// The folder cannot be made or used.
     #[error("the folder {} of the store cannot be used", path.display())]
     Folder {

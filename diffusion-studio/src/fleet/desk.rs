@@ -57,7 +57,9 @@ impl Desk {
         memory: Option<usize>,
         speeds: Speeds,
     ) -> Self {
-        let bytes = |model: &crate::registry::ModelEntry| model.checker().plan(&model.defaults, 1).peak_streamed as u64;
+        let bytes = |model: &crate::registry::ModelEntry| {
+            model.checker().plan(&model.defaults, 1).on(&model.options.device).peak_streamed as u64
+        };
         let models = registry.models().iter().map(|model| (model.name.clone(), bytes(model))).collect();
         // Where nobody tells how much memory there is, every model may fit.
         let told = Told { memory: memory.map_or(u64::MAX, |bytes| bytes as u64), models, loaded: Vec::new() };

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use diffusion_app::device::DeviceName;
+use diffusion_app::devices::Devices;
+use diffusion_app::placement::PlacementNames;
 use diffusion_app::precision::PrecisionName;
 use futures_util::{StreamExt, stream};
 use object_store::memory::InMemory;
@@ -20,8 +22,8 @@ use crate::registry::{LoraList, ModelSource, Registry};
 use crate::request::{Drawing, Inputs, JobRequest, resolve};
 
 fn registry() -> Arc<Registry> {
-    let device = DeviceName::Cpu.open().unwrap();
-    let model = ModelSource::miniature().unwrap().open(DeviceName::Cpu, &device, PrecisionName::F32).unwrap();
+    let devices = Devices::open(DeviceName::Cpu, &PlacementNames::default()).unwrap();
+    let model = ModelSource::miniature().unwrap().open(&devices, PrecisionName::F32).unwrap();
     Arc::new(Registry::new(vec![model], LoraList::default()))
 }
 
@@ -123,7 +125,7 @@ async fn jobs_a_second(postgres: &Postgres, registry: &Arc<Registry>, drawing: &
     let adds = stream::iter(0..JOBS).map(|number| front.add(new_job(drawing, registry, number % 10)));
     adds.buffer_unordered(8).for_each(|added| async move { assert!(matches!(added.unwrap(), Added::New(_))) }).await;
     while left.load(Ordering::Relaxed) > 0 {
-        assert!(began.elapsed() < Duration::from_secs(60), "{left:?} of {JOBS} jobs are left");
+        assert!(began.elapsed() < Duration::from_mins(1), "{left:?} of {JOBS} jobs are left");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let seconds = began.elapsed().as_secs_f64();

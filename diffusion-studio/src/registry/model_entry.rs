@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use diffusion_app::devices::Devices;
 use diffusion_core::weights::{PatchTarget, PatchWeights};
 use diffusion_models::{ModelInfo, Pipeline, PipelineOptions, Settings};
 
@@ -20,6 +21,8 @@ pub struct ModelEntry {
     pub identity: String,
     /// How the worker opens it.
     pub options: PipelineOptions,
+    /// The devices of its components.
+    pub devices: Devices,
     /// Its networks as LoRA files see them.
     pub targets: Vec<PatchTarget>,
     /// Whether it starts from images.
@@ -29,12 +32,14 @@ pub struct ModelEntry {
 }
 
 impl ModelEntry {
-    pub(super) fn new(name: String, defaults: Settings, identity: String, options: PipelineOptions, checker: Pipeline) -> Self {
+    pub(super) fn new(name: String, defaults: Settings, identity: String, devices: Devices, checker: Pipeline) -> Self {
         let components = checker.model().components();
         let bytes = components.iter().map(|file| file.checkpoint().num_bytes()).sum();
         let (info, targets) = (checker.info().clone(), checker.patch_targets());
         let has_image_encoder = checker.model().autoencoder().has_encoder();
-        Self { has_image_encoder, name, info, defaults, bytes, identity, options, targets, checker: Mutex::new(checker) }
+        let options = checker.options().clone();
+        let checker = Mutex::new(checker);
+        Self { name, info, defaults, bytes, identity, options, devices, targets, has_image_encoder, checker }
     }
 
     /// The model with these colours of its latents, for previews.

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use burn::tensor::Device;
-use diffusion_app::device::DeviceName;
+use diffusion_app::devices::{Devices, NamedDevice};
 use diffusion_app::digest::Digest;
 use diffusion_app::precision::PrecisionName;
 use diffusion_app::prompt_cache::maker;
-use diffusion_core::Precision;
 use diffusion_models::{ComponentPaths, Pipeline, PipelineError, PipelineOptions, Settings};
 
 use super::model_entry::ModelEntry;
@@ -48,24 +46,18 @@ impl ModelSource {
         Ok(Self { name, path, components: ComponentPaths::new(), is_miniature: true })
     }
 
-    /// Open the model for a device.
+    /// Open the model for devices.
     ///
     /// # Errors
     /// [`OpenModelError`] if the files are no whole model.
-    pub fn open(&self, device: DeviceName, on: &Device, precision: PrecisionName) -> Result<ModelEntry, OpenModelError> {
+    pub fn open(&self, devices: &Devices, precision: PrecisionName) -> Result<ModelEntry, OpenModelError> {
         let failed = |source| OpenModelError { name: self.name.clone(), source: Box::new(source) };
-        let options = PipelineOptions {
-            components: self.components.clone(),
-            precision: precision.on(device, on),
-            ..PipelineOptions::new(on)
-        };
+        let options = PipelineOptions { components: self.components.clone(), ..devices.options(precision) };
         let mut pipeline = Pipeline::open(&self.path, &options).map_err(failed)?;
-        let precision = precision.for_model(device, &pipeline);
-        pipeline.set_precision(precision);
-        let identity = identity(&pipeline, precision, device, on).map_err(failed)?;
+        devices.set_precision(precision, &mut pipeline);
+        let identity = identity(&pipeline, devices).map_err(failed)?;
         let defaults = self.defaults(&pipeline);
-        let options = PipelineOptions { precision, ..options };
-        let entry = ModelEntry::new(self.name.clone(), defaults, identity, options, pipeline);
+        let entry = ModelEntry::new(self.name.clone(), defaults, identity, devices.clone(), pipeline);
         #[cfg(feature = "embedded-model")]
         let entry = if self.is_miniature { entry.with_colors(diffusion_app::embedded_model::LATENT_RGB) } else { entry };
         Ok(entry)
@@ -82,15 +74,19 @@ impl ModelSource {
 }
 
 /// What tells a model's weights, and what computes with them, from all others.
-fn identity(pipeline: &Pipeline, precision: Precision, device: DeviceName, on: &Device) -> Result<String, PipelineError> {
+fn identity(pipeline: &Pipeline, devices: &Devices) -> Result<String, PipelineError> {
+    let NamedDevice { name, device } = devices.rest();
     // Without knowing itself, the program takes the pictures of another build for its own.
-    let maker = maker(device, on).unwrap_or_else(|error| {
+    let maker = maker(*name, device).unwrap_or_else(|error| {
         tracing::warn!(%error, "the program cannot read its own file");
         env!("CARGO_PKG_VERSION").to_owned()
     });
-    let mut digest = Digest::default().with(maker).with(precision.to_string());
+    let mut digest = Digest::default().with(maker);
     for file in pipeline.model().components() {
-        digest = digest.with(file.component().id.name()).with(file.configuration());
+        let id = file.component().id;
+        let place = pipeline.place_of(id);
+        digest = digest.with(devices.of(id).to_string()).with(place.precision.to_string());
+        digest = digest.with(id.name()).with(file.configuration());
         file.checkpoint().identify(&mut digest)?;
     }
     Ok(digest.hex())

@@ -117,7 +117,7 @@ fn check_pixels(settings: &Settings, limits: &Limits) -> Result<(), Refusal> {
 
 fn check_memory(pipeline: &Pipeline, settings: &Settings, limits: &Limits) -> Result<(), Refusal> {
     let Some(memory) = limits.memory else { return Ok(()) };
-    match pipeline.plan(settings, 1).shortage(memory) {
+    match pipeline.plan(settings, 1).on(&pipeline.options().device).shortage(memory) {
         Some(shortage) => Err(Refusal::invalid("width", shortage.to_string())),
         None => Ok(()),
     }

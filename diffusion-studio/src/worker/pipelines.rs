@@ -1,9 +1,10 @@
 //! Models in memory.
 
 use diffusion_app::device::DeviceName;
+use diffusion_app::devices::Devices;
 use diffusion_app::lora_mode::lora_mode;
 use diffusion_app::memory::available_memory;
-use diffusion_app::prompt_cache::open_prompt_cache;
+use diffusion_app::prompt_cache::open_prompt_cache_on;
 use diffusion_core::Residency;
 use diffusion_core::weights::PatchMode;
 use diffusion_lora::{LoraSet, SetLoras};
@@ -72,14 +73,14 @@ impl Pipelines {
             Some(index) => self.loaded.remove(index),
             None => self.open(entry)?,
         };
-        let plan = loaded.pipeline.plan(settings, 1);
+        let plan = loaded.pipeline.plan(settings, 1).on(&entry.options.device);
         let is_new = loaded.pipeline.denoiser().is_none();
         self.make_room(&plan, if is_new { Residency::Resident } else { loaded.residency }, is_new);
         self.loaded.push(loaded);
         let Some(loaded) = self.loaded.last_mut() else { unreachable!("it was just put there") };
         if is_new && let Some(available) = available_memory(self.device) {
             loaded.residency = plan.residency(available);
-            loaded.keeps_encoders = all_at_once(&plan) <= available;
+            loaded.keeps_encoders = loaded.pipeline.has_text_encoders_apart() || all_at_once(&plan) <= available;
             loaded.pipeline.set_residency(loaded.residency);
         }
         Ok(loaded)
@@ -87,22 +88,26 @@ impl Pipelines {
 
     fn open(&self, entry: &ModelEntry) -> Result<LoadedModel, PipelineError> {
         let mut pipeline = Pipeline::open(&entry.info.path, &entry.options)?;
-        if let Some(store) = self.prompt_store(&pipeline) {
+        let plan = pipeline.plan(&entry.defaults, 1);
+        entry.devices.set_residency(&plan, &mut pipeline, |device, plan| {
+            available_memory(device.name).map_or(Residency::Resident, |available| plan.residency(available))
+        });
+        if let Some(store) = self.prompt_store(&entry.devices) {
             pipeline.set_prompt_store(store);
         }
         Ok(LoadedModel {
             model: entry.name.clone(),
+            // Where nobody tells how much memory a device has, stages follow one another in it.
+            keeps_encoders: pipeline.has_text_encoders_apart(),
+            residency: pipeline.options().residency,
             pipeline,
             loras: Vec::new(),
             contents: Some(Vec::new()),
-            residency: Residency::Resident,
-            // Where nobody tells how much memory a device has, stages follow one another in it.
-            keeps_encoders: false,
         })
     }
 
-    fn prompt_store(&self, pipeline: &Pipeline) -> Option<PromptStore> {
-        let opened = open_prompt_cache(&self.prompts, self.device, pipeline.device());
+    fn prompt_store(&self, devices: &Devices) -> Option<PromptStore> {
+        let opened = open_prompt_cache_on(&self.prompts, devices);
         opened.map_err(|error| tracing::warn!(%error, "prompts are not kept between runs")).ok()
     }
 
@@ -138,8 +143,9 @@ impl LoadedModel {
         for (entry, LoraUse { weight, .. }) in entries.iter().zip(&drawing.loras) {
             set = set.with(entry.lora()?, *weight);
         }
-        let plan = self.pipeline.plan(&drawing.settings, 1);
-        let set = set.with_mode(self.patch_mode(&plan, available_memory(studio.config().device)));
+        let plan = self.pipeline.plan(&drawing.settings, 1).on(self.pipeline.device());
+        let drawing_on = studio.config().place.device_of(TRANSFORMER).unwrap_or(studio.config().device);
+        let set = set.with_mode(self.patch_mode(&plan, available_memory(drawing_on)));
         self.contents = None;
         self.pipeline.set_loras(&set).map_err(|error| error.to_string())?;
         (self.loras, self.contents) = (drawing.loras.clone(), Some(contents));
@@ -151,7 +157,7 @@ impl LoadedModel {
         let fused = plan.component(TRANSFORMER).map_or(0, |transformer| transformer.weights);
         let is_loaded = self.pipeline.denoiser().is_some();
         let needed = if is_loaded { fused } else { plan.peak_resident + fused };
-        lora_mode(self.residency, needed, available)
+        lora_mode(self.pipeline.place_of(TRANSFORMER).residency, needed, available)
     }
 }
 

@@ -64,7 +64,7 @@ impl<'a> Reporter<'a> {
     /// Take in an event.
     pub(super) fn take(&mut self, event: Event) -> ControlFlow<()> {
         match event {
-            Event::Loading { component, done, total } => {
+            Event::Loading { component, done, total, .. } => {
                 self.loading_since.get_or_insert_with(Instant::now);
                 self.report(Stage::Load, |progress| {
                     progress.component = Some(component.name().to_owned());

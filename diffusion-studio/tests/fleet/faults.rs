@@ -193,6 +193,8 @@ async fn clocks_decide_nothing() {
 /// Rolling upgrades: an older program does not start on tables of a newer one, and leaves jobs of a newer form alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_newer_is_left_alone() {
+    const NEWER: &str = "INSERT INTO studio._sqlx_migrations (version, description, success, checksum, execution_time) \
+        VALUES (9999, 'from the future', true, ''::bytea, 0)";
     let fleet = Fleet::new();
     let front = fleet.front("front").await;
     let anna = Visitor::new(&[front.url()], 0).await.at(&front);
@@ -203,8 +205,6 @@ async fn what_is_newer_is_left_alone() {
     anna.draw(&small("a ring", 2)).await;
     assert_eq!(anna.job(&newer).await["status"], "queued");
     drop(worker);
-    const NEWER: &str = "INSERT INTO studio._sqlx_migrations (version, description, success, checksum, execution_time) \
-        VALUES (9999, 'from the future', true, ''::bytea, 0)";
     sqlx::query(NEWER).execute(&database).await.unwrap();
     let mut older = fleet.worker("older");
     assert!(!older.wait().success());

@@ -54,7 +54,7 @@ async fn every_job_is_answered_once_with_the_picture_that_one_process_draws() {
                 fleet.postgres.begin();
                 database = fleet.database().await;
             }
-            _ if chosen % 3 == 0 => {
+            _ if chosen.is_multiple_of(3) => {
                 let index = chosen as usize / 3 % fronts.len();
                 fronts.remove(index).kill();
                 let port = ports.iter().copied().find(|port| fronts.iter().all(|front| front.port != Some(*port))).unwrap();
@@ -154,10 +154,10 @@ async fn watch_workers(url: String, is_over: Arc<AtomicBool>) {
 
 /// Every job has ended once, and the queue is empty.
 async fn check_database(database: &sqlx::PgPool) {
+    const LEFT: &str = "SELECT count(*) FROM apalis.jobs WHERE status NOT IN ('Done', 'Killed')";
     let counts = sqlx::query("SELECT status, count(*) FROM studio.jobs GROUP BY status").fetch_all(database).await.unwrap();
     let counts: Vec<(String, i64)> = counts.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(counts, [("completed".to_owned(), (USERS * JOBS_OF_USER) as i64)]);
-    const LEFT: &str = "SELECT count(*) FROM apalis.jobs WHERE status NOT IN ('Done', 'Killed')";
     let left: i64 = sqlx::query(LEFT).fetch_one(database).await.unwrap().get(0);
     assert_eq!(left, 0, "the queue of apalis has something left");
 }

@@ -25,7 +25,8 @@ async fn events(user: &User, id: &str, until: &str) -> Vec<(String, Value)> {
                         return;
                     }
                 }
-                text = rest.to_owned();
+                let rest = text.len() - rest.len();
+                text.drain(..rest);
             }
         }
     };

@@ -2,6 +2,8 @@
 
 use diffusion_app::image_file::read_parameters;
 use diffusion_models::{Pipeline, PipelineOptions, Request, ignore};
+use diffusion_studio::registry::ModelSource;
+use diffusion_studio::{Studio, StudioConfig};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -44,6 +46,24 @@ async fn a_picture_is_that_of_the_library_to_the_bit_and_says_how_it_was_drawn()
     let settings = read.json::<Value>().await.unwrap()["settings"].clone();
     let read = ["prompt", "seed", "steps", "width", "height", "sampler", "model"].map(|field| settings[field].clone());
     assert_eq!(json!(read), json!([STAR, 7, 2, 64, 64, "euler", "mini-sd3"]));
+}
+
+#[tokio::test]
+async fn placed_components_draw_the_same_picture() {
+    let place = "text_encoders=cpu,transformer=cpu,vae=cpu";
+    let server = Server::with(|config| config.place = place.parse().unwrap()).await;
+    let user = server.browser().await;
+    let job = user.draw(&small(STAR, 7)).await;
+    assert!(pixels(&first_image(&user, &job).await).into_raw() == by_the_library(7, 2, 64));
+}
+
+#[tokio::test]
+async fn a_component_on_a_device_that_is_not_there_ends_the_start() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = StudioConfig::new(data.path().to_owned(), vec![ModelSource::miniature().unwrap()]);
+    config.place = "vae=rocm:3".parse().unwrap();
+    let said = Studio::start(config).await.unwrap_err().to_string();
+    assert!(said.contains("rocm:3"), "{said}");
 }
 
 #[tokio::test]

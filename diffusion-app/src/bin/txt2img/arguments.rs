@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use diffusion_app::cli::GivenSources;
 use diffusion_app::device::DeviceName;
+use diffusion_app::placement::PlacementNames;
 use diffusion_app::precision::PrecisionName;
 use diffusion_app::prompts_file::{PromptsFileError, read_prompts};
 use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, VAE};
@@ -109,6 +110,14 @@ pub(crate) struct Arguments {
     /// Device: `cpu`, `cuda[:N]`, `rocm[:N]`, `vulkan[:N]`, `metal[:N]` or `webgpu[:N]`, if the program was built with it.
     #[arg(long, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
+    /// Components on devices of their own: COMPONENT=DEVICE, several with commas between.
+    ///
+    /// Components are text_encoders, or clip_l, clip_g and t5xxl by themselves, transformer and vae; what is not named is on --device.
+    /// `--device cuda:0 --place text_encoders=cpu,vae=cuda:1` leaves the first GPU to the transformer; `--device cuda:0 --place t5xxl=cpu`
+    /// moves the largest text encoder alone. Each device computes in what --precision means on it. The layers of one network stay on
+    /// one device.
+    #[arg(long, value_name = "COMPONENT=DEVICE,...")]
+    place: Option<PlacementNames>,
     /// Numbers to compute in: f32, f16, bf16 (on a CPU for products alone), or `auto`: the narrowest that a GPU has; on a CPU f32,
     /// with products in bf16 where the processor is faster at them (AVX512-BF16) and the model is stored in 16 bits or fewer.
     /// Weights are stored as published.
@@ -216,6 +225,11 @@ impl Arguments {
             prompts.extend(read_prompts(path)?);
         }
         Ok(prompts)
+    }
+
+    /// Which components go to devices of their own.
+    pub(crate) fn placement(&self) -> PlacementNames {
+        self.place.clone().unwrap_or_default()
     }
 
     /// What was given for the model, its components and LoRAs.

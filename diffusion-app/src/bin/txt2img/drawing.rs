@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use diffusion_app::cli::Verbosity;
+use diffusion_app::devices::Devices;
 use diffusion_app::image_file::write_image;
 use diffusion_app::latents_file::write_latents;
 use diffusion_app::output::WriteError;
@@ -22,6 +23,7 @@ const FINAL: &str = "latents";
 /// Draws batches of images.
 pub(crate) struct Drawing<'a> {
     pub(crate) images: &'a Images<'a>,
+    pub(crate) devices: &'a Devices,
     pub(crate) pipeline: &'a mut Pipeline,
     pub(crate) prompts: &'a [EncodedPrompt],
     pub(crate) settings: &'a Settings,
@@ -45,7 +47,7 @@ impl Drawing<'_> {
         // Whether they can be kept or not, the images are not lost.
         let kept = self.keep(&batch, &latents);
 
-        let mut stage = verbosity.stage("decoding the image", batch.clone().count());
+        let mut stage = verbosity.stage("decoding the image", batch.clone().count()).naming(self.devices);
         let drawn = self.pipeline.decode(latents[FINAL].clone(), settings.tiling, &mut |event| stage.show(&event))?;
         stage.finish("decoded the image");
         for (image, drawn) in batch.zip(drawn) {
@@ -73,7 +75,7 @@ impl Drawing<'_> {
         let of_images: Vec<_> = batch.clone().map(|image| &prompts[images.prompt_of(image)]).collect();
         let (prompt, start) = (EncodedPrompt::batch(&of_images), self.start.of(&images.seeds_of(batch.clone())));
         let (mut kept, mut num_steps) = (BTreeMap::new(), 0);
-        let mut stage = self.verbosity.stage("drawing", settings.num_steps);
+        let mut stage = self.verbosity.stage("drawing", settings.num_steps).naming(self.devices);
         let mut observer = |event: Event| {
             let flow = stage.show(&event);
             let Event::Step(step) = event else { return flow };

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use diffusion_app::device::DeviceError;
+use diffusion_app::devices::NoSuchComponent;
 use diffusion_core::checkpoint::Checkpoint;
 use diffusion_core::weights::ComponentId;
 use diffusion_lora::{LoraError, SetLorasError};
@@ -26,6 +27,9 @@ pub(crate) fn help(error: &(dyn Error + 'static)) -> Option<String> {
     }
     if let Some(PromptStoreError::Folder { .. }) = error.downcast_ref() {
         return Some("choose another folder for --cache-prompts, or leave it out".to_owned());
+    }
+    if let Some(NoSuchComponent { component, .. }) = error.downcast_ref() {
+        return Some(format!("leave {} out of --place", component.name()));
     }
     match error.downcast_ref()? {
         DeviceError::NotBuiltIn { feature, .. } => {
@@ -124,6 +128,9 @@ mod tests {
         assert!(helped(SetLorasError::<PipelineError>::Lora(not_a_lora())).contains("--model"));
         let wrapped = SetLorasError::Pipeline(missing(&[VAE]));
         assert_eq!(helped(wrapped), "add --vae FILE");
+        let not_there = NoSuchComponent { component: CLIP_G, device: DeviceName::Cpu, has: vec![CLIP_L, VAE] };
+        assert_eq!(not_there.to_string(), "clip_g is placed on cpu, and the model has none; it has clip_l, vae");
+        assert_eq!(helped(not_there), "leave clip_g out of --place");
         let not_built_in = DeviceError::NotBuiltIn { device: DeviceName::Rocm(0), feature: "rocm" };
         assert!(helped(not_built_in).contains("--features rocm"));
     }

@@ -6,6 +6,7 @@ mod guidance;
 mod help;
 mod images;
 mod loras;
+mod memory;
 mod preview;
 mod prompt_cache;
 mod start;
@@ -17,8 +18,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use diffusion_app::cli::{Sources, Verbosity, list_models, print, run_with_help, say};
+use diffusion_app::devices::{Devices, NamedDevice};
 use diffusion_app::memory::available_memory;
-use diffusion_core::Residency;
 use diffusion_lora::SetLoras;
 use diffusion_models::components::TRANSFORMER;
 use diffusion_models::{EncodedPrompt, Pipeline, PipelineOptions, Plan, Settings};
@@ -43,13 +44,14 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if !arguments.plan {
         images.check_writable()?;
     }
-    let device = arguments.device.open()?;
-    let Sources { model, components, loras } = Sources::find(&arguments.given_sources(), arguments.device, verbosity)?;
-    let precision = arguments.precision.on(arguments.device, &device);
-    let options = PipelineOptions { components, precision, ..PipelineOptions::new(&device) };
+    let placement = arguments.placement();
+    let devices = Devices::open(arguments.device, &placement)?;
+    let drawing_on = devices.of(TRANSFORMER).name;
+    let Sources { model, components, loras } = Sources::find(&arguments.given_sources(), drawing_on, verbosity)?;
+    let options = PipelineOptions { components, ..devices.options(arguments.precision) };
     let mut pipeline = Pipeline::open(model.path(), &options)?;
-    let precision = arguments.precision.for_model(arguments.device, &pipeline);
-    pipeline.set_precision(precision);
+    Devices::check(&placement, &pipeline)?;
+    devices.set_precision(arguments.precision, &mut pipeline);
     let settings = arguments.settings(pipeline.info())?;
     pipeline.check(&settings)?;
     pipeline.check_batch(images.largest_batch())?;
@@ -63,43 +65,41 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         say(format_args!("warning: {warning}"));
     }
     let plan = pipeline.plan(&settings, images.largest_batch());
-    let residency = residency(arguments, &plan, verbosity);
-    pipeline.set_residency(residency);
+    memory::set_residency(arguments, &devices, &plan, &mut pipeline, verbosity);
     if arguments.plan {
-        print(&plan)?;
-        return Ok(());
+        return Ok(print(memory::shown(&devices, &plan, &pipeline))?);
     }
     images.check_room(&settings)?;
-    if let Some(store) = arguments.prompt_cache.open(arguments.device, &device)? {
+    if let Some(store) = arguments.prompt_cache.open(&devices)? {
         pipeline.set_prompt_store(store);
     }
     let start = StartFiles::read(arguments, &pipeline, &settings)?;
     let previews = Previews::new(arguments, &pipeline, &images)?;
-    verbosity.note(format_args!("{} in {precision}", arguments.device.describe(&device)));
-    announce(arguments, &pipeline, &settings, verbosity);
-    set_loras(arguments, &loras, &mut pipeline, residency, &plan, verbosity)?;
+    announce(arguments, &devices, &pipeline, &settings, verbosity);
+    set_loras(arguments, &loras, &devices, &mut pipeline, &plan, verbosity)?;
 
-    let start = start.encode(&pipeline, verbosity)?;
-    let prompts = encode(arguments, &images, &mut pipeline, &settings, verbosity)?;
+    let start = start.encode(&devices, &pipeline, verbosity)?;
+    let prompts = encode(&devices, &images, &mut pipeline, &settings, verbosity)?;
     // Frees T5's memory before the transformer takes its own.
     pipeline.free_prompt_encoder();
     let (pipeline, prompts, settings) = (&mut pipeline, &prompts[..], &settings);
     let (images, start, previews) = (&images, &start, previews.as_ref());
-    let mut drawing = Drawing { images, pipeline, prompts, settings, start, previews, verbosity };
+    let mut drawing = Drawing { images, devices: &devices, pipeline, prompts, settings, start, previews, verbosity };
     images.batches().try_for_each(|batch| drawing.draw(batch))
 }
 
 /// Encode the prompts, and say what encoders do not see of them.
 fn encode(
-    arguments: &Arguments,
+    devices: &Devices,
     images: &Images<'_>,
     pipeline: &mut Pipeline,
     settings: &Settings,
     verbosity: Verbosity,
 ) -> Result<Vec<EncodedPrompt>, Box<dyn Error>> {
     let prompts = images.prompts();
-    let mut stage = verbosity.stage("encoding the prompt", prompts.len());
-    let encoded = pipeline.encode_prompts(&prompts, &arguments.negative_prompt, settings, &mut |event| stage.show(&event))?;
+    let mut stage = verbosity.stage("encoding the prompt", prompts.len()).naming(devices);
+    let encoded =
+        pipeline.encode_prompts(&prompts, &images.arguments.negative_prompt, settings, &mut |event| stage.show(&event))?;
     stage.finish(prompt_cache::done(pipeline));
     prompt_cache::warn_of_failures(pipeline);
     let truncated = encoded.iter().flat_map(|prompt| &prompt.truncated).map(ToString::to_string);
@@ -113,17 +113,18 @@ fn encode(
 fn set_loras(
     arguments: &Arguments,
     paths: &[PathBuf],
+    devices: &Devices,
     pipeline: &mut Pipeline,
-    residency: Residency,
     plan: &Plan,
     verbosity: Verbosity,
 ) -> Result<(), Box<dyn Error>> {
     if arguments.loras.lora.is_empty() {
         return Ok(());
     }
+    let NamedDevice { name, device } = devices.of(TRANSFORMER);
     let fused = plan.component(TRANSFORMER).map_or(0, |transformer| transformer.weights);
-    let (needed, available) = (plan.peak_resident + fused, available_memory(arguments.device));
-    let mode = arguments.loras.mode(residency, needed, available);
+    let (needed, available) = (plan.on(device).peak_resident + fused, available_memory(*name));
+    let mode = arguments.loras.mode(pipeline.place_of(TRANSFORMER).residency, needed, available);
     for report in pipeline.set_loras(&arguments.loras.set(paths)?.with_mode(mode))? {
         verbosity.note(format_args!("{report}"));
         if !report.fits() {
@@ -133,24 +134,15 @@ fn set_loras(
     Ok(())
 }
 
-/// Whether weights stay in memory: as asked, and otherwise if they fit. Says if even streamed ones do not.
-fn residency(arguments: &Arguments, plan: &Plan, verbosity: Verbosity) -> Residency {
-    let Some(available) = available_memory(arguments.device) else {
-        return if arguments.stream_weights { Residency::Streamed } else { Residency::Resident };
-    };
-    let chosen = if arguments.stream_weights { Residency::Streamed } else { plan.residency(available) };
-    if let Some(shortage) = plan.shortage(available) {
-        say(format_args!("warning: {shortage}"));
-    } else if chosen == Residency::Streamed && !arguments.stream_weights {
-        let [needed, free] = [plan.peak_resident, available].map(|bytes| bytes as f64 / 1e9);
-        verbosity
-            .note(format_args!("streaming weights from their files: they take {needed:.1} GB, {free:.1} GB of memory are free"));
+/// Say what is about to be drawn, where, and which options have no effect.
+fn announce(arguments: &Arguments, devices: &Devices, pipeline: &Pipeline, settings: &Settings, verbosity: Verbosity) {
+    for (device, components) in devices.of_model(pipeline) {
+        // The denoising network's, where it is, which may round what others do not.
+        let tells = if components.contains(&TRANSFORMER) { TRANSFORMER } else { components[0] };
+        let precision = pipeline.place_of(tells).precision;
+        let of = if devices.are_several() { format!("{}: ", memory::listed(&components)) } else { String::new() };
+        verbosity.note(format_args!("{of}{device} in {precision}"));
     }
-    chosen
-}
-
-/// Say what is about to be drawn, and which options have no effect.
-fn announce(arguments: &Arguments, pipeline: &Pipeline, settings: &Settings, verbosity: Verbosity) {
     let Settings { width, height, num_steps, guidance_scale, .. } = settings;
     let info = pipeline.info();
     let distilled = settings.distilled_guidance.map(|guidance| format!(", distilled guidance {guidance}"));

@@ -3,10 +3,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use burn::tensor::Device;
 use diffusion_app::cli::say;
-use diffusion_app::device::DeviceName;
-use diffusion_app::prompt_cache::{open_prompt_cache, prompt_folder};
+use diffusion_app::devices::Devices;
+use diffusion_app::prompt_cache::{open_prompt_cache_on, prompt_folder};
 use diffusion_models::{Pipeline, PromptStore, PromptStoreReport};
 
 /// What `txt2img` is told about the cache of encoded prompts.
@@ -23,15 +22,15 @@ pub(crate) struct PromptCacheOptions {
 
 impl PromptCacheOptions {
     /// The encoded prompts of earlier runs. Only a folder that was asked for has to be there to be written.
-    pub(crate) fn open(&self, name: DeviceName, device: &Device) -> Result<Option<PromptStore>, Box<dyn Error>> {
+    pub(crate) fn open(&self, devices: &Devices) -> Result<Option<PromptStore>, Box<dyn Error>> {
         if self.no_cache_prompts {
             return Ok(None);
         }
         if let Some(folder) = &self.cache_prompts {
-            return Ok(Some(open_prompt_cache(folder, name, device)?));
+            return Ok(Some(open_prompt_cache_on(folder, devices)?));
         }
         let opened = prompt_folder().map_err(Box::<dyn Error>::from);
-        let opened = opened.and_then(|folder| Ok(open_prompt_cache(&folder, name, device)?));
+        let opened = opened.and_then(|folder| Ok(open_prompt_cache_on(&folder, devices)?));
         Ok(opened.map_err(|error| warn(&*error)).ok())
     }
 }

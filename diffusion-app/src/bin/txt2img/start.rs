@@ -4,6 +4,7 @@ use std::error::Error;
 
 use burn::tensor::Tensor;
 use diffusion_app::cli::{Verbosity, say};
+use diffusion_app::devices::Devices;
 use diffusion_app::image_file::{Stretched, read_image, read_mask};
 use diffusion_app::latents_file::read_noise;
 use diffusion_core::image::RgbImage;
@@ -28,10 +29,15 @@ impl StartFiles {
     }
 
     /// Encode the image.
-    pub(crate) fn encode(self, pipeline: &Pipeline, verbosity: Verbosity) -> Result<ImageStart, Box<dyn Error>> {
+    pub(crate) fn encode(
+        self,
+        devices: &Devices,
+        pipeline: &Pipeline,
+        verbosity: Verbosity,
+    ) -> Result<ImageStart, Box<dyn Error>> {
         let Self { noise, image } = self;
         let Some(image) = image else { return Ok(ImageStart { noise, init: None }) };
-        let mut stage = verbosity.stage("encoding the image", 1);
+        let mut stage = verbosity.stage("encoding the image", 1).naming(devices);
         let latents = pipeline.encode_init_image(&image, &mut |event| stage.show(&event))?;
         stage.finish("encoded the image");
         Ok(ImageStart { noise, init: Some((image, latents)) })

@@ -47,7 +47,9 @@ pub(super) async fn plan(State(studio): State<Studio>, Body(request): Body<JobRe
     let resolved = studio.resolve(request).await?;
     let drawing = resolved.drawing;
     let model = studio.registry().model(&drawing.model).ok_or_else(Refusal::no_such_job)?;
-    let plan = model.checker().plan(&drawing.settings, 1);
+    let whole = model.checker().plan(&drawing.settings, 1);
+    // Memory is that of the server's device; what is placed elsewhere takes none of it.
+    let plan = whole.on(&model.options.device);
     let available = available_memory(studio.config().device);
     // What is loaded of this model is not needed once more.
     let is_loaded = studio.queue().loaded_models().contains(&drawing.model);
@@ -63,7 +65,7 @@ pub(super) async fn plan(State(studio): State<Studio>, Body(request): Body<JobRe
         available,
         residency: if streams { "streamed" } else { "resident" },
         fits: studio.config().limits.memory.is_none_or(|memory| plan.shortage(memory).is_none()),
-        components: plan.components.iter().map(component).collect(),
+        components: whole.components.iter().map(component).collect(),
         eta_seconds: studio.queue().speeds(|speeds| speeds.drawing(&drawing)),
         warnings: resolved.warnings,
     }))

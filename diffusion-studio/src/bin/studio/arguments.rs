@@ -107,6 +107,17 @@ mod tests {
     }
 
     #[test]
+    fn components_are_placed_by_the_command_line_before_the_file() {
+        let file = "place = \"text_encoders=cpu,vae=cuda:1\"\n";
+        let placed =
+            |arguments: &[&str], file| options(arguments, file).and_then(|(options, _)| Ok(options.place()?.to_string()));
+        assert_eq!(placed(&[], file).unwrap(), "text_encoders=cpu,vae=cuda:1");
+        assert_eq!(placed(&["--place", "t5xxl=cpu"], file).unwrap(), "t5xxl=cpu");
+        assert_eq!(placed(&[], "").unwrap(), "");
+        assert!(placed(&["--place", "unet=cpu"], "").unwrap_err().to_string().contains("\"unet\" is no component"));
+    }
+
+    #[test]
     fn every_option_can_stand_in_a_file_and_in_the_environment() {
         let command = <Arguments as clap::CommandFactory>::command();
         let own: Vec<_> = command

@@ -101,6 +101,7 @@ fn drawing(options: &Options) -> Result<StudioConfig, Box<dyn Error>> {
         .map_err(|error| format!("cannot use {} for LoRAs: {error}; choose another --lora-dir", lora_dir.display()))?;
     Ok(StudioConfig {
         device,
+        place: options.place()?,
         precision: options.precision()?,
         lora_dir: Some(lora_dir),
         cache_size: options.cache_size.map_or(default.cache_size, |size| size.0),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use diffusion_app::device::DeviceName;
+use diffusion_app::placement::PlacementNames;
 use diffusion_app::precision::PrecisionName;
 use diffusion_studio::FleetConfig;
 use etcetera::BaseStrategy;
@@ -47,6 +48,10 @@ pub(crate) struct Options {
     /// [default: cpu].
     #[arg(long, value_name = "NAME", env = "STUDIO_DEVICE")]
     pub(crate) device: Option<String>,
+    /// Components on devices of their own, as text_encoders=cpu,transformer=cuda:0,vae=cuda:1; also clip_l, clip_g and t5xxl. What is
+    /// not named is on --device.
+    #[arg(long, value_name = "COMPONENT=DEVICE,...", env = "STUDIO_PLACE")]
+    pub(crate) place: Option<String>,
     /// Numbers to compute in: f32, f16, bf16 or auto [default: auto].
     #[arg(long, value_name = "NAME", env = "STUDIO_PRECISION")]
     pub(crate) precision: Option<String>,
@@ -148,6 +153,7 @@ impl Options {
             model_config: first(self.model_config, other.model_config),
             lora_dir: self.lora_dir.or(other.lora_dir),
             device: self.device.or(other.device),
+            place: self.place.or(other.place),
             precision: self.precision.or(other.precision),
             cache_size: self.cache_size.or(other.cache_size),
             keep_days: self.keep_days.or(other.keep_days),
@@ -162,6 +168,10 @@ impl Options {
 
     pub(crate) fn device(&self) -> Result<DeviceName, Box<dyn Error>> {
         Ok(self.device.as_deref().unwrap_or("cpu").parse()?)
+    }
+
+    pub(crate) fn place(&self) -> Result<PlacementNames, Box<dyn Error>> {
+        Ok(self.place.as_deref().map(str::parse).transpose()?.unwrap_or_default())
     }
 
     pub(crate) fn precision(&self) -> Result<PrecisionName, Box<dyn Error>> {
