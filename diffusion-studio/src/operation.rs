@@ -72,6 +72,7 @@ fn describe_metrics() {
     recorder();
     metrics::describe_gauge!("studio_queue_waiting", "Jobs that wait");
     metrics::describe_gauge!("studio_queue_running", "Jobs that are drawn");
+    metrics::describe_gauge!("studio_workers", "Workers that are there, where several share a queue");
     metrics::describe_gauge!("studio_pictures_bytes", "Bytes of finished pictures");
     metrics::describe_gauge!("studio_weights_bytes", "Bytes of weights of denoising networks in memory");
     metrics::describe_counter!("studio_jobs", "Jobs that ended, by how");

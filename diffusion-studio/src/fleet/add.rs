@@ -4,11 +4,12 @@ use apalis::prelude::{TaskBuilder, TaskId};
 use apalis_postgres::queries::push_tasks;
 use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
 
 use super::QUEUE;
 use super::database::of_apalis;
 use super::rows::{FORM, json, now, stored_job};
-use crate::jobs::{MOST_ATTEMPTS, NewJob, Room, Status, StoreError, StoredJob};
+use crate::jobs::{MOST_ATTEMPTS, NewJob, Place, Room, Status, StoreError, StoredJob};
 
 /// What became of a job that was put into the queue.
 pub(super) enum Put {
@@ -51,18 +52,23 @@ async fn try_add(pool: &PgPool, front: &str, new: &NewJob, few_wait: bool) -> Re
     // One new job of a user at a time: they follow one another.
     sqlx::query(LOCK).bind(&new.job.user).bind(&*new.needs.model).execute(&mut *transaction).await?;
     let stored = insert(&mut transaction, front, new).await?;
-    let id = stored.job.id.to_string();
+    push(&mut transaction, stored.job.id, stored.place).await?;
+    transaction.commit().await?;
+    Ok(Put::New(stored))
+}
+
+/// Put a job into the queue of apalis, which has the last word on who draws it.
+pub(super) async fn push(connection: &mut PgConnection, id: Uuid, place: Place) -> Result<(), StoreError> {
+    let id = id.to_string();
     let task = TaskBuilder::new(id.clone().into_bytes())
         .task_id(TaskId::from_string(id))
         // The smallest tag comes first; it is stored as a whole number with a sign.
-        .priority((stored.place.tag as i32).wrapping_neg() as usize)
+        .priority((place.tag as i32).wrapping_neg() as usize)
         .max_attempts(MOST_ATTEMPTS as usize)
         // No clock decides when it may be taken.
         .run_at_timestamp(0)
         .build();
-    push_tasks(&mut *transaction, QUEUE, vec![task]).await.map_err(of_apalis)?;
-    transaction.commit().await?;
-    Ok(Put::New(stored))
+    push_tasks(connection, QUEUE, vec![task]).await.map_err(of_apalis)
 }
 
 /// The job that the owner asked for before under this key.

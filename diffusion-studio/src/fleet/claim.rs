@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
+use super::add::push;
 use super::rows::{FORM, now, stored_job};
 use crate::jobs::{Candidate, Decision, Needs, Patience, Place, StoreError, StoredJob, WorkerState, choose};
 
@@ -54,10 +55,7 @@ pub(super) async fn claim(
     };
     let first = waiting.iter().filter(|other| other.needs.model == taken.needs.model).map(|other| other.place).min();
     let row = take(&mut transaction, taken, first.unwrap_or(taken.place), worker_id).await?;
-    // The queue of apalis has the last word on who draws a job.
-    if lock_tasks(&mut *transaction, &[taken.id.to_string()], worker_id).await? != 1 {
-        return Err(StoreError::Database(sqlx::Error::Protocol(format!("the queue does not have the job {}", taken.id))));
-    }
+    lock(&mut transaction, taken, worker_id).await?;
     let stored = stored_job(&row);
     transaction.commit().await?;
     Ok(Claim::Took(Box::new(stored?), taken.needs.clone()))
@@ -72,6 +70,22 @@ async fn see_longest_waits(connection: &mut PgConnection, waiting: &mut [Waiting
         waiting.longest_wait = seconds_of(seconds);
     }
     Ok(())
+}
+
+/// Take a job out of the queue of apalis, which has the last word on who draws it. Where somebody has cleaned that queue, it is put
+/// there again: nothing stands still for ever.
+async fn lock(connection: &mut PgConnection, job: &Waiting, worker_id: &str) -> Result<(), StoreError> {
+    let ids = [job.id.to_string()];
+    if lock_tasks(&mut *connection, &ids, worker_id).await? == 1 {
+        return Ok(());
+    }
+    tracing::warn!(job = %job.id, "the queue had lost a job");
+    sqlx::query("DELETE FROM apalis.jobs WHERE id = $1").bind(&ids[0]).execute(&mut *connection).await?;
+    push(&mut *connection, job.id, job.place).await?;
+    match lock_tasks(&mut *connection, &ids, worker_id).await? {
+        1 => Ok(()),
+        _ => Err(sqlx::Error::Protocol(format!("the queue does not give out the job {}", job.id)).into()),
+    }
 }
 
 /// A job that waits.

@@ -216,6 +216,22 @@ async fn what_is_newer_is_left_alone() {
     assert_eq!(count, 2);
 }
 
+/// Somebody cleans the queue by hand, or by another program of apalis's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_the_queue_has_lost_is_drawn_all_the_same() {
+    let fleet = Fleet::new();
+    let front = fleet.front("front").await;
+    let anna = Visitor::new(&[front.url()], 0).await.at(&front);
+    let ids = [anna.submit(&small("a ring", 1)).await, anna.submit(&small("a ring", 2)).await];
+    let database = fleet.database().await;
+    sqlx::query("DELETE FROM apalis.jobs WHERE id = $1").bind(&ids[0]).execute(&database).await.unwrap();
+    sqlx::query("UPDATE apalis.jobs SET status = 'Killed' WHERE id = $1").bind(&ids[1]).execute(&database).await.unwrap();
+    let _worker = fleet.worker("worker");
+    for id in &ids {
+        assert_eq!(anna.ended(id).await["status"], "completed");
+    }
+}
+
 /// A password is in no log and no message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_not_there_is_named_without_its_password() {
