@@ -10,8 +10,11 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::add::push;
+use super::end::fail;
 use super::rows::{FORM, now, stored_job};
-use crate::jobs::{Candidate, Decision, Needs, Patience, Place, StoreError, StoredJob, WorkerState, choose};
+use super::tell;
+use crate::jobs::{Candidate, Decision, JobError, Needs, Patience, Place, StoreError, StoredJob, WorkerState, choose};
+use crate::refusal::Causes;
 
 /// What the queue has for a free worker.
 pub(super) enum Claim {
@@ -57,8 +60,17 @@ pub(super) async fn claim(
     let row = take(&mut transaction, taken, first.unwrap_or(taken.place), worker_id).await?;
     lock(&mut transaction, taken, worker_id).await?;
     let stored = stored_job(&row);
+    if let Err(error) = &stored {
+        tracing::error!(job = %taken.id, error = %Causes(error), "a job does not read");
+        fail(&mut transaction, taken.id, &JobError::unreadable()).await?;
+    }
     transaction.commit().await?;
-    Ok(Claim::Took(Box::new(stored?), taken.needs.clone()))
+    tell(pool, taken.id).await;
+    Ok(match stored {
+        Ok(stored) => Claim::Took(Box::new(stored), taken.needs.clone()),
+        // Another one may be there.
+        Err(_) => Claim::Leave(Duration::ZERO),
+    })
 }
 
 /// How long that job of each model waits that waits longest.
@@ -102,8 +114,7 @@ async fn candidates(connection: &mut PgConnection, worker: &WorkerState) -> Resu
     const SELECT: &str = concat!(
         "SELECT job.id, job.model, job.loras, job.tag, job.sequence, clock.now - job.turn_at AS since_turn FROM (SELECT ",
         now!(),
-        // A claim that a database forgets as it fails is a job that waits again.
-        " AS now, set_config('synchronous_commit', 'off', true)) AS clock, unnest($1::text[], $2::text[]) AS able(model, applied) CROSS JOIN LATERAL ( \
+        " AS now) AS clock, unnest($1::text[], $2::text[]) AS able(model, applied) CROSS JOIN LATERAL ( \
             SELECT * FROM (SELECT * FROM studio.jobs WHERE status = 'queued' AND model = able.model AND form <= $3 \
              ORDER BY tag, sequence LIMIT 1 FOR UPDATE SKIP LOCKED) AS first \
             UNION ALL \
@@ -149,7 +160,7 @@ async fn take(connection: &mut PgConnection, job: &Waiting, first: Place, worker
         " WHERE turn_at IS NULL AND id = (SELECT next.id FROM studio.jobs AS next, taken \
             WHERE next.status = 'queued' AND next.model = taken.model AND next.user_name = taken.user_name \
             AND next.id <> taken.id ORDER BY next.tag, next.sequence LIMIT 1)) \
-         SELECT taken.*, pg_notify('studio_jobs', json_build_object('id', id)::text) FROM taken"
+         SELECT * FROM taken"
     );
     let row = sqlx::query(TAKE).bind(job.id).bind(worker_id).bind(first.tag as i64).fetch_one(connection).await?;
     Ok(row)

@@ -9,15 +9,17 @@ use uuid::Uuid;
 use super::database::of_apalis;
 use super::notice::{JOBS, NEW, STOPS};
 use super::rows::{json, now};
-use super::{QUEUE, notify_job};
-use crate::jobs::{JobState, Status, StoreError};
+use super::{QUEUE, notify_job, tell};
+use crate::jobs::{JobError, JobState, Status, StoreError};
 
-/// Store how a job ended, whoever has it by now: the first end counts, and a picture of the same drawing is the same.
+/// Store how a job ended. A picture counts from whoever draws it first, since that of the same drawing is the same; that it stopped or failed, only
+/// from who has it.
 pub(super) async fn deliver(pool: &PgPool, worker_id: &str, id: Uuid, ended: &JobState) -> Result<(), StoreError> {
     const UPDATE: &str = concat!(
-        "UPDATE studio.jobs SET status = $2, images = $3, warnings = $4, error = $5, finished_at = ",
+        "UPDATE studio.jobs SET status = $2, images = $3, warnings = $4, error = $5, attempts = greatest(attempts, $7), \
+            finished_at = ",
         now!(),
-        " WHERE id = $1 AND status IN ('queued', 'running')"
+        " WHERE id = $1 AND status IN ('queued', 'running') AND (worker = $6 OR $2 = 'completed')"
     );
     let mut transaction = pool.begin().await?;
     let error = ended.error.as_ref().map(json).transpose()?;
@@ -27,10 +29,12 @@ pub(super) async fn deliver(pool: &PgPool, worker_id: &str, id: Uuid, ended: &Jo
         .bind(json(&ended.images)?)
         .bind(json(&ended.warnings)?)
         .bind(error)
+        .bind(worker_id)
+        .bind(ended.attempts as i32)
         .execute(&mut *transaction)
         .await?;
     if stored.rows_affected() == 0 {
-        tracing::info!(job = %id, "another worker was faster");
+        tracing::info!(job = %id, "another worker has it");
         return Ok(());
     }
     let is_done = ended.status == Status::Completed;
@@ -46,9 +50,18 @@ pub(super) async fn deliver(pool: &PgPool, worker_id: &str, id: Uuid, ended: &Jo
         leave_queue(&mut transaction, id).await?;
         notify_job(&mut transaction, STOPS, id).await?;
     }
-    notify_job(&mut transaction, JOBS, id).await?;
     transaction.commit().await?;
+    tell(pool, id).await;
     Ok(())
+}
+
+/// A job has failed without anybody drawing it.
+pub(super) async fn fail(connection: &mut PgConnection, id: Uuid, error: &JobError) -> Result<(), StoreError> {
+    const UPDATE: &str =
+        concat!("UPDATE studio.jobs SET status = 'failed', error = $2, finished_at = ", now!(), " WHERE id = $1");
+    sqlx::query(UPDATE).bind(id).bind(json(error)?).execute(&mut *connection).await?;
+    leave_queue(&mut *connection, id).await?;
+    notify_job(connection, JOBS, id).await
 }
 
 /// Store what has come of a job that is still drawn.

@@ -25,6 +25,8 @@ use crate::refusal::Causes;
 
 /// Everything is compared so often, whatever was told.
 const BETWEEN_COMPARISONS: Duration = Duration::from_secs(5);
+/// As long as something changes, workers and their speeds are looked at so often.
+const BETWEEN_WORKERS: Duration = Duration::from_secs(1);
 /// What changes within this time is looked at together.
 const TOGETHER: Duration = Duration::from_millis(10);
 /// Others are told so often which jobs somebody watches.
@@ -94,7 +96,7 @@ impl Mirror {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let mut changed = HashSet::new();
-        let mut look_at = tokio::time::Instant::now();
+        let (mut look_at, mut seen_at) = (tokio::time::Instant::now(), Instant::now());
         loop {
             let was_empty = changed.is_empty();
             tokio::select! {
@@ -109,6 +111,11 @@ impl Mirror {
                 },
                 () = tokio::time::sleep_until(look_at), if !changed.is_empty() => {
                     self.look(&changed.drain().collect::<Vec<_>>()).await?;
+                    // What has ended may have been measured.
+                    if self.is_front && seen_at.elapsed() > BETWEEN_WORKERS {
+                        self.see_workers().await?;
+                        seen_at = Instant::now();
+                    }
                 }
                 _ = comparisons.tick() => self.compare().await?,
                 _ = beats.tick() => self.beat().await?,

@@ -30,7 +30,7 @@ mod upkeep;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use config::{DatabaseUrl, FleetConfig, ReadUrlError};
@@ -38,6 +38,7 @@ pub(crate) use forecast::{FleetWorker, fleet_forecast};
 pub(crate) use shared_jobs::{Parts, SharedJobs};
 
 use crate::jobs::StoreError;
+use crate::refusal::Causes;
 use notice::JobNotice;
 
 /// The name of the queue.
@@ -48,6 +49,15 @@ async fn notify_job(connection: &mut PgConnection, channel: &str, id: Uuid) -> R
     let text = serde_json::to_string(&JobNotice { id })?;
     sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(text).execute(connection).await?;
     Ok(())
+}
+
+/// Tell everybody who shows it that a job is to be looked at. Commits with notices wait for each other until they are on the disk, so what
+/// happens often is told after its own commit; what is not heard is seen when all is compared.
+async fn tell(pool: &PgPool, id: Uuid) {
+    let told = async { notify_job(&mut *pool.acquire().await?, notice::JOBS, id).await };
+    if let Err(error) = told.await {
+        tracing::debug!(job = %id, error = %Causes(&error), "a job could not be told of");
+    }
 }
 
 /// Jobs that were asked for at this process and have not ended: it counts them, so that each is counted once.

@@ -108,11 +108,24 @@ impl SharedJobs {
             own: jobs.own.clone(),
         };
         tokio::spawn(mirror.run(looked, jobs.ending.clone()));
+        jobs.until_ready().await;
         if let Some(desk) = &jobs.desk {
             tokio::spawn(publish(desk.clone(), previews, jobs.ending.clone()));
         }
         tokio::spawn(clean_up(jobs.pool.clone(), parts.store, parts.kept, jobs.ending.clone()));
         Ok(jobs)
+    }
+
+    /// Wait until what lives is known, but not for a database that went away again.
+    async fn until_ready(&self) {
+        const MOST: Duration = Duration::from_secs(5);
+        const BETWEEN: Duration = Duration::from_millis(5);
+        let ready = async {
+            while !self.is_ready() {
+                tokio::time::sleep(BETWEEN).await;
+            }
+        };
+        let _ = tokio::time::timeout(MOST, ready).await;
     }
 
     /// What cookies are signed with at all front ends.

@@ -7,9 +7,9 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::database::of_apalis;
-use super::end::{give_turn, leave_queue};
+use super::end::{fail, give_turn, leave_queue};
 use super::notice::{JOBS, NEW, STOPS};
-use super::rows::{json, now};
+use super::rows::now;
 use super::{QUEUE, notify_job};
 use crate::jobs::{JobError, MOST_ATTEMPTS, StoreError};
 
@@ -43,17 +43,17 @@ async fn requeue_orphans(connection: &mut PgConnection, timeout: Duration) -> Re
         ON task.id = job.id::text WHERE job.status = 'running' AND task.status = 'Pending' FOR UPDATE OF job";
     const QUEUE_AGAIN: &str =
         "UPDATE studio.jobs SET status = 'queued', worker = NULL, images = '[]', started_at = NULL WHERE id = $1";
-    const END: &str = concat!("UPDATE studio.jobs SET status = $2, error = $3, finished_at = ", now!(), " WHERE id = $1");
+    const END: &str = concat!("UPDATE studio.jobs SET status = 'cancelled', finished_at = ", now!(), " WHERE id = $1");
     reenqueue_orphaned(&mut *connection, QUEUE, timeout.as_secs().max(1)).await.map_err(of_apalis)?;
     for row in sqlx::query(SELECT).fetch_all(&mut *connection).await? {
         let (id, attempts): (Uuid, i32) = (row.try_get("id")?, row.try_get("attempts")?);
         let is_cancelled: bool = row.try_get("is_cancelled")?;
         tracing::warn!(job = %id, attempts, "the worker of a job is gone");
-        if is_cancelled || attempts as u32 >= MOST_ATTEMPTS {
-            let (status, error) =
-                if is_cancelled { ("cancelled", None) } else { ("failed", Some(json(&JobError::crashed(attempts as u32))?)) };
-            sqlx::query(END).bind(id).bind(status).bind(error).execute(&mut *connection).await?;
+        if is_cancelled {
+            sqlx::query(END).bind(id).execute(&mut *connection).await?;
             leave_queue(&mut *connection, id).await?;
+        } else if attempts as u32 >= MOST_ATTEMPTS {
+            fail(&mut *connection, id, &JobError::crashed(attempts as u32)).await?;
         } else {
             sqlx::query(QUEUE_AGAIN).bind(id).execute(&mut *connection).await?;
             notify_job(&mut *connection, STOPS, id).await?;

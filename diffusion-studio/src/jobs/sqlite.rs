@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::job::Job;
 use super::keeper::{HistoryPage, Idempotency, StoreError, StoredJob};
 use super::order::Place;
-use super::state::{JobState, Status};
+use super::state::{JobError, JobState, Status};
 
 /// What lasts of the jobs of one process.
 #[derive(Clone, Debug)]
@@ -137,9 +137,7 @@ impl SqliteJobs {
                 Err(error) => {
                     let id: String = row.try_get("id")?;
                     tracing::error!(%error, id, "a waiting job does not read");
-                    let problem =
-                        super::state::JobError::new("unreadable", "the job was asked for with another version of the program");
-                    sqlx::query(FAIL).bind(json(&problem)?).bind(id).execute(&self.pool).await?;
+                    sqlx::query(FAIL).bind(json(&JobError::unreadable())?).bind(id).execute(&self.pool).await?;
                 }
             }
         }

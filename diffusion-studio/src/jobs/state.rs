@@ -103,6 +103,14 @@ pub struct JobImage {
     pub height: usize,
 }
 
+impl JobImage {
+    /// Where the server has it.
+    pub fn url(&self) -> String {
+        // `NAME-INDEX.EXTENSION`
+        self.file.rsplit_once('-').map_or_else(String::new, |(name, rest)| format!("/images/{name}/{rest}"))
+    }
+}
+
 /// Why a job failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobError {
@@ -116,6 +124,11 @@ impl JobError {
     /// An error of this kind.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into() }
+    }
+
+    /// A job is written in a form that this program does not know.
+    pub(crate) fn unreadable() -> Self {
+        Self::new("unreadable", "the job was asked for with another version of the program")
     }
 
     /// The program that drew a job ended, so often that nobody tries again.

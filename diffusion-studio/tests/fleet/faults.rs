@@ -151,8 +151,20 @@ async fn a_worker_that_was_counted_as_gone_changes_nothing_any_more() {
     anna.job_when(&id, |job| job["progress"]["step"].as_u64() >= Some(1)).await;
     sleeper.signal("-STOP");
     let other = fleet.worker("other");
+    anna.job_when(&id, |job| job["attempts"] == 2 && job["progress"]["step"].as_u64() >= Some(1)).await;
+    // It stops, and that is no end of what the other one draws.
+    sleeper.signal("-CONT");
     let job = anna.ended(&id).await;
     assert_eq!((&job["status"], &job["attempts"]), (&json!("completed"), &json!(2)), "{job}");
+    let again = anna.submit(&slow(3)).await;
+    other.kill();
+    assert_eq!(anna.ended(&again).await["status"], "completed");
+    // Once more, and the other one is done before it goes on.
+    let id = anna.submit(&slow(4)).await;
+    anna.job_when(&id, |job| job["progress"]["step"].as_u64() >= Some(1)).await;
+    sleeper.signal("-STOP");
+    let other = fleet.worker("another");
+    let job = anna.ended(&id).await;
     other.kill();
     sleeper.signal("-CONT");
     // It notices, forgets the job, and draws the next one.
@@ -204,6 +216,12 @@ async fn what_is_newer_is_left_alone() {
     let worker = fleet.worker("worker");
     anna.draw(&small("a ring", 2)).await;
     assert_eq!(anna.job(&newer).await["status"], "queued");
+    // What does not read in a form that is known holds nobody up.
+    sqlx::query("UPDATE studio.jobs SET form = 1, drawing = '{}' WHERE form = 2").execute(&database).await.unwrap();
+    anna.draw(&small("a ring", 3)).await;
+    let error: String =
+        sqlx::query_scalar("SELECT error FROM studio.jobs WHERE drawing = '{}'").fetch_one(&database).await.unwrap();
+    assert!(error.contains("unreadable"), "{error}");
     drop(worker);
     sqlx::query(NEWER).execute(&database).await.unwrap();
     let mut older = fleet.worker("older");
@@ -213,7 +231,7 @@ async fn what_is_newer_is_left_alone() {
     // One that runs already goes on.
     assert_eq!(anna.send(Method::GET, "/health/ready", None).await.status(), StatusCode::OK);
     let count: i64 = sqlx::query("SELECT count(*) FROM studio.jobs").fetch_one(&database).await.unwrap().get(0);
-    assert_eq!(count, 2);
+    assert_eq!(count, 3);
 }
 
 /// Somebody cleans the queue by hand, or by another program of apalis's.

@@ -81,13 +81,8 @@ struct Links {
 
 impl ImageView {
     pub(crate) fn new(image: &JobImage, drawing: &Drawing) -> Self {
-        // `NAME-INDEX.EXTENSION`
-        let url = match image.file.rsplit_once('-') {
-            Some((id, rest)) => format!("/images/{id}/{rest}"),
-            None => String::new(),
-        };
         let JobImage { seed, width, height, .. } = *image;
-        Self { url, seed, width, height, mime: drawing.output.format.mime() }
+        Self { url: image.url(), seed, width, height, mime: drawing.output.format.mime() }
     }
 }
 

@@ -1,7 +1,5 @@
 //! What is answered when pictures are there.
 
-use std::sync::Arc;
-
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use base64::Engine;
@@ -12,7 +10,7 @@ use utoipa::ToSchema;
 use super::usage::Usage;
 use crate::api::foreign::waited::Picture;
 use crate::clock;
-use crate::jobs::{JobState, LiveJob};
+use crate::jobs::{JobImage, JobState, LiveJob};
 use crate::request::PictureFormat;
 
 /// What is said of every picture of a request.
@@ -65,21 +63,13 @@ struct Datum {
 
 impl Answer {
     /// The answer with pictures in base64, or with their addresses if `base` is where the server is.
-    pub(super) fn new(
-        job: &Arc<LiveJob>,
-        state: &JobState,
-        pictures: &[Picture],
-        common: Common,
-        usage: Usage,
-        base: Option<&str>,
-    ) -> Self {
-        let extension = job.job.drawing.output.format.extension();
-        let datum = |(index, picture): (usize, &Picture)| Datum {
+    pub(super) fn new(state: &JobState, pictures: &[Picture], common: Common, usage: Usage, base: Option<&str>) -> Self {
+        let datum = |(image, picture): (&JobImage, &Picture)| Datum {
             b64_json: base.is_none().then(|| STANDARD.encode(&picture.bytes)),
-            url: base.map(|base| format!("{base}/images/{}/{index}.{extension}", job.job.id)),
+            url: base.map(|base| format!("{base}{}", image.url())),
             seed: picture.seed,
         };
-        let data = pictures.iter().enumerate().map(datum).collect();
+        let data = state.images.iter().zip(pictures).map(datum).collect();
         Self { created: seconds(clock::now()), data, common, usage, warnings: state.warnings.clone() }
     }
 }

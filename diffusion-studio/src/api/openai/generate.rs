@@ -99,5 +99,5 @@ async fn draw(
     let pictures = waited::pictures(studio, &state).await?;
     let usage = Usage::of(studio, job.drawing(), pictures.len()).await?;
     let base = asked.wants_urls.then(|| base_url(headers));
-    Ok(Json(Answer::new(job.job(), &state, &pictures, common, usage, base.as_deref())).into_response())
+    Ok(Json(Answer::new(&state, &pictures, common, usage, base.as_deref())).into_response())
 }
