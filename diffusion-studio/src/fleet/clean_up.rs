@@ -15,8 +15,8 @@ use crate::jobs::{JobImage, StoreError};
 use crate::refusal::Causes;
 use crate::request::Drawing;
 
-/// What is old is forgotten so often.
-const INTERVAL: Duration = Duration::from_hours(1);
+/// A process looks so often whether it is time to forget what is old.
+const INTERVAL: Duration = Duration::from_mins(10);
 /// What lies in the store for a job that is drawn now is not needed for longer.
 const PASSING: Duration = Duration::from_hours(24);
 
@@ -34,7 +34,7 @@ pub(super) async fn clean_up(pool: PgPool, store: Arc<dyn ObjectStore>, kept: Du
 }
 
 async fn clean_up_once(pool: &PgPool, store: &Arc<dyn ObjectStore>, kept: Duration) -> Result<(), StoreError> {
-    // One process is enough.
+    // One process is enough, and it has not to be done at each start of one.
     if !forget(pool, kept).await? {
         return Ok(());
     }

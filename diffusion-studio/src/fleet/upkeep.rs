@@ -90,30 +90,35 @@ async fn end_abandoned(connection: &mut PgConnection, timeout: Duration) -> Resu
     Ok(())
 }
 
-/// Forget finished jobs that ended longer ago than `kept`, and what else nobody needs any more; whether this process was the one.
+/// Forget finished jobs that ended longer ago than `kept`, and what else nobody needs any more, once an hour; whether this process was the one.
 pub(super) async fn forget(pool: &PgPool, kept: Duration) -> Result<bool, StoreError> {
+    const TURN: &str = concat!(
+        "INSERT INTO studio.settings AS known (name, value) VALUES ('forgotten_at', convert_to((",
+        now!(),
+        ")::text, 'UTF8')) ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE convert_from(known.value, 'UTF8')::float8 < ",
+        now!(),
+        " - 3600"
+    );
+    const DELETE_JOBS: &str = concat!(
+        "DELETE FROM studio.jobs WHERE status IN ('completed', 'failed', 'cancelled') AND finished_at < ",
+        now!(),
+        " - $1"
+    );
     const DELETE: [&str; 4] = [
-        concat!(
-            "DELETE FROM studio.jobs WHERE status IN ('completed', 'failed', 'cancelled') AND finished_at < ",
-            now!(),
-            " - $1"
-        ),
-        "DELETE FROM apalis.jobs WHERE job_type = 'studio' AND status IN ('Done', 'Killed') AND done_at < now() - interval '1 hour' \
-            AND $1 >= 0",
-        concat!("DELETE FROM studio.processes WHERE seen < ", now!(), " - 86400 AND $1 >= 0"),
-        "DELETE FROM studio.users USING studio.models \
-            WHERE users.model = models.model AND users.next <= models.now AND $1 >= 0",
+        "DELETE FROM apalis.jobs WHERE job_type = 'studio' AND status IN ('Done', 'Killed') AND done_at < now() - interval '1 hour'",
+        concat!("DELETE FROM studio.processes WHERE seen < ", now!(), " - 86400"),
+        "DELETE FROM studio.users USING studio.models WHERE users.model = models.model AND users.next <= models.now",
+        // A worker's row is needed as long as the queue has a job that it drew.
+        "DELETE FROM apalis.workers AS worker WHERE worker_type = 'studio' AND last_seen < now() - interval '1 day' \
+            AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = worker.id)",
     ];
-    /// A worker's row is needed as long as the queue has a job that it drew.
-    const DELETE_WORKERS: &str = "DELETE FROM apalis.workers AS worker WHERE worker_type = 'studio' \
-        AND last_seen < now() - interval '1 day' AND NOT EXISTS (SELECT 1 FROM apalis.jobs WHERE lock_by = worker.id)";
     let mut transaction = pool.begin().await?;
-    let is_one = lock(&mut transaction).await?;
+    let is_one = sqlx::query(TURN).execute(&mut *transaction).await?.rows_affected() == 1;
     if is_one {
+        sqlx::query(DELETE_JOBS).bind(kept.as_secs_f64()).execute(&mut *transaction).await?;
         for statement in DELETE {
-            sqlx::query(statement).bind(kept.as_secs_f64()).execute(&mut *transaction).await?;
+            sqlx::query(statement).execute(&mut *transaction).await?;
         }
-        sqlx::query(DELETE_WORKERS).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
     Ok(is_one)

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "a part of it is for other tests")]
 mod client;
 mod faults;
+mod keeping;
 mod many;
 mod order;
 mod postgres;

@@ -7,24 +7,13 @@ use std::time::Duration;
 
 use sqlx::Row;
 
-use crate::client::small;
+use crate::client::{numbers, small};
 use crate::postgres::free_port;
 use crate::programs::{Fleet, Program, Visitor};
 
 const USERS: u64 = 10;
 const JOBS_OF_USER: u64 = 30;
 const WORKERS: usize = 3;
-
-/// Numbers that are the same in every run.
-fn numbers() -> impl Iterator<Item = u64> {
-    std::iter::successors(Some(0x2545_f491_4f6c_dd1d_u64), |state| {
-        let mut next = *state;
-        next ^= next << 13;
-        next ^= next >> 7;
-        next ^= next << 17;
-        Some(next)
-    })
-}
 
 /// 300 jobs of 10 users, while workers and front ends are killed, and Postgres is restarted twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -160,6 +160,17 @@ impl User {
     }
 }
 
+/// Numbers that are the same in every run.
+pub(crate) fn numbers() -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(0x2545_f491_4f6c_dd1d_u64), |state| {
+        let mut next = *state;
+        next ^= next << 13;
+        next ^= next >> 7;
+        next ^= next << 17;
+        Some(next)
+    })
+}
+
 /// A small picture in few steps.
 pub(crate) fn small(prompt: &str, seed: u64) -> Value {
     json!({ "prompt": prompt, "seed": seed, "steps": 2, "width": 64, "height": 64 })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::client::{PATIENCE, User, long, pixels, small};
+use crate::client::{PATIENCE, User, long, numbers, pixels, small};
 
 /// The program, on a port of its own.
 struct Program {
@@ -60,17 +60,6 @@ async fn browser(url: &str) -> User {
     let user = User { client: Client::builder().cookie_store(true).build().unwrap(), url: url.to_owned() };
     assert_eq!(user.send(Method::GET, "/", None).await.status(), StatusCode::OK);
     user
-}
-
-/// Numbers that are the same in every run.
-fn numbers() -> impl Iterator<Item = u64> {
-    std::iter::successors(Some(0x2545_f491_4f6c_dd1d_u64), |state| {
-        let mut next = *state;
-        next ^= next << 13;
-        next ^= next >> 7;
-        next ^= next << 17;
-        Some(next)
-    })
 }
 
 /// Twenty times at random moments: while jobs are asked for, loaded, drawn, written.
