@@ -118,8 +118,11 @@ impl Studio {
             worker::start(studio.clone(), lock, ended.drop_guard()).map_err(|error| failed(error.into()))?;
         } else {
             ended.cancel();
-            // Held as long as the program runs.
-            std::mem::forget(lock);
+            let studio = studio.clone();
+            tokio::spawn(async move {
+                studio.ending().await;
+                drop(lock);
+            });
         }
         Ok(studio)
     }

@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::claim::{Claim, claim};
-use super::end::{deliver, hand_back};
+use super::end::{deliver, fail, hand_back};
 use super::processes::{KnownWorker, Process, Told, loaded_on, workers};
-use crate::jobs::{JobError, JobState, LiveJob, Loaded, Needs, Speeds, Status, StoreError, StoredJob, WorkKey};
+use crate::jobs::{JobError, JobState, LiveJob, Loaded, MOST_ATTEMPTS, Needs, Speeds, Status, StoreError, StoredJob, WorkKey};
 use crate::refusal::Causes;
 use crate::registry::Registry;
 
@@ -166,13 +166,18 @@ impl Desk {
         claim(&self.pool, &self.process.id, &state, &elsewhere).await
     }
 
-    /// Jobs that this worker took, as the database has it, whose connection broke before it heard so.
+    /// Jobs that this worker has, as the database knows it, and does not draw: its connection broke before it heard of them, or their end could not
+    /// be stored.
     async fn hand_back_strays(&self) -> Result<(), StoreError> {
-        const SELECT: &str = "SELECT id FROM studio.jobs WHERE worker = $1 AND status = 'running'";
+        const SELECT: &str = "SELECT id, attempts FROM studio.jobs WHERE worker = $1 AND status = 'running'";
         for row in sqlx::query(SELECT).bind(&self.process.id).fetch_all(&self.pool).await? {
-            let id = row.try_get("id")?;
-            tracing::info!(job = %id, "taken without hearing of it; it goes back");
-            hand_back(&self.pool, &self.process.id, id, false).await?;
+            let (id, attempts): (Uuid, i32) = (row.try_get("id")?, row.try_get("attempts")?);
+            tracing::warn!(job = %id, attempts, "a job of this worker that it does not draw goes back");
+            if attempts as u32 >= MOST_ATTEMPTS {
+                fail(&mut *self.pool.acquire().await?, id, &JobError::crashed(attempts as u32)).await?;
+            } else {
+                hand_back(&self.pool, &self.process.id, id, true).await?;
+            }
         }
         Ok(())
     }
@@ -229,8 +234,8 @@ impl Desk {
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => {
-                    // Its worker is counted as gone some day, and the job drawn again.
                     tracing::error!(job = %id, error = %Causes(&error), "what has come of a job could not be stored");
+                    self.is_told.store(false, Ordering::Relaxed);
                     return;
                 }
             }

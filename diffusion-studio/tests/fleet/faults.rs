@@ -9,9 +9,9 @@ use sqlx::Row;
 use crate::client::{long, small};
 use crate::programs::{Fleet, Program, Visitor};
 
-/// A picture that takes a second or two.
+/// A picture that takes some seconds.
 fn slow(seed: u64) -> serde_json::Value {
-    json!({ "prompt": "a star", "seed": seed, "steps": 60, "width": 128, "height": 128 })
+    json!({ "prompt": "a star", "seed": seed, "steps": 200, "width": 128, "height": 128 })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
