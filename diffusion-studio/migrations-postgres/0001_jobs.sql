@@ -58,14 +58,16 @@ CREATE TABLE studio.users (
 
 -- Front ends and workers that are there.
 CREATE TABLE studio.processes (
-    id text PRIMARY KEY,
+    id text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('front', 'worker')),
     name text NOT NULL,
     device text NOT NULL,
     -- Memory, models and what is loaded, of workers.
     state text NOT NULL,
     started_at float8 NOT NULL,
-    seen float8 NOT NULL
+    seen float8 NOT NULL,
+    -- One may be both.
+    PRIMARY KEY (id, kind)
 );
 
 -- Seconds that work takes on a worker.

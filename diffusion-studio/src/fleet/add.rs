@@ -9,14 +9,14 @@ use uuid::Uuid;
 use super::QUEUE;
 use super::database::of_apalis;
 use super::rows::{FORM, json, now, stored_job};
-use crate::jobs::{MOST_ATTEMPTS, NewJob, Place, Room, Status, StoreError, StoredJob};
+use crate::jobs::{Added, MOST_ATTEMPTS, NewJob, Place, Status, StoreError, StoredJob};
 
 /// What became of a job that was put into the queue.
 pub(super) enum Put {
     New(StoredJob),
     Repeated(StoredJob),
-    /// So many wait, of all and of the user.
-    Full(usize, usize),
+    /// [`Added::Full`].
+    Full(Added),
 }
 
 /// Put a job into the queue, unless its owner asked for it before under the same key, or too many wait.
@@ -46,8 +46,8 @@ async fn try_add(pool: &PgPool, front: &str, new: &NewJob, few_wait: bool) -> Re
         transaction.commit().await?;
         return Ok(Put::New(stored));
     }
-    if !few_wait && let Some((all, of_user)) = full(&mut transaction, new, new.room).await? {
-        return Ok(Put::Full(all, of_user));
+    if !few_wait && let Some(full) = full(&mut transaction, new).await? {
+        return Ok(Put::Full(full));
     }
     // One new job of a user at a time: they follow one another.
     sqlx::query(LOCK).bind(&new.job.user).bind(&*new.needs.model).execute(&mut *transaction).await?;
@@ -79,12 +79,11 @@ async fn repeated(connection: &mut PgConnection, new: &NewJob) -> Result<Option<
     row.as_ref().map(stored_job).transpose()
 }
 
-/// How many wait, if that is too many.
-async fn full(connection: &mut PgConnection, new: &NewJob, room: Room) -> Result<Option<(usize, usize)>, StoreError> {
+/// What is full, if too many wait.
+async fn full(connection: &mut PgConnection, new: &NewJob) -> Result<Option<Added>, StoreError> {
     const SELECT: &str = "SELECT count(*), count(*) FILTER (WHERE user_name = $1) FROM studio.jobs WHERE status = 'queued'";
     let row = sqlx::query(SELECT).bind(&new.job.user).fetch_one(connection).await?;
-    let (all, of_user) = (row.try_get::<i64, _>(0)? as usize, row.try_get::<i64, _>(1)? as usize);
-    Ok((all >= room.of_all || of_user >= room.of_user).then_some((all, of_user)))
+    Ok(new.room.full(row.try_get::<i64, _>(0)? as usize, row.try_get::<i64, _>(1)? as usize))
 }
 
 /// Write the row of a job, in its place: as `FairOrder::place_of_next` has it, in the order of the job's model.

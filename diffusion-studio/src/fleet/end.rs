@@ -3,6 +3,7 @@
 use apalis::prelude::{Status as TaskStatus, TaskId, TaskResult};
 use apalis_postgres::queries::{handle_results, reenqueue_abandoned};
 use serde_json::Value;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
@@ -66,11 +67,10 @@ pub(super) async fn fail(connection: &mut PgConnection, id: Uuid, error: &JobErr
 
 /// Store what has come of a job that is still drawn.
 pub(super) async fn tell_images(pool: &PgPool, worker_id: &str, id: Uuid, state: &JobState) -> Result<(), StoreError> {
-    const UPDATE: &str = "WITH told AS (UPDATE studio.jobs SET images = $3, warnings = $4 \
-        WHERE id = $1 AND worker = $2 AND status = 'running' RETURNING id) \
-        SELECT pg_notify('studio_jobs', json_build_object('id', id)::text) FROM told";
+    const UPDATE: &str = "UPDATE studio.jobs SET images = $3, warnings = $4 WHERE id = $1 AND worker = $2 AND status = 'running'";
     let (images, warnings) = (json(&state.images)?, json(&state.warnings)?);
     sqlx::query(UPDATE).bind(id).bind(worker_id).bind(images).bind(warnings).execute(pool).await?;
+    tell(pool, id).await;
     Ok(())
 }
 
@@ -89,27 +89,41 @@ pub(super) async fn hand_back(pool: &PgPool, worker_id: &str, id: Uuid, counts: 
     Ok(())
 }
 
+/// Begins a statement that cancels jobs: at once those that wait; who draws the others is to be told, see [`after_cancel`].
+macro_rules! cancel_jobs {
+    () => {
+        concat!(
+            "UPDATE studio.jobs SET is_cancelled = true, \
+                status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END, \
+                finished_at = CASE status WHEN 'queued' THEN ",
+            now!(),
+            " END WHERE status IN ('queued', 'running')"
+        )
+    };
+}
+pub(super) use cancel_jobs;
+
 /// Cancel a job: at once if it waits; who draws it is told.
 pub(super) async fn cancel(pool: &PgPool, id: Uuid) -> Result<(), StoreError> {
-    const UPDATE: &str = concat!(
-        "UPDATE studio.jobs SET is_cancelled = true, \
-            status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END, \
-            finished_at = CASE status WHEN 'queued' THEN ",
-        now!(),
-        " END WHERE id = $1 AND status IN ('queued', 'running') RETURNING status, model, user_name"
-    );
+    const UPDATE: &str = concat!(cancel_jobs!(), " AND id = $1 RETURNING id, status, model, user_name");
     let mut transaction = pool.begin().await?;
     if let Some(row) = sqlx::query(UPDATE).bind(id).fetch_optional(&mut *transaction).await? {
-        if row.try_get::<String, _>("status")? == Status::Cancelled.name() {
-            leave_queue(&mut transaction, id).await?;
-            give_turn(&mut transaction, row.try_get("model")?, row.try_get("user_name")?).await?;
-        } else {
-            notify_job(&mut transaction, STOPS, id).await?;
-        }
-        notify_job(&mut transaction, JOBS, id).await?;
+        after_cancel(&mut transaction, &row).await?;
     }
     transaction.commit().await?;
     Ok(())
+}
+
+/// What follows for the queue, the user's next job and the worker when a job, with the columns that the row has, was cancelled.
+pub(super) async fn after_cancel(connection: &mut PgConnection, row: &PgRow) -> Result<(), StoreError> {
+    let id = row.try_get("id")?;
+    if row.try_get::<String, _>("status")? == Status::Cancelled.name() {
+        leave_queue(&mut *connection, id).await?;
+        give_turn(&mut *connection, row.try_get("model")?, row.try_get("user_name")?).await?;
+    } else {
+        notify_job(&mut *connection, STOPS, id).await?;
+    }
+    notify_job(connection, JOBS, id).await
 }
 
 /// Nobody takes this job out of the queue any more.
@@ -121,7 +135,7 @@ pub(super) async fn leave_queue(connection: &mut PgConnection, id: Uuid) -> Resu
 }
 
 /// The turn of a user's first job has come.
-pub(super) async fn give_turn(connection: &mut PgConnection, model: String, user: String) -> Result<(), StoreError> {
+async fn give_turn(connection: &mut PgConnection, model: String, user: String) -> Result<(), StoreError> {
     const UPDATE: &str = concat!(
         "UPDATE studio.jobs SET turn_at = ",
         now!(),

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::desk::Desk;
 use super::forecast::FleetWorker;
 use super::notice::{JOBS, JobNotice, NEW, PROGRESS, PreviewNotice, ProgressNotice, STOPS, WATCHED};
+use super::notify;
 use super::processes::{self, KnownWorker, Process};
 use super::rows::stored_job;
 use super::upkeep::upkeep;
@@ -200,8 +201,7 @@ impl Mirror {
         let watched: Vec<Uuid> =
             self.queue.running().iter().filter(|job| job.is_watched()).map(|job| job.job.id).take(NAMES).collect();
         if !watched.is_empty() {
-            let text = serde_json::to_string(&watched)?;
-            sqlx::query("SELECT pg_notify($1, $2)").bind(WATCHED).bind(text).execute(&self.pool).await?;
+            notify(&self.pool, WATCHED, &watched).await?;
         }
         Ok(())
     }

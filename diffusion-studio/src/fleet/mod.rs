@@ -30,7 +30,8 @@ mod upkeep;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use sqlx::{PgConnection, PgPool};
+use serde::Serialize;
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 pub use config::{DatabaseUrl, FleetConfig, ReadUrlError};
@@ -44,18 +45,22 @@ use notice::JobNotice;
 /// The name of the queue.
 const QUEUE: &str = "studio";
 
+/// Tell everybody who listens, when the transaction is committed.
+async fn notify<'c>(executor: impl PgExecutor<'c>, channel: &str, notice: &impl Serialize) -> Result<(), StoreError> {
+    let text = serde_json::to_string(notice)?;
+    sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(text).execute(executor).await?;
+    Ok(())
+}
+
 /// Tell everybody who listens that a job is to be looked at, when the transaction is committed.
 async fn notify_job(connection: &mut PgConnection, channel: &str, id: Uuid) -> Result<(), StoreError> {
-    let text = serde_json::to_string(&JobNotice { id })?;
-    sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(text).execute(connection).await?;
-    Ok(())
+    notify(connection, channel, &JobNotice { id }).await
 }
 
 /// Tell everybody who shows it that a job is to be looked at. Commits with notices wait for each other until they are on the disk, so what
 /// happens often is told after its own commit; what is not heard is seen when all is compared.
 async fn tell(pool: &PgPool, id: Uuid) {
-    let told = async { notify_job(&mut *pool.acquire().await?, notice::JOBS, id).await };
-    if let Err(error) = told.await {
+    if let Err(error) = notify(pool, notice::JOBS, &JobNotice { id }).await {
         tracing::debug!(job = %id, error = %Causes(&error), "a job could not be told of");
     }
 }

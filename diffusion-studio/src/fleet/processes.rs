@@ -90,20 +90,15 @@ impl Process {
             now!(),
             ", ",
             now!(),
-            ") ON CONFLICT (id) DO UPDATE SET state = excluded.state, seen = excluded.seen"
+            ") ON CONFLICT (id, kind) DO UPDATE SET state = excluded.state, seen = excluded.seen"
         );
-        // A process may be both.
-        let id = format!("{kind} {}", self.id);
-        let id = if kind == "front" { &self.id } else { &id };
-        sqlx::query(UPSERT).bind(id).bind(kind).bind(&self.name).bind(&self.device).bind(state).execute(pool).await?;
+        sqlx::query(UPSERT).bind(&self.id).bind(kind).bind(&self.name).bind(&self.device).bind(state).execute(pool).await?;
         Ok(())
     }
 
     /// Say that it goes.
     pub(super) async fn leave(&self, pool: &PgPool) -> Result<(), StoreError> {
-        const DELETE: &str = "DELETE FROM studio.processes WHERE id = ANY($1)";
-        let ids = [self.id.clone(), format!("worker {}", self.id)];
-        sqlx::query(DELETE).bind(&ids[..]).execute(pool).await?;
+        sqlx::query("DELETE FROM studio.processes WHERE id = $1").bind(&self.id).execute(pool).await?;
         Ok(())
     }
 }
@@ -112,11 +107,8 @@ impl Process {
 pub(super) async fn workers(pool: &PgPool, timeout: Duration) -> Result<Vec<KnownWorker>, StoreError> {
     const SELECT: &str =
         concat!("SELECT id, name, state FROM studio.processes WHERE kind = 'worker' AND seen > ", now!(), " - $1 ORDER BY id");
-    let worker = |row: &PgRow| {
-        let id: String = row.try_get("id")?;
-        let id = id.strip_prefix("worker ").unwrap_or(&id).to_owned();
-        Ok(KnownWorker { id, name: row.try_get("name")?, told: from_json(row, "state")? })
-    };
+    let worker =
+        |row: &PgRow| Ok(KnownWorker { id: row.try_get("id")?, name: row.try_get("name")?, told: from_json(row, "state")? });
     sqlx::query(SELECT).bind(timeout.as_secs_f64()).fetch_all(pool).await?.iter().map(worker).collect()
 }
 

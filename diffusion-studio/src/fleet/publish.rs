@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::desk::Desk;
 use super::end::tell_images;
 use super::notice::{PROGRESS, PreviewNotice, ProgressNotice};
+use super::notify;
 use crate::caches::Previews;
 use crate::jobs::{JobState, LiveJob, Preview, Progress, StoreError};
 use crate::preview::png_of;
@@ -63,8 +64,7 @@ impl Told {
         if state.progress != self.progress || preview.is_some() {
             self.progress.clone_from(&state.progress);
             let notice = ProgressNotice { id, progress: state.progress, preview };
-            let text = serde_json::to_string(&notice)?;
-            sqlx::query("SELECT pg_notify($1, $2)").bind(PROGRESS).bind(text).execute(pool).await?;
+            notify(pool, PROGRESS, &notice).await?;
         }
         Ok(())
     }

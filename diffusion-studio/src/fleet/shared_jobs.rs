@@ -177,7 +177,7 @@ impl JobKeeper for SharedJobs {
                 let digest = stored.request_digest.clone();
                 Ok(Added::Repeated(self.adopt(stored), digest))
             }
-            Ok(Put::Full(all, of_user)) => Ok(new.room.full(all, of_user).unwrap_or(Added::Full { of_user: false })),
+            Ok(Put::Full(full)) => Ok(full),
             Err(error) => Err(error),
         };
         self.own.take(&new.job.id);

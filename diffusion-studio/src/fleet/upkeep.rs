@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::database::of_apalis;
-use super::end::{fail, give_turn, leave_queue};
+use super::end::{after_cancel, cancel_jobs, fail, leave_queue};
 use super::notice::{JOBS, NEW, STOPS};
 use super::rows::now;
 use super::{QUEUE, notify_job};
@@ -67,25 +67,15 @@ async fn requeue_orphans(connection: &mut PgConnection, timeout: Duration) -> Re
 /// Attached jobs end with their front end, which has said nothing for so long.
 async fn end_abandoned(connection: &mut PgConnection, timeout: Duration) -> Result<(), StoreError> {
     const UPDATE: &str = concat!(
-        "UPDATE studio.jobs SET is_cancelled = true, \
-            status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END, \
-            finished_at = CASE status WHEN 'queued' THEN ",
-        now!(),
-        " END WHERE status IN ('queued', 'running') AND is_attached AND NOT is_cancelled AND NOT EXISTS \
-            (SELECT 1 FROM studio.processes WHERE id = front AND seen > ",
+        cancel_jobs!(),
+        " AND is_attached AND NOT is_cancelled AND NOT EXISTS \
+            (SELECT 1 FROM studio.processes WHERE id = front AND kind = 'front' AND seen > ",
         now!(),
         " - $1) RETURNING id, status, model, user_name"
     );
     for row in sqlx::query(UPDATE).bind(timeout.as_secs_f64()).fetch_all(&mut *connection).await? {
-        let id: Uuid = row.try_get("id")?;
-        tracing::info!(job = %id, "its front end is gone, and with it its client");
-        if row.try_get::<String, _>("status")? == "cancelled" {
-            leave_queue(&mut *connection, id).await?;
-            give_turn(&mut *connection, row.try_get("model")?, row.try_get("user_name")?).await?;
-        } else {
-            notify_job(&mut *connection, STOPS, id).await?;
-        }
-        notify_job(&mut *connection, JOBS, id).await?;
+        tracing::info!(job = %row.try_get::<Uuid, _>("id")?, "its front end is gone, and with it its client");
+        after_cancel(&mut *connection, &row).await?;
     }
     Ok(())
 }
