@@ -1,6 +1,8 @@
 //! Which instructions the processor has.
 
 use crate::simd::Generic;
+#[cfg(target_arch = "aarch64")]
+use crate::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
@@ -12,6 +14,8 @@ use crate::tile::Pairs;
 pub enum Instructions {
     /// Plain Rust, as the compiler vectorises it for the target.
     Generic,
+    /// NEON of 64-bit Arm: 8 lanes in two registers.
+    Neon,
     /// AVX2, FMA and F16C: 8 lanes.
     Avx2,
     /// AVX-512 (F, BW, DQ, VL): 16 lanes.
@@ -22,12 +26,15 @@ pub enum Instructions {
 
 impl Instructions {
     /// All of them, from the lowest.
-    pub const ALL: [Self; 4] = [Self::Generic, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: [Self; 5] = [Self::Generic, Self::Neon, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// Whether this processor has them.
     pub fn are_available(self) -> bool {
         match self {
             Self::Generic => true,
+            // Bytes of weights are little-endian, and are read as they lie.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => cfg!(target_endian = "little") && std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c"),
             #[cfg(target_arch = "x86_64")]
@@ -40,7 +47,6 @@ impl Instructions {
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => Self::Avx512.are_available() && is_x86_feature_detected!("avx512bf16"),
-            #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
     }
@@ -91,14 +97,15 @@ impl Cpu {
     /// The vectors of these instructions.
     pub(crate) fn vectors(self) -> Vectors {
         match self.instructions {
-            Instructions::Generic => Vectors::Generic(Generic),
             // SAFETY: a `Cpu` holds instructions only where `are_available` found them.
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => Vectors::Neon(unsafe { Neon::new() }),
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => Vectors::Avx2(unsafe { Avx2::new() }),
             // SAFETY: as above; AVX-512 with bf16 is more than without.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 | Instructions::Avx512Bf16 => Vectors::Avx512(unsafe { Avx512::new() }),
-            #[cfg(not(target_arch = "x86_64"))]
             _ => Vectors::Generic(Generic),
         }
     }
@@ -115,6 +122,8 @@ impl Cpu {
 #[derive(Clone, Copy)]
 pub(crate) enum Vectors {
     Generic(Generic),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
@@ -126,6 +135,8 @@ macro_rules! with_vectors {
     ($cpu:expr, $simd:ident => $body:expr) => {
         match $cpu.vectors() {
             $crate::cpu::Vectors::Generic($simd) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::cpu::Vectors::Neon($simd) => $body,
             #[cfg(target_arch = "x86_64")]
             $crate::cpu::Vectors::Avx2($simd) => $body,
             #[cfg(target_arch = "x86_64")]

@@ -12,7 +12,7 @@ pub use tokens::{Bias, Strides, Tokens, TokensMut};
 
 use crate::cpu::{Cpu, Vectors};
 use crate::memory::Disjoint;
-use crate::product::Products;
+use crate::product::{GENERIC_ROWS, GENERIC_VECTORS, Products};
 use crate::tile::{F32, Rounded};
 use backward::backward;
 use forward::{Job, forward};
@@ -80,6 +80,10 @@ pub fn attention(
     match (products, cpu.vectors()) {
         (Products::F32, Vectors::Generic(s)) => forward::<_, GENERIC_ROWS, GENERIC_VECTORS>(F32(s), &job),
         (Products::Bf16, Vectors::Generic(s)) => forward::<_, GENERIC_ROWS, GENERIC_VECTORS>(Rounded(s), &job),
+        #[cfg(target_arch = "aarch64")]
+        (Products::F32, Vectors::Neon(s)) => forward::<_, 6, 2>(F32(s), &job),
+        #[cfg(target_arch = "aarch64")]
+        (Products::Bf16, Vectors::Neon(s)) => forward::<_, 6, 2>(Rounded(s), &job),
         #[cfg(target_arch = "x86_64")]
         (Products::F32, Vectors::Avx2(s)) => forward::<_, 6, 2>(F32(s), &job),
         #[cfg(target_arch = "x86_64")]
@@ -150,13 +154,11 @@ pub fn attention_backward(
     let job = backward::Job { inputs, queries, keys, out, log_sum_exp, grad_out, gradients };
     match cpu.vectors() {
         Vectors::Generic(s) => backward::<_, GENERIC_ROWS, GENERIC_VECTORS>(s, &job),
+        #[cfg(target_arch = "aarch64")]
+        Vectors::Neon(s) => backward::<_, 6, 2>(s, &job),
         #[cfg(target_arch = "x86_64")]
         Vectors::Avx2(s) => backward::<_, 6, 2>(s, &job),
         #[cfg(target_arch = "x86_64")]
         Vectors::Avx512(s) => backward::<_, 6, 4>(s, &job),
     }
 }
-
-/// Rows and vectors of a tile of plain Rust: as many sums as fit into the registers that the target surely has.
-const GENERIC_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 4 };
-const GENERIC_VECTORS: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };

@@ -62,6 +62,10 @@ pub fn convolution(cpu: Cpu, products: Products, images: Images<'_>, convolution
     match (products, cpu.vectors()) {
         (Products::F32, Vectors::Generic(s)) => convolve::<_, GENERIC_ROWS, GENERIC_VECTORS>(F32(s), &job),
         (Products::Bf16, Vectors::Generic(s)) => convolve::<_, GENERIC_ROWS, GENERIC_VECTORS>(Rounded(s), &job),
+        #[cfg(target_arch = "aarch64")]
+        (Products::F32, Vectors::Neon(s)) => convolve::<_, 6, 2>(F32(s), &job),
+        #[cfg(target_arch = "aarch64")]
+        (Products::Bf16, Vectors::Neon(s)) => convolve::<_, 6, 2>(Rounded(s), &job),
         #[cfg(target_arch = "x86_64")]
         (Products::F32, Vectors::Avx2(s)) => convolve::<_, 6, 2>(F32(s), &job),
         #[cfg(target_arch = "x86_64")]

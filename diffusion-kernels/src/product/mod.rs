@@ -71,6 +71,10 @@ pub fn linear(cpu: Cpu, products: Products, input: &[f32], weight: &Weight<'_>, 
     match (products, cpu.vectors()) {
         (Products::F32, Vectors::Generic(s)) => multiply::<_, GENERIC_ROWS, GENERIC_VECTORS>(F32(s), &job),
         (Products::Bf16, Vectors::Generic(s)) => multiply::<_, GENERIC_ROWS, GENERIC_VECTORS>(Rounded(s), &job),
+        #[cfg(target_arch = "aarch64")]
+        (Products::F32, Vectors::Neon(s)) => multiply::<_, 6, 2>(F32(s), &job),
+        #[cfg(target_arch = "aarch64")]
+        (Products::Bf16, Vectors::Neon(s)) => multiply::<_, 6, 2>(Rounded(s), &job),
         #[cfg(target_arch = "x86_64")]
         (Products::F32, Vectors::Avx2(s)) => multiply::<_, 6, 2>(F32(s), &job),
         #[cfg(target_arch = "x86_64")]
@@ -85,6 +89,6 @@ pub fn linear(cpu: Cpu, products: Products, input: &[f32], weight: &Weight<'_>, 
     }
 }
 
-/// Rows and vectors of a tile of plain Rust: as many sums as fit into the registers that the target surely has.
-pub(crate) const GENERIC_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 4 };
-pub(crate) const GENERIC_VECTORS: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };
+/// Rows and vectors of a tile of plain Rust: as many sums as fit into the registers that every target has.
+pub(crate) const GENERIC_ROWS: usize = 4;
+pub(crate) const GENERIC_VECTORS: usize = 1;

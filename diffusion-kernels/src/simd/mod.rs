@@ -6,6 +6,8 @@ mod avx2;
 mod avx512;
 mod functions;
 mod generic;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
@@ -16,6 +18,8 @@ pub(crate) use functions::{
     gelu_tanh_slope, silu, silu_slope,
 };
 pub(crate) use generic::Generic;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 
 /// Vectors of [`LANES`](Self::LANES) f32. A value of it is proof that the processor has the instructions.
 ///
