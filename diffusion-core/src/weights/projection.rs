@@ -19,6 +19,9 @@ pub struct Projection {
     pub weight: Param<Tensor<2>>,
     /// `[output_size]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// Whether its products are exact, whatever the precision; see [`exact`](Self::exact).
+    #[module(skip)]
+    pub is_exact: bool,
 }
 
 /// Sizes of a [`Projection`].
@@ -48,11 +51,18 @@ impl ProjectionConfig {
         Projection {
             weight: uninitialized([self.output_size, self.input_size], device),
             bias: self.bias.then(|| uninitialized([self.output_size], device)),
+            is_exact: false,
         }
     }
 }
 
 impl Projection {
+    /// The same layer, its operands never rounded, whatever the precision.
+    #[must_use]
+    pub fn exact(self) -> Self {
+        Self { is_exact: true, ..self }
+    }
+
     /// Apply the layer to the last axis, computing in the type of `input`.
     ///
     /// # Shapes
@@ -92,6 +102,9 @@ impl Projection {
 
     /// How exactly this layer computes its product. What lies between layers, attention, is as exact as they are.
     pub fn products(&self) -> Products {
+        if self.is_exact {
+            return Products::Exact;
+        }
         self.weight.reparameterization::<AttachedWeight>().map_or(Products::Exact, |attached| attached.products)
     }
 

@@ -53,7 +53,7 @@ fn matrices_of_blocks_stay_packed_and_multiply_as_if_widened() {
         let module = load(checkpoint, module, Precision::f32()).unwrap();
         assert!(packed(&module.weight).is_some(), "{format}");
         let input = Tensor::<2>::random([3, columns], Distribution::Default, &device);
-        let widened = Projection { weight: Param::from_tensor(weight), bias: None };
+        let widened = Projection { weight: Param::from_tensor(weight), bias: None, is_exact: false };
         assert_eq!(host(module.forward(input.clone())), host(widened.forward(input)), "{format}");
     }
 }

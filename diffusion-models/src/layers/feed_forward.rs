@@ -20,6 +20,11 @@ impl FeedForward {
         }
     }
 
+    /// The same layer, its products exact whatever the precision.
+    pub(crate) fn exact(self) -> Self {
+        Self { input: self.input.exact(), output: self.output.exact() }
+    }
+
     /// `residual + gate · output(gelu(input(x)))`.
     ///
     /// # Shapes
