@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use diffusion_core::weights::{ComponentId, ComponentPatches, PatchKey, PatchStrength};
+use diffusion_core::weights::{ComponentId, ComponentPatches, PatchKey, PatchMode, PatchStrength};
 
 use crate::prompt_encoder::EncodedText;
 
@@ -13,6 +13,8 @@ pub(crate) struct TextKey {
     max_sequence_length: usize,
     /// The patches of the text encoders: component, parameter, key.
     patches: Vec<(ComponentId, String, Vec<PatchKey>)>,
+    /// How they reach the weights, which changes last bits; `None` without patches.
+    mode: Option<PatchMode>,
 }
 
 impl TextKey {
@@ -22,6 +24,7 @@ impl TextKey {
         text: &str,
         max_sequence_length: usize,
         patches: &ComponentPatches,
+        mode: PatchMode,
         is_text_encoder: impl Fn(ComponentId) -> bool,
     ) -> Option<Self> {
         let of_encoders = patches.iter().filter(|(component, _)| is_text_encoder(**component));
@@ -33,7 +36,8 @@ impl TextKey {
             .collect();
         let is_fixed = |key: &PatchKey| matches!(key.strength, PatchStrength::Fixed(_));
         let fixed = patches.iter().all(|(_, _, keys)| keys.iter().all(is_fixed));
-        fixed.then(|| Self { text: text.to_owned(), max_sequence_length, patches })
+        let mode = (!patches.is_empty()).then_some(mode);
+        fixed.then(|| Self { text: text.to_owned(), max_sequence_length, patches, mode })
     }
 }
 

@@ -60,7 +60,7 @@ impl Pipeline {
 
     fn encode_text(&mut self, text: &str, settings: &Settings, observer: Observer<'_>) -> Result<EncodedText, PipelineError> {
         let length = settings.max_sequence_length;
-        let key = TextKey::new(text, length, &self.patches, |id| self.is_text_encoder(id));
+        let key = TextKey::new(text, length, &self.patches, self.patch_mode, |id| self.is_text_encoder(id));
         if let Some(encoded) = key.as_ref().and_then(|key| self.prompt_cache.get(key)) {
             return Ok(encoded);
         }

@@ -41,9 +41,7 @@ impl Pipeline {
     pub fn set_placement(&mut self, placement: Placement) {
         if placement != self.options.placement {
             self.options.placement = placement;
-            self.forget_identity_of_encoders();
-            self.prompt_cache = PromptCache::default();
-            (self.prompt_encoder, self.denoiser, self.decoder) = (None, None, None);
+            self.unload();
         }
     }
 
@@ -52,8 +50,7 @@ impl Pipeline {
     pub fn set_residency(&mut self, residency: Residency) {
         if residency != self.options.residency {
             self.options.residency = residency;
-            self.forget_identity_of_encoders();
-            (self.prompt_encoder, self.denoiser) = (None, None);
+            self.unload();
         }
     }
 
@@ -62,10 +59,15 @@ impl Pipeline {
     pub fn set_precision(&mut self, precision: Precision) {
         if precision != self.options.precision {
             self.options.precision = precision;
-            self.forget_identity_of_encoders();
-            self.prompt_cache = PromptCache::default();
-            (self.prompt_encoder, self.denoiser, self.decoder) = (None, None, None);
+            self.unload();
         }
+    }
+
+    /// Forget what is loaded, and what was computed with it.
+    fn unload(&mut self) {
+        self.forget_identity_of_encoders();
+        self.prompt_cache = PromptCache::default();
+        (self.prompt_encoder, self.denoiser, self.decoder) = (None, None, None);
     }
 }
 
