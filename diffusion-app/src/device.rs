@@ -139,6 +139,10 @@ impl DeviceName {
     /// [`DeviceError`], with the cargo feature to build with, or the driver to install.
     pub fn open(self) -> Result<Device, DeviceError> {
         let (device_type, index) = self.backend().ok_or_else(|| self.not_built_in())?;
+        #[cfg(feature = "gpu")]
+        if self != Self::Cpu {
+            crate::tuned_kernels::keep_in_user_cache();
+        }
         // A device that is not there would be a panic at the first tensor.
         let devices = Device::enumerate(device_type).into_vec();
         let found = devices.len();
@@ -200,7 +204,7 @@ impl DeviceName {
 
     /// The name with that of the hardware, where it is known.
     pub fn describe(self, device: &Device) -> String {
-        #[cfg(any(feature = "cuda", feature = "rocm", feature = "vulkan", feature = "metal", feature = "webgpu"))]
+        #[cfg(feature = "gpu")]
         if let Some(identity) = device.identity() {
             return format!("{self}, {}", identity.name);
         }

@@ -70,6 +70,8 @@ pub mod prompt_cache;
 pub mod prompts_file;
 #[cfg(feature = "train")]
 pub mod training;
+#[cfg(feature = "gpu")]
+mod tuned_kernels;
 #[cfg(feature = "vulkan")]
 mod vulkan;
 
