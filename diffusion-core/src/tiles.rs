@@ -1,5 +1,8 @@
 //! Large inputs in overlapping tiles, with linear transitions between the results.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use burn::tensor::{DType, Tensor, TensorData};
 
 /// How an input is cut up, in its own units.
@@ -9,16 +12,19 @@ pub struct Tiles {
     pub size: usize,
     /// What a tile shares with its neighbour, of its side.
     pub overlap: usize,
+    /// How many of them are worked on at once, each by a thread of its own. Each takes the memory of one.
+    pub at_once: usize,
 }
 
 impl Tiles {
     /// Apply `network` to every tile and join the results, of which two rows are kept at a time. In one piece if no side is longer.
+    /// The result does not depend on how many are worked on at once.
     ///
     /// # Shapes
     /// - input: `[batch, channels, height, width]`; result: as `network` gives, every side in the same proportion
     /// # Panics
     /// If tiles have no size.
-    pub fn map(&self, input: Tensor<4>, network: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
+    pub fn map(&self, input: Tensor<4>, network: impl Fn(Tensor<4>) -> Tensor<4> + Sync) -> Tensor<4> {
         assert!(self.size > 0, "tiles have no size");
         let [_, _, height, width] = input.dims();
         if height <= self.size && width <= self.size {
@@ -28,11 +34,10 @@ impl Tiles {
         let (mut above, mut bands): (Vec<Tensor<4>>, _) = (Vec::new(), Vec::new());
         for top in (0..height).step_by(stride) {
             let band = part(&input, 2, top, self.size);
+            let inputs: Vec<_> = (0..width).step_by(stride).map(|left| part(&band, 3, left, self.size)).collect();
+            let widths: Vec<usize> = inputs.iter().map(|tile| tile.dims()[3]).collect();
             let (mut row, mut kept): (Vec<Tensor<4>>, _) = (Vec::new(), Vec::new());
-            for (column, left) in (0..width).step_by(stride).enumerate() {
-                let tile = part(&band, 3, left, self.size);
-                let width_in = tile.dims()[3];
-                let mut tile = network(tile);
+            for (column, (mut tile, width_in)) in self.apply(inputs, &network).into_iter().zip(widths).enumerate() {
                 let width_out = tile.dims()[3];
                 let in_output = |len: usize| len * width_out / width_in;
                 if let Some(above) = above.get(column) {
@@ -48,6 +53,21 @@ impl Tiles {
             above = row;
         }
         Tensor::cat(bands, 2)
+    }
+
+    /// What `network` gives for each tile.
+    fn apply(&self, tiles: Vec<Tensor<4>>, network: &(impl Fn(Tensor<4>) -> Tensor<4> + Sync)) -> Vec<Tensor<4>> {
+        if self.at_once <= 1 {
+            return tiles.into_iter().map(network).collect();
+        }
+        let of_thread = |result: thread::Result<Tensor<4>>| result.unwrap_or_else(|panic| resume_unwind(panic));
+        let together = |tiles: &[Tensor<4>]| {
+            thread::scope(|scope| {
+                let threads: Vec<_> = tiles.iter().map(|tile| scope.spawn(|| network(tile.clone()))).collect();
+                threads.into_iter().map(|thread| of_thread(thread.join())).collect::<Vec<_>>()
+            })
+        };
+        tiles.chunks(self.at_once).flat_map(together).collect()
     }
 }
 

@@ -170,8 +170,13 @@ pub enum ImageDecoder {
 impl ImageDecoder {
     /// Decode latents, `[batch, latent_channels, height, width]`, to RGB in [-1, 1], `[batch, 3, 8 height, 8 width]`.
     pub fn decode(&self, latents: Tensor<4>, tiling: Tiling) -> Tensor<4> {
+        self.decode_some_at_once(latents, tiling, 1)
+    }
+
+    /// The same, with so many tiles at once if it is tiled.
+    pub(crate) fn decode_some_at_once(&self, latents: Tensor<4>, tiling: Tiling, tiles_at_once: usize) -> Tensor<4> {
         match (self, tiling) {
-            (Self::Kl(decoder, tile), Tiling::Tiled) => decode_tiled(decoder.as_ref(), latents, *tile),
+            (Self::Kl(decoder, tile), Tiling::Tiled) => decode_tiled(decoder.as_ref(), latents, *tile, tiles_at_once),
             (Self::Kl(decoder, _), Tiling::Whole) => decoder.decode(latents),
             (Self::Tiny(decoder), _) => decoder.decode(latents),
         }

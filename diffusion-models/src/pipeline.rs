@@ -3,6 +3,7 @@
 mod check;
 mod denoise;
 mod encode;
+mod fit;
 mod keep;
 mod place;
 mod stored;
@@ -71,6 +72,7 @@ pub struct Pipeline {
     prompt_cache: PromptCache,
     stored_prompts: Option<StoreInUse>,
     step_cache_report: StepCacheReport,
+    tiles_at_once: usize,
 }
 
 impl Pipeline {
@@ -95,6 +97,7 @@ impl Pipeline {
             prompt_cache: PromptCache::default(),
             stored_prompts: None,
             step_cache_report: StepCacheReport::default(),
+            tiles_at_once: 1,
         }
     }
 
@@ -283,7 +286,8 @@ impl Pipeline {
         let [total, ..] = latents.dims();
         let mut images = Vec::with_capacity(total);
         for row in 0..total {
-            images.extend(RgbImage::from_tensor(decoder.decode(latents.clone().narrow(0, row, 1), tiling)));
+            let latents = latents.clone().narrow(0, row, 1);
+            images.extend(RgbImage::from_tensor(decoder.decode_some_at_once(latents, tiling, self.tiles_at_once)));
             if observer(Event::Decoded { done: row + 1, total }).is_break() {
                 return Err(PipelineError::Cancelled { during: "decoding" });
             }

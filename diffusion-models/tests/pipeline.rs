@@ -191,6 +191,51 @@ fn plans_grow_with_the_batch() {
     assert!(working(4) > 2 * working(1), "{} and {}", working(4), working(1));
 }
 
+#[test]
+fn passes_of_guidance_are_one_batch_where_both_fit_at_once() {
+    use diffusion_core::Residency::{self, Resident, Streamed};
+    use diffusion_models::GuidanceEvaluation::{self, Batched, Sequential};
+    let fixture = Fixture::new("sd3");
+    let pipeline = fixture.pipeline();
+    // So many images that the network's activations count for more than the decoder's.
+    let (settings, batch) = (Settings { width: 1024, height: 1024, ..fixture.settings() }, 1000);
+    let evaluated = |evaluation| {
+        let mut settings = settings.clone();
+        settings.guidance.evaluation = evaluation;
+        settings
+    };
+    let [both, one] = [Batched, Sequential].map(|evaluation| pipeline.plan(&evaluated(evaluation), batch));
+    assert!(one.peak_streamed < one.peak_resident && one.peak_resident < both.peak_streamed, "{one}\n{both}");
+    let fits = |available: usize, residency: Option<Residency>| -> GuidanceEvaluation {
+        pipeline.guidance_that_fits(&settings, batch, available, residency)
+    };
+    assert_eq!(fits(both.peak_resident, None), Batched);
+    assert_eq!(fits(both.peak_resident - 1, None), Sequential);
+    assert_eq!(fits(both.peak_resident - 1, Some(Resident)), Sequential);
+    assert_eq!(fits(both.peak_streamed, Some(Streamed)), Batched);
+    assert_eq!(fits(both.peak_streamed - 1, Some(Streamed)), Sequential);
+    // What nothing helps is not made slower for it.
+    let unguided = Settings { guidance_scale: 1.0, ..settings.clone() };
+    assert_eq!(pipeline.guidance_that_fits(&unguided, batch, 0, None), Batched);
+    assert_eq!(pipeline.guidance_that_fits(&evaluated(Sequential), batch, usize::MAX, None), Sequential);
+}
+
+#[test]
+fn tiles_are_decoded_at_once_where_memory_suffices_for_each() {
+    let fixture = Fixture::new("sd3");
+    let pipeline = fixture.pipeline();
+    let settings = Settings { tiling: Tiling::Tiled, ..fixture.settings() };
+    let plan = pipeline.plan(&settings, 1);
+    let weights: usize = plan.components.iter().map(|component| component.weights).sum();
+    let tile = plan.component(VAE).unwrap().working;
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let fit = |available| pipeline.tiles_that_fit(&settings, available);
+    assert_eq!([0, weights + 2 * tile - 1].map(fit), [1, 1]);
+    assert_eq!(fit(weights + 2 * tile), threads.min(2));
+    assert_eq!(fit(usize::MAX), threads.min(2).max(threads / 8));
+    assert_eq!(pipeline.tiles_that_fit(&fixture.settings(), usize::MAX), 1);
+}
+
 /// A scale is no part of an encoded prompt.
 #[test]
 fn another_scale_loads_no_text_encoder() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use diffusion_app::device::DeviceName;
 use diffusion_app::placement::PlacementNames;
 use diffusion_app::precision::PrecisionName;
+use diffusion_core::weights::ComponentId;
 
 use crate::fleet::FleetConfig;
 use crate::registry::ModelSource;
@@ -108,6 +109,11 @@ impl Default for Limits {
 }
 
 impl StudioConfig {
+    /// The device of a component.
+    pub fn device_of(&self, component: ComponentId) -> DeviceName {
+        self.place.device_of(component).unwrap_or(self.device)
+    }
+
     /// A server of these models, with everything below `data`, on the loopback.
     pub fn new(data: PathBuf, models: Vec<ModelSource>) -> Self {
         Self {

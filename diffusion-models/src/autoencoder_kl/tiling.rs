@@ -14,14 +14,20 @@ use super::AutoencoderKlEncoder;
 /// A tile and its neighbour share a quarter of their sides.
 const OVERLAP_DIVISOR: usize = 4;
 
-/// Decode in tiles of `tile_latent_size` latent pixels; in one piece if no side is longer.
+/// Decode in tiles of `tile_latent_size` latent pixels, some at once; in one piece if no side is longer.
 ///
 /// # Shapes
 /// - latents: `[batch, latent_channels, height, width]`, result: `[batch, 3, 8 height, 8 width]`
 /// # Panics
 /// If `tile_latent_size` is zero.
-pub fn decode_tiled(decoder: &impl LatentDecoder, latents: Tensor<4>, tile_latent_size: usize) -> Tensor<4> {
-    let tiles = Tiles { size: tile_latent_size, overlap: tile_latent_size / OVERLAP_DIVISOR };
+pub fn decode_tiled(
+    decoder: &(impl LatentDecoder + Sync),
+    latents: Tensor<4>,
+    tile_latent_size: usize,
+    tiles_at_once: usize,
+) -> Tensor<4> {
+    let overlap = tile_latent_size / OVERLAP_DIVISOR;
+    let tiles = Tiles { size: tile_latent_size, overlap, at_once: tiles_at_once };
     tiles.map(latents, |tile| decoder.decode(tile))
 }
 
@@ -34,8 +40,8 @@ pub fn decode_tiled(decoder: &impl LatentDecoder, latents: Tensor<4>, tile_laten
 /// If `tile_latent_size` is zero.
 pub fn encode_tiled(encoder: &AutoencoderKlEncoder, images: Tensor<4>, tile_latent_size: usize) -> LatentDistribution {
     let downscale_factor = encoder.downscale();
-    let tiles =
-        Tiles { size: tile_latent_size * downscale_factor, overlap: tile_latent_size / OVERLAP_DIVISOR * downscale_factor };
+    let [size, overlap] = [tile_latent_size, tile_latent_size / OVERLAP_DIVISOR].map(|side| side * downscale_factor);
+    let tiles = Tiles { size, overlap, at_once: 1 };
     encoder.distribution(tiles.map(images, |tile| encoder.moments(tile)))
 }
 
@@ -64,8 +70,13 @@ mod tests {
             let values: Vec<f32> = (0..height * width).map(|i| (i * 37 % 101) as f32).collect();
             let latents = Tensor::<4>::from_data(TensorData::new(values, [1, 1, height, width]), (&device, DType::F32));
             let whole = Doubling.decode(latents.clone());
-            let difference = (decode_tiled(&Doubling, latents, tile) - whole).abs().max().into_scalar::<f32>();
+            let tiled = |at_once| decode_tiled(&Doubling, latents.clone(), tile, at_once);
+            let one_by_one = tiled(1);
+            let difference = (one_by_one.clone() - whole).abs().max().into_scalar::<f32>();
             assert!(difference < 1e-4, "{height} by {width} in tiles of {tile}: {difference}");
+            for at_once in [2, 3, 100] {
+                assert!(tiled(at_once).into_data() == one_by_one.to_data(), "{at_once} tiles of {tile} at once");
+            }
         }
     }
 }

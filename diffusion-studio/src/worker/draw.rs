@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use diffusion_app::memory::available_memory;
+use diffusion_models::components::{TRANSFORMER, VAE};
 use diffusion_models::{InitImage, Start};
 
 use super::draw_error::DrawError;
@@ -39,6 +41,7 @@ pub(super) fn draw(studio: &Studio, pipelines: &mut Pipelines, job: &Arc<LiveJob
 
 fn draw_images(studio: &Studio, loaded: &mut LoadedModel, job: &LiveJob, reporter: &mut Reporter<'_>) -> Result<(), DrawError> {
     let Drawing { prompt, negative_prompt, seeds, settings, .. } = &job.job.drawing;
+    let settings = &loaded.with_guidance_that_fits(settings, available_memory(studio.config().device_of(TRANSFORMER)));
     let keeps_encoders = loaded.keeps_encoders;
     let pipeline = &mut loaded.pipeline;
     reporter.begin(Stage::Encode, 1);
@@ -62,6 +65,10 @@ fn draw_images(studio: &Studio, loaded: &mut LoadedModel, job: &LiveJob, reporte
         let start = Start { init: latents.clone(), ..Start::from_seeds(&[seed]) };
         let latents = pipeline.denoise(&encoded, &start, settings, &mut |event| reporter.take(event))?;
         reporter.begin(Stage::Decode, index + 1);
+        if let Some(available) = available_memory(studio.config().device_of(VAE)) {
+            // Weights that are loaded are not free any more: this asks for a little less than there is.
+            pipeline.set_tiles_at_once(pipeline.tiles_that_fit(settings, available));
+        }
         let images = pipeline.decode(latents, settings.tiling, &mut |event| reporter.take(event))?;
         let finished = images.into_iter().map(|image| match &init {
             Some(init) => init.finish(image),

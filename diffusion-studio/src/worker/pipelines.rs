@@ -128,6 +128,19 @@ impl Pipelines {
 }
 
 impl LoadedModel {
+    /// The settings, with guidance evaluated as memory allows.
+    pub(super) fn with_guidance_that_fits(&self, settings: &Settings, available: Option<usize>) -> Settings {
+        let mut settings = settings.clone();
+        if let Some(available) = available {
+            // What is loaded is free for the run that it is loaded for.
+            let plan = self.pipeline.plan(&settings, 1).on(self.pipeline.device());
+            let loaded = self.pipeline.denoiser().map_or(0, |_| weights(&plan, self.residency));
+            let available = available.saturating_add(loaded);
+            settings.guidance.evaluation = self.pipeline.guidance_that_fits(&settings, 1, available, Some(self.residency));
+        }
+        settings
+    }
+
     /// Draw with these LoRAs from now on; whether anything had to change.
     pub(super) fn set_loras(&mut self, studio: &Studio, drawing: &Drawing) -> Result<bool, String> {
         let entries = drawing.loras.iter().map(|LoraUse { name, .. }| {
@@ -144,8 +157,7 @@ impl LoadedModel {
             set = set.with(entry.lora()?, *weight);
         }
         let plan = self.pipeline.plan(&drawing.settings, 1).on(self.pipeline.device());
-        let drawing_on = studio.config().place.device_of(TRANSFORMER).unwrap_or(studio.config().device);
-        let set = set.with_mode(self.patch_mode(&plan, available_memory(drawing_on)));
+        let set = set.with_mode(self.patch_mode(&plan, available_memory(studio.config().device_of(TRANSFORMER))));
         self.contents = None;
         self.pipeline.set_loras(&set).map_err(|error| error.to_string())?;
         (self.loras, self.contents) = (drawing.loras.clone(), Some(contents));

@@ -64,8 +64,10 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for warning in pipeline.warnings(&settings)? {
         say(format_args!("warning: {warning}"));
     }
+    let settings = memory::with_guidance_that_fits(arguments, &devices, settings, images.largest_batch(), &pipeline, verbosity);
     let plan = pipeline.plan(&settings, images.largest_batch());
     memory::set_residency(arguments, &devices, &plan, &mut pipeline, verbosity);
+    memory::set_tiles_at_once(&devices, &settings, &mut pipeline);
     if arguments.plan {
         return Ok(print(memory::shown(&devices, &plan, &pipeline))?);
     }

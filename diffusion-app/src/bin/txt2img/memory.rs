@@ -5,9 +5,35 @@ use diffusion_app::devices::{Devices, NamedDevice};
 use diffusion_app::memory::available_memory;
 use diffusion_core::Residency;
 use diffusion_core::weights::ComponentId;
-use diffusion_models::{Pipeline, Plan};
+use diffusion_models::components::{TRANSFORMER, VAE};
+use diffusion_models::{Guidance, Pipeline, Plan, Settings};
 
 use crate::arguments::Arguments;
+
+/// The settings, with guidance evaluated as memory allows.
+pub(crate) fn with_guidance_that_fits(
+    arguments: &Arguments,
+    devices: &Devices,
+    settings: Settings,
+    batch: usize,
+    pipeline: &Pipeline,
+    verbosity: Verbosity,
+) -> Settings {
+    let Some(available) = available_memory(devices.of(TRANSFORMER).name) else { return settings };
+    let residency = arguments.stream_weights.then_some(Residency::Streamed);
+    let evaluation = pipeline.guidance_that_fits(&settings, batch, available, residency);
+    if evaluation != settings.guidance.evaluation {
+        verbosity.note(format_args!("both passes of guidance at once do not fit into memory: they are run one after the other"));
+    }
+    Settings { guidance: Guidance { evaluation, ..settings.guidance }, ..settings }
+}
+
+/// Decode as many tiles at once as memory allows.
+pub(crate) fn set_tiles_at_once(devices: &Devices, settings: &Settings, pipeline: &mut Pipeline) {
+    if let Some(available) = available_memory(devices.of(VAE).name) {
+        pipeline.set_tiles_at_once(pipeline.tiles_that_fit(settings, available));
+    }
+}
 
 /// Whether weights stay in memory, on each device: as asked, and otherwise if they fit. Says if even streamed ones do not.
 pub(crate) fn set_residency(
