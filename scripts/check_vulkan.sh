@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Draws the miniature model's image on the CPU, through Vulkan, and on both with its components apart, and compares them.
+# Draws the miniature model's image on the CPU, through Vulkan, there with captured steps, and on both with its components apart, and
+# compares them.
 #
 # The device may be a software one, mesa-vulkan-drivers of Mesa 26.1 or newer (Debian 12's Mesa 22.3 is too old). Without a
 # Vulkan device that can do it the check is skipped, which is no failure; REQUIRE_VULKAN=1 makes it one.
@@ -45,6 +46,12 @@ draw cpu f32 t5-and-vae-apart --place t5xxl=vulkan,vae=vulkan
 # In half precision, in few steps: a software device computes half precision many times slower.
 draw cpu f32 cpu-4-steps --steps 4
 draw vulkan auto vulkan-auto --steps 4
+# The blocks of a step as a graph of kernels.
+draw vulkan f32 captured --steps 4 --capture-steps
+if grep -q "capture-steps has no effect" "$folder/log"; then
+    echo "the device captured no steps"
+    exit 1
+fi
 
 compare() { # image other decibels
     local decibels
@@ -59,3 +66,4 @@ compare cpu transformer-apart 50
 compare cpu transformer-on-cpu 50
 compare cpu t5-and-vae-apart 50
 compare cpu-4-steps vulkan-auto 35
+compare cpu-4-steps captured 50

@@ -348,6 +348,7 @@ fn load<T>(
     let loading = Loading {
         progress: &progress,
         releases_modulations: true,
+        captures_steps: options.captures_steps,
         placement: Some(&placement),
         ..Loading::new(precision, &device)
     };

@@ -21,14 +21,16 @@ pub struct PipelineOptions {
     pub device: Device,
     /// Components on other devices; none unless asked for.
     pub placement: Placement,
+    /// Whether steps are captured as a graph of kernels: see [`Loading::captures_steps`](diffusion_core::Loading::captures_steps).
+    pub captures_steps: bool,
 }
 
 impl PipelineOptions {
-    /// All components in the model's own files, in f32 and resident, on `device`.
+    /// All components in the model's own files, in f32 and resident, on `device`, steps not captured.
     pub fn new(device: &Device) -> Self {
         let (precision, residency) = (Precision::f32(), Residency::Resident);
         let (components, placement) = (ComponentPaths::new(), Placement::new());
-        Self { components, precision, residency, device: device.clone(), placement }
+        Self { components, precision, residency, device: device.clone(), placement, captures_steps: false }
     }
 
     /// The device of a component.

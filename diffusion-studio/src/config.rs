@@ -30,6 +30,9 @@ pub struct StudioConfig {
     pub place: PlacementNames,
     /// What to compute in.
     pub precision: PrecisionName,
+    /// Whether steps are captured as a graph of kernels, where the device can:
+    /// [`PipelineOptions::captures_steps`](diffusion_models::PipelineOptions::captures_steps).
+    pub captures_steps: bool,
     /// Keys, one of which each request needs. Without any, everybody may ask.
     pub keys: Keys,
     /// Jobs that wait at most.
@@ -124,6 +127,7 @@ impl StudioConfig {
             device: DeviceName::Cpu,
             place: PlacementNames::default(),
             precision: PrecisionName::Auto,
+            captures_steps: false,
             keys: Keys::default(),
             max_queue: 1000,
             max_queue_per_user: 250,

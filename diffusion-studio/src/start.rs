@@ -180,7 +180,10 @@ fn open_registry(config: &StudioConfig) -> Result<Registry, StartError> {
     }
     let devices = Devices::open(config.device, &config.place)?;
     let open = |source: &crate::registry::ModelSource| source.open(&devices, config.precision);
-    let models = config.models.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let mut models = config.models.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    for model in &mut models {
+        model.options.captures_steps = config.captures_steps;
+    }
     if models.is_empty() {
         return Err(StartError::NoModel);
     }

@@ -61,7 +61,7 @@ fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let sizes = if arguments.quick { Sizes::quick() } else { Sizes::published() };
     let precisions = [PrecisionName::F32, PrecisionName::Bf16].map(|name| name.on(arguments.device, &device)).into_iter();
     let precisions: Vec<_> = precisions.filter(|precision| device.supports_dtype(precision.compute)).collect();
-    let tested = Tested { device, precisions, sizes };
+    let tested = Tested { device, precisions, sizes, has_graphs: arguments.device != DeviceName::Cpu };
     let mut table = Table::new(arguments.device.describe(&tested.device))?;
     if tested.precisions.len() == 1 {
         print("this device does not compute in bf16, so f32 alone is checked")?;

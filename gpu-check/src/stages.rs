@@ -30,7 +30,7 @@ const THROUGH_A_RUN: f64 = 40.0;
 
 /// Compare all stages, in all precisions.
 pub(crate) fn check(tested: &Tested, model: &Path, table: &mut Table) -> Result<(), Box<dyn Error>> {
-    let cpu = Stages::new(model, Precision::f32(), &Device::flex())?;
+    let cpu = Stages::new(model, PipelineOptions::new(&Device::flex()))?;
     let settings = Settings { num_steps: STEPS, ..cpu.pipeline.default_settings() };
     let right = Results::of(cpu, &settings)?;
     for &precision in &tested.precisions {
@@ -76,7 +76,8 @@ fn compare(
     right: &Results,
     table: &mut Table,
 ) -> Result<(), Box<dyn Error>> {
-    let mut stages = Stages::new(model, precision, &tested.device)?;
+    let options = PipelineOptions { precision, ..PipelineOptions::new(&tested.device) };
+    let mut stages = Stages::new(model, options.clone())?;
     let case = |what: &str| Case::new("stage", what, name(precision));
     let here = |tensor: &Tensor<4>| on(tensor, &tested.device);
     let conditioning =
@@ -119,6 +120,16 @@ fn compare(
     table.compare(case(&format!("{STEPS} steps with guidance: latents")), THROUGH_A_RUN * unit(precision), || {
         error(stages.run(&prompt, here(&right.noise), settings)?, right.latents.clone())
     })?;
+    if tested.has_graphs {
+        table.compare(case(&format!("{STEPS} captured steps: latents")), THROUGH_A_RUN * unit(precision), || {
+            let mut capturing = Stages::new(model, PipelineOptions { captures_steps: true, ..options })?;
+            let latents = capturing.run(&prompt, here(&right.noise), settings)?;
+            match capturing.pipeline.denoiser().and_then(Denoiser::why_not_captured) {
+                Some(why) => Err(why.into()),
+                None => error(latents, right.latents.clone()),
+            }
+        })?;
+    }
     table.compare(case("autoencoder: image from latents"), limit, || {
         error(stages.decoded(here(&right.latents))?, right.image.clone())
     })?;
@@ -129,9 +140,8 @@ fn compare(
 }
 
 impl Stages {
-    fn new(model: &Path, precision: Precision, device: &Device) -> Result<Self, PipelineError> {
-        let options = PipelineOptions { precision, ..PipelineOptions::new(device) };
-        Ok(Self { pipeline: Pipeline::open(model, &options)?, precision, device: device.clone() })
+    fn new(model: &Path, options: PipelineOptions) -> Result<Self, PipelineError> {
+        Ok(Self { pipeline: Pipeline::open(model, &options)?, precision: options.precision, device: options.device })
     }
 
     fn loading(&self) -> Loading<'_> {

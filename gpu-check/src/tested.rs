@@ -13,6 +13,8 @@ pub(crate) struct Tested {
     /// Those of f32 and bf16 that it has.
     pub(crate) precisions: Vec<Precision>,
     pub(crate) sizes: Sizes,
+    /// Whether it is a GPU, whose steps are captured as graphs of kernels, too.
+    pub(crate) has_graphs: bool,
 }
 
 impl Tested {

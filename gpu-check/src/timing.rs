@@ -7,10 +7,11 @@ use burn::tensor::{DType, Distribution, Tensor};
 use diffusion_app::cli::PrintError;
 use diffusion_core::checkpoint::{Checkpoint, CheckpointError};
 use diffusion_core::format::Format;
+use diffusion_core::network::boxed_denoiser;
 use diffusion_core::noise::TorchGenerator;
 use diffusion_core::ops::{Attending, AttentionOptions, attention};
 use diffusion_core::{Loading, Precision};
-use diffusion_models::block_network::{self, BlockNetwork, NoHook};
+use diffusion_models::block_network::{BlockNetwork, NoHook};
 use diffusion_models::flux::{DistilledGuidance, FluxTransformer};
 use diffusion_models::sd3::Sd3Transformer;
 use diffusion_models::{Conditioning, DenoiserInput};
@@ -91,27 +92,35 @@ impl Timed<'_> {
     }
 
     /// One evaluation of a network, with so many text tokens of these widths.
-    fn evaluation<N: BlockNetwork>(
+    fn evaluation<N: BlockNetwork + 'static>(
         &self,
         table: &mut Table,
         (what, text_tokens, [token_width, pooled_width], distilled_guidance): (&str, usize, [usize; 2], Option<f64>),
         file: &Checkpoint,
-        load: impl FnOnce(Checkpoint, &Loading<'_>) -> Result<N, CheckpointError>,
+        load: impl Fn(Checkpoint, &Loading<'_>) -> Result<N, CheckpointError>,
     ) -> Result<(), PrintError> {
         let side = self.tested.sizes.side;
-        table.measure(self.case(format!("{what}, {side} x {side} pixels")), "ms", || {
-            let network = load(file.clone(), &Loading::new(self.precision, &self.tested.device))?;
-            let conditioning =
-                Conditioning { tokens: self.random([1, text_tokens, token_width]), pooled: self.random([1, pooled_width]) };
-            let latents = self.random([1, 16, side / 8, side / 8]);
-            let input =
-                DenoiserInput { latents, sigmas: &[0.5], conditioning: &conditioning, distilled_guidance, modulations: None };
-            let run = || block_network::run(&network, &input, &[], &mut NoHook);
-            // It is known to work before it is timed.
-            numbers(run()?)?;
-            let milliseconds = self.median(&|| run().unwrap_or_else(|error| panic!("{error}")))?;
-            Ok((milliseconds, String::new()))
-        })
+        let mut measure = |how: &str, captures_steps: bool| {
+            table.measure(self.case(format!("{what}{how}, {side} x {side} pixels")), "ms", || {
+                let loading = Loading { captures_steps, ..Loading::new(self.precision, &self.tested.device) };
+                let network = boxed_denoiser(load(file.clone(), &loading)?, &loading);
+                let conditioning =
+                    Conditioning { tokens: self.random([1, text_tokens, token_width]), pooled: self.random([1, pooled_width]) };
+                let latents = self.random([1, 16, side / 8, side / 8]);
+                let input =
+                    DenoiserInput { latents, sigmas: &[0.5], conditioning: &conditioning, distilled_guidance, modulations: None };
+                let run = || network.velocity(&input, &[], &mut NoHook);
+                // It is known to work before it is timed.
+                numbers(run()?)?;
+                if let Some(why) = network.why_not_captured() {
+                    return Err(why.into());
+                }
+                let milliseconds = self.median(&|| run().unwrap_or_else(|error| panic!("{error}")))?;
+                Ok((milliseconds, String::new()))
+            })
+        };
+        measure("", false)?;
+        if self.tested.has_graphs { measure(" captured", true) } else { Ok(()) }
     }
 
     /// The median of some runs in milliseconds, after two that find the best kernels.

@@ -3,6 +3,8 @@
 //! The runner owns residency, read-ahead, skipped blocks and hooks. The first-block cache and the search for numbers that are
 //! not finite are hooks. A trainer is another runner.
 
+use std::fmt::Debug;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -16,7 +18,7 @@ use crate::weights::{LoadedNetwork, LoadedWeights, Projection};
 /// A network of blocks, run one after the other.
 pub trait BlockNetwork: LoadedNetwork {
     /// What goes from block to block: tokens, and what every block needs besides (positions).
-    type State: BlockState + Clone;
+    type State: BlockState + Clone + Debug + Send + 'static;
 
     /// Noise level, pooled text and guidance as the vector that modulation layers take.
     ///
@@ -116,6 +118,11 @@ pub trait BlockHook {
 
     /// Hears of the state after a block.
     fn after(&mut self, block: &BlockPlace, state: &mut dyn BlockState) -> BlockFlow;
+
+    /// Whether it neither looks at anything nor changes it, so that blocks may be run without it.
+    fn is_idle(&self) -> bool {
+        false
+    }
 }
 
 /// A block's place in its network.
@@ -145,6 +152,10 @@ pub struct NoHook;
 impl BlockHook for NoHook {
     fn after(&mut self, _: &BlockPlace, _: &mut dyn BlockState) -> BlockFlow {
         BlockFlow::Continue
+    }
+
+    fn is_idle(&self) -> bool {
+        true
     }
 }
 
@@ -185,6 +196,47 @@ pub(super) fn streamed_block<N: BlockNetwork>(network: &N, index: usize, next: u
     Some(StreamedBlock { weights, prefix: prefix(index), next_prefix: prefix(next) })
 }
 
+/// The vector that modulates the blocks of a network.
+pub(super) fn embedded<N: BlockNetwork>(network: &N, input: &DenoiserInput<'_>) -> Tensor<2> {
+    network.embed_conditioning(input.sigmas, input.conditioning.pooled.clone(), input.distilled_guidance)
+}
+
+/// What modulates a block: as it was computed ahead, or from the [embedded](embedded) conditioning.
+fn modulations_of_block<N: BlockNetwork>(
+    network: &N,
+    index: usize,
+    input: &DenoiserInput<'_>,
+    conditioning: &Tensor<2>,
+) -> Result<Vec<Tensor<2>>, CheckpointError> {
+    let ahead = input.modulations.and_then(|ahead| ahead.of_images(input.sigmas));
+    let layers = modulation_layers(network, index);
+    let of_layer = |(layer, modulation): (usize, &ModulationLayer<'_>)| match ahead.and_then(|ahead| ahead.of_layer(index, layer))
+    {
+        Some(known) => Ok(known),
+        None => modulation.forward(conditioning.clone(), &modulation.path),
+    };
+    layers.iter().enumerate().map(of_layer).collect()
+}
+
+/// What modulates all blocks.
+pub(super) fn all_modulations<N: BlockNetwork>(
+    network: &N,
+    input: &DenoiserInput<'_>,
+    conditioning: &Tensor<2>,
+) -> Result<Vec<Vec<Tensor<2>>>, CheckpointError> {
+    (0..network.num_blocks()).map(|index| modulations_of_block(network, index, input, conditioning)).collect()
+}
+
+/// The state after all blocks of a network whose weights are in memory.
+///
+/// # Panics
+/// If they are streamed.
+pub(super) fn run_blocks<N: BlockNetwork>(network: &N, state: N::State, modulations: &[Vec<Tensor<2>>]) -> N::State {
+    modulations.iter().enumerate().fold(state, |state, (index, modulations)| {
+        network.block(index).run(None, state, modulations).expect("a block in memory reads no file")
+    })
+}
+
 /// The velocity that a network gives, without the blocks in `skipped_blocks`.
 ///
 /// # Errors
@@ -197,20 +249,13 @@ pub fn run<N: BlockNetwork>(
 ) -> Result<Tensor<4>, CheckpointError> {
     let (weights, num_blocks) = (network.weights(), network.num_blocks());
     weights.map_or(Ok(()), LoadedWeights::check_unchanged)?;
-    let conditioning = network.embed_conditioning(input.sigmas, input.conditioning.pooled.clone(), input.distilled_guidance);
-    let ahead = input.modulations.and_then(|ahead| ahead.of_images(input.sigmas));
+    let conditioning = embedded(network, input);
     let mut state = network.begin(input);
     hook.before(input, &state);
     for index in (0..num_blocks).filter(|index| !skipped_blocks.contains(index)) {
         // After the last block comes the first, of the next step.
         let streamed = streamed_block(network, index, (index + 1) % num_blocks);
-        let layers = modulation_layers(network, index);
-        let modulations =
-            layers.iter().enumerate().map(|(layer, modulation)| match ahead.and_then(|ahead| ahead.of_layer(index, layer)) {
-                Some(known) => Ok(known),
-                None => modulation.forward(conditioning.clone(), &modulation.path),
-            });
-        let modulations = modulations.collect::<Result<Vec<_>, _>>()?;
+        let modulations = modulations_of_block(network, index, input, &conditioning)?;
         state = network.block(index).run(streamed, state, &modulations)?;
         let label = network.block_path(index).replace("blocks.", "block ").replace('_', " ");
         if hook.after(&BlockPlace { index, num_blocks, label }, &mut state) == BlockFlow::SkipRest {

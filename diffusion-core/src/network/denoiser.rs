@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 #[cfg(feature = "autodiff")]
 use super::block_gradients::{BlockGradients, GradientOptions, TrainedParameters};
 use super::block_network::{self, BlockHook, BlockNetwork};
+use super::captured_blocks::NotCaptured;
 use super::conditioning::Conditioning;
 use super::denoiser_input::DenoiserInput;
 use super::modulations::Modulations;
@@ -62,6 +63,11 @@ pub trait Denoiser: Any + Debug + Send {
     /// # Errors
     /// [`CheckpointError`] if its file cannot be read any more; the network is used up.
     fn patched(self: Box<Self>, patches: &WeightPatches, mode: PatchMode) -> Result<Box<dyn Denoiser>, CheckpointError>;
+
+    /// Why its steps are not captured, if that was [asked for](crate::Loading::captures_steps) and tried.
+    fn why_not_captured(&self) -> Option<NotCaptured> {
+        None
+    }
 }
 
 impl<N: BlockNetwork + LoadedNetwork + 'static> Denoiser for N {

@@ -5,6 +5,8 @@
 #[cfg(feature = "autodiff")]
 mod block_gradients;
 pub mod block_network;
+mod captured_blocks;
+mod captured_network;
 mod conditioning;
 mod denoiser;
 mod denoiser_input;
@@ -14,6 +16,8 @@ mod not_finite;
 
 #[cfg(feature = "autodiff")]
 pub use block_gradients::{BlockGradients, GradientOptions, TrainedParameters, block_gradients};
+pub use captured_blocks::NotCaptured;
+pub use captured_network::boxed_denoiser;
 pub use conditioning::Conditioning;
 pub use denoiser::Denoiser;
 pub use denoiser_input::DenoiserInput;

@@ -35,6 +35,10 @@ pub struct Loading<'a> {
     /// computes [`Modulations`](crate::network::Modulations) ahead, once for many evaluations. Those of streamed networks always
     /// are.
     pub releases_modulations: bool,
+    /// Whether the first evaluation of a denoising network is captured as a graph of kernels, which the device repeats in the others,
+    /// where it can: CUDA and AMD's in one launch, devices through wgpu with less work for the CPU. It costs some evaluations, and
+    /// the memory of one for as long as the network is loaded.
+    pub captures_steps: bool,
     /// Where the network computes; where several are loaded for one result, where that is put together.
     pub device: &'a Device,
     /// Components that go elsewhere, if there are some: [`of`](Self::of) heeds it.
@@ -51,6 +55,7 @@ impl<'a> Loading<'a> {
             precision,
             residency: Residency::Resident,
             releases_modulations: false,
+            captures_steps: false,
             device,
             placement: None,
             progress: &|_| ControlFlow::Continue(()),

@@ -28,7 +28,7 @@ use crate::source::Source;
 use crate::t5::T5Config;
 use crate::text_file::{ClipFile, PooledText, T5File};
 use crate::training_advice::{TrainingAdvice, TrainingShift};
-use diffusion_core::network::Denoiser;
+use diffusion_core::network::{Denoiser, boxed_denoiser};
 use diffusion_schedulers::kind::NoiseShift;
 
 /// Tokens that T5 may be asked for, if its tokenizer does not say.
@@ -296,6 +296,6 @@ impl Model for FluxModel {
     }
 
     fn load_denoiser(&self, loading: &Loading<'_>) -> Result<Box<dyn Denoiser>, PipelineError> {
-        Ok(Box::new(self.load_transformer(loading)?))
+        Ok(boxed_denoiser(self.load_transformer(loading)?, loading))
     }
 }

@@ -1,5 +1,7 @@
 //! Between latents and the tokens that FLUX.1 works on. No other part knows of packing.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use burn::tensor::{Device, Tensor};
 use diffusion_core::ops::Rotations;
 
@@ -29,12 +31,38 @@ pub(super) fn unpack(patches: Tensor<3>, [height, width]: [usize; 2]) -> Tensor<
 }
 
 /// Rotations of all tokens: the text's at the origin, then the patches by row and column.
-pub(super) fn positions(config: &FluxConfig, text_len: usize, height: usize, width: usize, device: &Device) -> Rotations {
+fn positions(config: &FluxConfig, text_len: usize, height: usize, width: usize, device: &Device) -> Rotations {
     let (rows, columns) = (height / PATCH, width / PATCH);
     let text = std::iter::repeat_n([0; 3], text_len);
     let patches = (0..rows).flat_map(|row| (0..columns).map(move |column| [0, row, column]));
     let positions: Vec<[usize; 3]> = text.chain(patches).collect();
     Rotations::new(&positions, &config.rope_dims, THETA, device)
+}
+
+/// The rotations of the size that was drawn last: all steps of a run have the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownPositions(Arc<Mutex<Option<OfSize>>>);
+
+#[derive(Debug)]
+struct OfSize {
+    /// Text tokens, height and width.
+    size: [usize; 3],
+    device: Device,
+    rotations: Rotations,
+}
+
+impl KnownPositions {
+    /// [`positions`].
+    pub(super) fn of(&self, config: &FluxConfig, text_len: usize, height: usize, width: usize, device: &Device) -> Rotations {
+        let size = [text_len, height, width];
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_ref().filter(|known| known.size == size && known.device == *device) {
+            return known.rotations.clone();
+        }
+        let rotations = positions(config, text_len, height, width, device);
+        *known = Some(OfSize { size, device: device.clone(), rotations: rotations.clone() });
+        rotations
+    }
 }
 
 #[cfg(test)]

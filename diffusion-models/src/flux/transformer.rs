@@ -8,6 +8,7 @@ use diffusion_core::weights::{LoadedNetwork, LoadedWeights, Loading, Projection,
 
 use super::block::{DoubleBlock, SingleBlock};
 use super::config::{DistilledGuidance, FluxConfig, PATCH_CHANNELS};
+use super::patches::KnownPositions;
 use super::{keys, patches};
 use crate::layers::{ConditioningMlp, TIMESTEP_EMBEDDING_SIZE, modulated_norm, modulations, timestep_embeddings};
 use crate::network_config::{NetworkConfig, WeightKeeping};
@@ -32,6 +33,8 @@ pub struct FluxTransformer {
     config: FluxConfig,
     #[module(skip)]
     compute: FloatDType,
+    #[module(skip)]
+    positions: KnownPositions,
     /// Where its weights come from; `None` if it was not loaded.
     #[module(skip)]
     weights: Option<LoadedWeights>,
@@ -145,6 +148,7 @@ impl FluxConfig {
             final_projection: ProjectionConfig::new(hidden_size, PATCH_CHANNELS).init(device),
             config: self.clone(),
             compute,
+            positions: KnownPositions::default(),
             weights: None,
         }
     }
@@ -224,7 +228,7 @@ impl BlockNetwork for FluxTransformer {
                 text: self.text_projection.forward_exactly(ops::cast(input.conditioning.tokens.clone(), self.compute)),
             },
             text_len,
-            rotations: patches::positions(&self.config, text_len, height, width, &input.latents.device()),
+            rotations: self.positions.of(&self.config, text_len, height, width, &input.latents.device()),
             size: [height, width],
         }
     }

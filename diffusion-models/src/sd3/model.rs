@@ -29,7 +29,7 @@ use crate::t5::T5Config;
 use crate::text_file::{ClipFile, PooledText, T5File};
 use crate::training_advice::{TrainingAdvice, TrainingShift};
 use diffusion_core::config::ConfigError;
-use diffusion_core::network::Denoiser;
+use diffusion_core::network::{Denoiser, boxed_denoiser};
 use diffusion_schedulers::kind::NoiseShift;
 
 pub(crate) const FAMILY: Family = Family {
@@ -346,7 +346,7 @@ impl Model for Sd3Model {
     }
 
     fn load_denoiser(&self, loading: &Loading<'_>) -> Result<Box<dyn Denoiser>, PipelineError> {
-        Ok(Box::new(self.load_transformer(loading)?))
+        Ok(boxed_denoiser(self.load_transformer(loading)?, loading))
     }
 }
 

@@ -11,7 +11,7 @@ use diffusion_app::device::DeviceName;
 use diffusion_app::placement::PlacementNames;
 use diffusion_app::precision::PrecisionName;
 use diffusion_app::prompts_file::{PromptsFileError, read_prompts};
-use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, VAE};
+use diffusion_models::components::{CLIP_G, CLIP_L, T5XXL, TRANSFORMER, VAE};
 use diffusion_models::{GuidanceKind, ModelInfo, NoiseShift, Settings, StepCache, Tiling};
 use diffusion_schedulers::kind::{SamplerKind, ScheduleKind};
 use diffusion_schedulers::schedules::CustomSigmas;
@@ -157,6 +157,12 @@ pub(crate) struct Arguments {
     /// Read the weights of large networks from their files block by block [default: if they do not fit into memory].
     #[arg(long)]
     pub(crate) stream_weights: bool,
+    /// Let the device repeat the first step as a graph of kernels, with less work for the CPU: CUDA, ROCm, Vulkan, Metal and WebGPU.
+    ///
+    /// It costs five evaluations of the network before the first step, and the memory of one until the end, so it is worth while for
+    /// many steps or images of a size. `gpu-check` measures both ways on a device.
+    #[arg(long)]
+    capture_steps: bool,
     /// Print how much memory the run will take, and draw nothing.
     #[arg(long)]
     pub(crate) plan: bool,
@@ -290,6 +296,12 @@ impl Arguments {
         }
     }
 
+    /// Whether to capture steps.
+    pub(crate) fn captures_steps(&self) -> bool {
+        let drawing_on = self.placement().device_of(TRANSFORMER).unwrap_or(self.device);
+        self.capture_steps && drawing_on != DeviceName::Cpu
+    }
+
     /// A sentence for every option that was given and has no effect.
     pub(crate) fn without_effect(&self, kind: GuidanceKind, settings: &Settings) -> Vec<String> {
         let mut sentences = Vec::new();
@@ -297,6 +309,9 @@ impl Arguments {
             let reason =
                 "with this model, which was distilled to draw without; for classifier-free guidance use --true-cfg-scale";
             sentences.push(format!("--guidance-scale has no effect {reason}"));
+        }
+        if self.capture_steps && !self.captures_steps() {
+            sentences.push("--capture-steps has no effect on a CPU, which has no graphs of kernels".to_owned());
         }
         if !settings.is_guided() {
             let scale = if kind == GuidanceKind::ClassifierFree { "--guidance-scale" } else { "--true-cfg-scale" };

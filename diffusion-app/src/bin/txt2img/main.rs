@@ -22,7 +22,7 @@ use diffusion_app::devices::{Devices, NamedDevice};
 use diffusion_app::memory::available_memory;
 use diffusion_lora::SetLoras;
 use diffusion_models::components::TRANSFORMER;
-use diffusion_models::{EncodedPrompt, Pipeline, PipelineOptions, Plan, Settings};
+use diffusion_models::{Denoiser, EncodedPrompt, Pipeline, PipelineOptions, Plan, Settings};
 
 use arguments::Arguments;
 use drawing::Drawing;
@@ -48,7 +48,8 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let devices = Devices::open(arguments.device, &placement)?;
     let drawing_on = devices.of(TRANSFORMER).name;
     let Sources { model, components, loras } = Sources::find(&arguments.given_sources(), drawing_on, verbosity)?;
-    let options = PipelineOptions { components, ..devices.options(arguments.precision) };
+    let options =
+        PipelineOptions { components, captures_steps: arguments.captures_steps(), ..devices.options(arguments.precision) };
     let mut pipeline = Pipeline::open(model.path(), &options)?;
     Devices::check(&placement, &pipeline)?;
     devices.set_precision(arguments.precision, &mut pipeline);
@@ -87,7 +88,11 @@ fn draw_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (pipeline, prompts, settings) = (&mut pipeline, &prompts[..], &settings);
     let (images, start, previews) = (&images, &start, previews.as_ref());
     let mut drawing = Drawing { images, devices: &devices, pipeline, prompts, settings, start, previews, verbosity };
-    images.batches().try_for_each(|batch| drawing.draw(batch))
+    images.batches().try_for_each(|batch| drawing.draw(batch))?;
+    if let Some(why) = drawing.pipeline.denoiser().and_then(Denoiser::why_not_captured) {
+        say(format_args!("warning: --capture-steps has no effect: {why}"));
+    }
+    Ok(())
 }
 
 /// Encode the prompts, and say what encoders do not see of them.

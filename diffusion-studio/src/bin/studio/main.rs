@@ -103,6 +103,7 @@ fn drawing(options: &Options) -> Result<StudioConfig, Box<dyn Error>> {
         device,
         place: options.place()?,
         precision: options.precision()?,
+        captures_steps: options.capture_steps.unwrap_or(default.captures_steps),
         lora_dir: Some(lora_dir),
         cache_size: options.cache_size.map_or(default.cache_size, |size| size.0),
         drain: options.drain_seconds.map_or(default.drain, std::time::Duration::from_secs),

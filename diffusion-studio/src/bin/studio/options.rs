@@ -55,6 +55,10 @@ pub(crate) struct Options {
     /// Numbers to compute in: f32, f16, bf16 or auto [default: auto].
     #[arg(long, value_name = "NAME", env = "STUDIO_PRECISION")]
     pub(crate) precision: Option<String>,
+    /// Let the device repeat the first step of a size as a graph of kernels, with less work for the CPU, as txt2img does
+    /// [default: false].
+    #[arg(long, value_name = "BOOL", env = "STUDIO_CAPTURE_STEPS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) capture_steps: Option<bool>,
     /// Bytes that finished pictures take, and as many for those that were sent, as 500MB or 20GB; the oldest go first
     /// [default: 4GiB].
     #[arg(long, value_name = "BYTES", env = "STUDIO_CACHE_SIZE")]
@@ -155,6 +159,7 @@ impl Options {
             device: self.device.or(other.device),
             place: self.place.or(other.place),
             precision: self.precision.or(other.precision),
+            capture_steps: self.capture_steps.or(other.capture_steps),
             cache_size: self.cache_size.or(other.cache_size),
             keep_days: self.keep_days.or(other.keep_days),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
