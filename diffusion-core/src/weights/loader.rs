@@ -12,7 +12,7 @@ use super::attached_weight::AttachedWeight;
 use super::loading::Loading;
 use super::parameter::{parameter_shapes, published_path, stand_in};
 use super::precision::{Precision, Storage};
-use super::stored_weight::{load, load_packed};
+use super::stored_weight::{is_native, load, load_packed};
 use super::weight_patch::WeightPatch;
 use crate::checkpoint::{Checkpoint, CheckpointError, Mismatch, StoredTensor};
 use crate::format::Format;
@@ -92,10 +92,10 @@ pub(super) fn fill<M: Module>(
 
 /// The type to convert a parameter of `D` dimensions to. Matrices and tables are widened where they are used; vectors and
 /// convolution kernels are used by layers that do not widen. A tensor that cannot stay packed is widened while it is
-/// loaded: one of three dimensions, a transposed one, or one on a device that has no bytes.
-fn converted<const D: usize>(precision: Precision, format: Format) -> Option<FloatDType> {
+/// loaded: one of three dimensions, a transposed one, or one on a device that has no bytes. So is one whose type the device has not.
+fn converted<const D: usize>(precision: Precision, format: Format, device: &Device) -> Option<FloatDType> {
     match (D, precision.storage) {
-        (2 | 3, Storage::AsPublished) if !format.is_packed() => None,
+        (2 | 3, Storage::AsPublished) if is_native(format, device) => None,
         (2 | 3, Storage::Converted(dtype)) => Some(dtype),
         _ => Some(precision.compute),
     }
@@ -126,11 +126,11 @@ impl Loader<'_> {
         let precision = self.precision;
         if D == 2
             && precision.storage == Storage::AsPublished
-            && let Some(packed) = load_packed(tensor, device)?
+            && let Some(packed) = load_packed(tensor, precision.compute, device)?
         {
             return Ok((stand_in(device), Some(AttachedWeight::new(Some(packed), precision.products))));
         }
-        let loaded = load(tensor, device, converted::<D>(precision, tensor.format()))?;
+        let loaded = load(tensor, device, converted::<D>(precision, tensor.format(), device))?;
         Ok((Param::initialized(ParamId::new(), loaded), (D == 2).then(|| AttachedWeight::new(None, precision.products))))
     }
 }
@@ -203,7 +203,7 @@ impl ModuleMapper for Reloader<'_> {
         // Gives back the memory of a fused weight before the next one is made.
         drop(param);
         let stored = stored.clone().fit_unit_dimensions(&shape);
-        match load::<D>(&stored, &device, converted::<D>(self.precision, stored.format())) {
+        match load::<D>(&stored, &device, converted::<D>(self.precision, stored.format(), &device)) {
             Ok(loaded) => Param::initialized(id, fuse(loaded, patch.as_deref())),
             Err(error) => {
                 self.failure.get_or_insert(error);

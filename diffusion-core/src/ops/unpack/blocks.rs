@@ -12,6 +12,7 @@ use crate::format::{Format, IQ4_NL_VALUES};
 pub(super) fn unpack(bytes: Tensor<1, Int>, format: Format) -> Tensor<2> {
     let blocks = Blocks::new(bytes, format);
     match format {
+        Format::BF16 => blocks.brain_floats(),
         Format::F8E4M3 | Format::F8E5M2 => look_up(blocks.bytes, &format.fp8_values()[..]),
         Format::Q4_0 => (blocks.nibbles(2..18, 1).float() - 8.0) * blocks.half(0),
         Format::Q4_1 => blocks.nibbles(4..20, 1).float() * blocks.half(0) + blocks.half(2),
@@ -50,7 +51,7 @@ pub(super) fn unpack(bytes: Tensor<1, Int>, format: Format) -> Tensor<2> {
             let codes = blocks.nibbles(0..128, 2) + blocks.bits(128..192, 2, &EACH_PAIR, 3).mul_scalar(16);
             scale_sub_blocks(codes.float() - 32.0, blocks.signed(192..208).float() * blocks.half(208), None)
         }
-        Format::F64 | Format::F32 | Format::F16 | Format::BF16 | Format::Other(_) => panic!("{format} is not packed"),
+        Format::F64 | Format::F32 | Format::F16 | Format::Other(_) => panic!("{format} is not packed"),
     }
 }
 
@@ -100,6 +101,14 @@ impl Blocks {
     /// Bytes as signed numbers.
     fn signed(&self, range: Range<usize>) -> Tensor<2, Int> {
         self.field(range).add_scalar(128).bitwise_and_scalar(255).sub_scalar(128)
+    }
+
+    /// Numbers of bf16, `[blocks, 1]`; infinity for what is no number, and zero for what is nearer to it than 2⁻¹²⁵.
+    fn brain_floats(&self) -> Tensor<2> {
+        // The upper byte has the sign and all bits of the exponent but the last.
+        let powers: Vec<f32> = (0..=255u32).map(|upper| f32::from_bits(upper << 24)).collect();
+        let factors = (0..=255u8).map(|lower| (1.0 + f32::from(lower & 127) / 128.0) * if lower < 128 { 1.0 } else { 2.0 });
+        look_up(self.field(1..2), &powers) * look_up(self.field(0..1), &factors.collect::<Vec<_>>())
     }
 
     /// The half-precision number at byte `at`, `[blocks, 1]`; infinity for what is no number.
@@ -177,6 +186,17 @@ mod tests {
             let found: Vec<f32> = unpack(bytes, format).into_data().try_into_vec().unwrap();
             assert_eq!(found, expected, "{format}");
         }
+    }
+
+    #[test]
+    fn devices_know_every_number_of_bf16() {
+        let numbers: Vec<half::bf16> = (0..=u16::MAX).map(half::bf16::from_bits).filter(|number| !number.is_nan()).collect();
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let bytes = Tensor::<1, Int>::from_data(TensorData::new(bytes, [2 * numbers.len()]), (&Device::flex(), DType::U8));
+        let found: Vec<f32> = unpack(bytes, Format::BF16).into_data().try_into_vec().unwrap();
+        let smallest = 2f32.powi(-125);
+        let expected = numbers.iter().map(|number| number.to_f32()).map(|x| if x.abs() < smallest { x * 0.0 } else { x });
+        assert_eq!(found, expected.collect::<Vec<_>>());
     }
 
     #[test]
