@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diffusion_app::cli::{PrintError, print};
+use diffusion_core::network::NotCaptured;
 use serde_json::{Value, json};
 
 /// A case of the table.
@@ -33,6 +34,8 @@ enum Outcome {
     },
     /// It could not be computed.
     Failed(String),
+    /// The device has no means for it, which is not wrong.
+    Missing(String),
     Measured {
         value: f64,
         unit: &'static str,
@@ -70,15 +73,20 @@ impl Table {
         self.add(case, outcome)
     }
 
-    /// A measurement: a number, and what else there is to say.
+    /// A measurement: a number, and what else there is to say. An error that says why steps are not captured is no failure.
     pub(crate) fn measure(
         &mut self,
         case: Case,
         unit: &'static str,
         value: impl FnOnce() -> Result<(f64, String), Box<dyn Error>>,
     ) -> Result<(), PrintError> {
+        let value = || match value() {
+            Err(error) if error.is::<NotCaptured>() => Ok(Err(error.to_string())),
+            other => other.map(Ok),
+        };
         let outcome = match guarded(value) {
-            Ok((value, note)) => Outcome::Measured { value, unit, note },
+            Ok(Ok((value, note))) => Outcome::Measured { value, unit, note },
+            Ok(Err(reason)) => Outcome::Missing(reason),
             Err(reason) => Outcome::Failed(reason),
         };
         self.add(case, outcome)
@@ -88,6 +96,7 @@ impl Table {
         let (result, note) = match &outcome {
             Outcome::Compared { error, limit } => (format!("{error:.1e}"), format!("at most {limit:.1e}: {}", verdict(&outcome))),
             Outcome::Failed(reason) => ("none".to_owned(), format!("WRONG: {reason}")),
+            Outcome::Missing(reason) => ("none".to_owned(), reason.clone()),
             Outcome::Measured { value, unit, note } => (format!("{value:.3} {unit}"), note.clone()),
         };
         print(line(case.group, &case.name, &case.precision, &result, &note))?;
@@ -97,7 +106,7 @@ impl Table {
 
     /// How many cases can fail, and how many did.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let can_fail = |(_, outcome): &&(Case, Outcome)| !matches!(outcome, Outcome::Measured { .. });
+        let can_fail = |(_, outcome): &&(Case, Outcome)| matches!(outcome, Outcome::Compared { .. } | Outcome::Failed(_));
         let wrong = self.rows.iter().filter(|(_, outcome)| outcome.is_wrong()).count();
         (self.rows.iter().filter(can_fail).count(), wrong)
     }
@@ -109,6 +118,7 @@ impl Table {
             match outcome {
                 Outcome::Compared { error, limit } => (row["error"], row["limit"]) = (json!(error), json!(limit)),
                 Outcome::Failed(reason) => row["failed"] = json!(reason),
+                Outcome::Missing(reason) => row["missing"] = json!(reason),
                 Outcome::Measured { value, unit, note } => {
                     (row["value"], row["unit"], row["note"]) = (json!(value), json!(unit), json!(note));
                 }
@@ -126,7 +136,7 @@ impl Outcome {
         match self {
             Self::Compared { error, limit } => error.is_nan() || error > limit,
             Self::Failed(_) => true,
-            Self::Measured { .. } => false,
+            Self::Missing(_) | Self::Measured { .. } => false,
         }
     }
 }
@@ -173,10 +183,12 @@ mod tests {
         table.compare(case(), 0.1, || Ok(f64::NAN)).unwrap();
         table.compare(case(), 0.1, || Err("no memory".into())).unwrap();
         table.measure(case(), "ms", || panic!("a kernel failed")).unwrap();
+        table.measure(case(), "ms", || Err(NotCaptured::Device.into())).unwrap();
         assert_eq!(table.counts(), (5, 4));
         let json = table.json();
         assert_eq!(json["right"], false);
         assert_eq!(json["rows"][5]["failed"], "a kernel failed");
         assert_eq!(json["rows"][1]["value"], 1.5);
+        assert_eq!(json["rows"][6]["missing"], NotCaptured::Device.to_string());
     }
 }

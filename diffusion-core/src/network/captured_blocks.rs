@@ -29,8 +29,8 @@ const MOST_DIFFERENCE: f32 = 0.02;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotCaptured {
-    /// The device or its backend has no graphs, or refused this one.
-    #[error("the device captures no graph of these blocks")]
+    /// The device or its backend has no graphs, or refused this one: packed weights get numbers from the host while they are widened.
+    #[error("the device captures no graph of these blocks; it has none, or weights are packed")]
     Device,
     /// Weights are read from the file in every step.
     #[error("the network is streamed from its file")]

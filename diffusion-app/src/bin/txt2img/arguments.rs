@@ -160,7 +160,7 @@ pub(crate) struct Arguments {
     /// Let the device repeat the first step as a graph of kernels, with less work for the CPU: CUDA, ROCm, Vulkan, Metal and WebGPU.
     ///
     /// It costs five evaluations of the network before the first step, and the memory of one until the end, so it is worth while for
-    /// many steps or images of a size. `gpu-check` measures both ways on a device.
+    /// many steps or images of a size. Packed weights, fp8 and GGUF, are not captured. `gpu-check` measures both ways on a device.
     #[arg(long)]
     capture_steps: bool,
     /// Print how much memory the run will take, and draw nothing.
