@@ -166,12 +166,10 @@ impl<S: BlockState + Clone + Send + 'static> CapturedBlocks<S> {
 
 /// Why the blocks of a network with these weights cannot be repeated, if they do something else in the next step.
 pub(super) fn reason_against(weights: &LoadedWeights) -> Option<NotCaptured> {
-    let patches = weights.patches();
-    let is_variable = || patches.paths().any(|path| patches.get(path).is_some_and(|patch| patch.is_variable()));
     if weights.is_streamed() {
         return Some(NotCaptured::Streamed);
     }
-    is_variable().then_some(NotCaptured::VariableStrength)
+    weights.patches().is_variable().then_some(NotCaptured::VariableStrength)
 }
 
 /// The largest difference, as a part of the largest number.

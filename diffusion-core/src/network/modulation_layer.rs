@@ -24,8 +24,7 @@ impl ModulationLayer<'_> {
 
     /// Whether a patch of it may be another from one use to the next.
     pub(super) fn is_variable(&self) -> bool {
-        let patches = self.weights.map(|weights| weights.patches().under(&self.path)).unwrap_or_default();
-        patches.paths().any(|path| patches.get(path).is_some_and(|patch| patch.is_variable()))
+        self.weights.is_some_and(|weights| weights.patches().under(&self.path).is_variable())
     }
 
     /// What it gives. The parameters under `next` are read after its own.

@@ -103,6 +103,11 @@ impl WeightPatches {
         self.by_path.keys().map(String::as_str)
     }
 
+    /// Whether a patch may be another from one use to the next.
+    pub fn is_variable(&self) -> bool {
+        self.by_path.values().any(|patch| patch.is_variable())
+    }
+
     /// How many parameters are patched.
     pub fn len(&self) -> usize {
         self.by_path.len()
