@@ -79,6 +79,10 @@ impl Pipelines {
         self.loaded.push(loaded);
         let Some(loaded) = self.loaded.last_mut() else { unreachable!("it was just put there") };
         if is_new && let Some(available) = available_memory(self.device) {
+            // Guidance's passes one after the other come before weights that are streamed.
+            let drawing_on = entry.devices.of(TRANSFORMER).name;
+            let settings = loaded.with_guidance_that_fits(settings, available_memory(drawing_on));
+            let plan = loaded.pipeline.plan(&settings, 1).on(&entry.options.device);
             loaded.residency = plan.residency(available);
             loaded.keeps_encoders = loaded.pipeline.has_text_encoders_apart() || all_at_once(&plan) <= available;
             loaded.pipeline.set_residency(loaded.residency);
@@ -134,9 +138,9 @@ impl LoadedModel {
         if let Some(available) = available {
             // What is loaded is free for the run that it is loaded for.
             let plan = self.pipeline.plan(&settings, 1).on(self.pipeline.device());
-            let loaded = self.pipeline.denoiser().map_or(0, |_| weights(&plan, self.residency));
-            let available = available.saturating_add(loaded);
-            settings.guidance.evaluation = self.pipeline.guidance_that_fits(&settings, 1, available, Some(self.residency));
+            let residency = self.pipeline.denoiser().map(|_| self.residency);
+            let available = available.saturating_add(residency.map_or(0, |residency| weights(&plan, residency)));
+            settings.guidance.evaluation = self.pipeline.guidance_that_fits(&settings, 1, available, residency);
         }
         settings
     }
